@@ -1,0 +1,61 @@
+"""What all tests share: their order, no network but this machine, and the same random examples every time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+TESTS = Path(__file__).parent
+LAST = "e2e"  # the slow room; all others come in the order of this tuple, then by name
+FIRST = ("unit", "conformance", "parity")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+# Set before any test imports the libraries that read them.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+settings.register_profile("esm_viz", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("esm_viz")
+
+
+def room_rank(path: Path) -> int:
+    """Return where a test file comes in the run: fast rooms first, the browser last."""
+    room = path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
+    if room == LAST:
+        return len(FIRST) + 1
+    return FIRST.index(room) if room in FIRST else len(FIRST)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run fast tests first, and mark everything under tests/e2e as e2e."""
+    items.sort(key=lambda item: room_rank(item.path))  # stable: within a room the order stays pytest's
+    for item in items:
+        if room_rank(item.path) > len(FIRST):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test reach another machine: what the project needs is in the repository."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and address[0] not in LOOPBACK:
+            pytest.fail(f"a test tried to reach {address[0]}, and tests work without a network")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of the browser that script/test found."""
+    path = os.environ.get("ESM_VIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.fail("no Chromium: run script/test, or set ESM_VIZ_CHROMIUM to the path of one")
+    return path
