@@ -63,7 +63,7 @@ make_venv() {
         die "$venv is there and is no virtual environment, move it away or set ESM_VIZ_VENV to another place"
     fi
     say "Making ${venv##*/} with $base_python."
-    rm -rf "$venv" && mkdir -p "$stamps" && : >"$stamps/unfinished" ||
+    { rm -rf "$venv" && mkdir -p "$stamps" && : >"$stamps/unfinished"; } 2>/dev/null ||
         die "$venv cannot be written, give yourself the right to write there or set ESM_VIZ_VENV to another place"
     "$base_python" -m venv "$venv" >"$stamps/log" 2>&1 ||
         die "$base_python could not make $venv, read $stamps/log for the reason"
@@ -76,13 +76,14 @@ install() {
     : >"$stamps/unfinished"
     say "Installing $*; the first time takes minutes, since torch is large."
     for name in "$@"; do set -- "$@" -r "$root/$name" && shift; done
-    set -- "$python" -m pip install --disable-pip-version-check --no-input "$@"
+    set -- "$python" -m pip install --disable-pip-version-check --no-compile --no-input "$@"
     if [ -t 2 ]; then "$@" </dev/null 2>&1 | tee "$log" >&2; else "$@" </dev/null >"$log" 2>&1; fi || explain "$log"
     rm "$stamps/unfinished"
 }
 
-# End with the reason why pip failed, as far as its log tells.
+# End with the reason why pip failed, as far as its log tells. Where it had not begun to install, nothing is broken.
 explain() {
+    grep -q 'Installing collected packages' "$1" || rm "$stamps/unfinished"
     if grep -qi 'no space left' "$1"; then
         die "the disk is full, free about 8 GB and run this again"
     elif grep -qiE 'connection|network|name resolution|timed out|proxy|ssl' "$1"; then
@@ -94,7 +95,7 @@ explain() {
 # Make the environment hold these requirements files, touching nothing where it already does: prepare NAME...
 prepare() {
     local name changed=''
-    mkdir -p "${venv%/*}" 2>/dev/null
+    mkdir -p "${venv%/*}" 2>/dev/null || true # where this fails, make_venv says so
     if command -v flock >/dev/null 2>&1 && { : >>"$venv.lock"; } 2>/dev/null; then
         exec 9>>"$venv.lock"
         flock -n 9 || { say "Another run is preparing ${venv##*/}, waiting for it." && flock 9; }
