@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "models": ("types", "errors"),
     "data": ("types", "errors"),
     "numerics": ("types", "errors"),
-    "merge": ("types", "errors", "numerics"),
+    "merge": ("types", "errors", "recipe", "numerics"),
     "evaluate": ("types", "errors", "models", "data", "numerics"),
     "search": ("types", "errors", "models", "data", "numerics", "evaluate"),
     "cache": ("types", "errors"),
