@@ -1,0 +1,128 @@
+/* The rail of knobs. One request is under way at a time and the newest value always follows it: values can neither
+   queue up nor overtake each other. While a value is on its way the slider is the visitor's, not the server's. */
+(() => {
+  "use strict";
+  const PATIENCE = 8000; /* ms, after which an answer is given up */
+
+  function courier(trigger) {
+    const state = { sent: 0, answered: 0, pending: null, since: 0 };
+    const go = (message) => {
+      state.sent += 1;
+      state.since = Date.now();
+      trigger("act", { ...message, seq: state.sent });
+    };
+    state.send = (message) => {
+      const busy = state.sent > state.answered && Date.now() - state.since < PATIENCE;
+      if (busy && state.pending && state.pending.name !== message.name) go(state.pending); /* another knob's last value is not lost */
+      if (busy) state.pending = message; else go(message);
+    };
+    state.answer = (seq) => {
+      state.answered = Math.max(state.answered, seq ?? 0);
+      if (state.pending && state.answered >= state.sent) { const next = state.pending; state.pending = null; go(next); }
+    };
+    state.idle = () => !state.pending && state.answered >= state.sent;
+    return state;
+  }
+
+  const digits = (step) => Math.max(0, (String(step).split(".")[1] ?? "").length);
+  const show = (knob, value) => Number(value).toFixed(digits(knob.step)).replace("-", "−");
+
+  function row(knob, send) {
+    const box = document.createElement("div");
+    box.className = "knob";
+    box.dataset.knob = knob.name;
+    box.innerHTML = `<div class="l"><b></b><i></i><button class="rs" title="Back to the default">↺</button>
+      <input class="v" inputmode="decimal" autocomplete="off" spellcheck="false"></div>
+      <div class="track"><s></s><input type="range"></div><div class="f"></div>`;
+    const range = box.querySelector("[type=range]"), value = box.querySelector(".v");
+    Object.assign(range, { min: knob.least, max: knob.most, step: knob.step });
+    box.querySelector("b").textContent = knob.label;
+    box.querySelector("b").title = knob.text;
+    box.querySelector("i").innerHTML = knob.symbol;
+    range.setAttribute("aria-label", knob.label);
+    value.setAttribute("aria-label", knob.label + ", value");
+    box.querySelector(".rs").setAttribute("aria-label", "Reset " + knob.label);
+    box.querySelector("s").style.left = `calc(9px + (100% - 18px) * ${(knob.default - knob.least) / (knob.most - knob.least)})`;
+    const set = (number) => {
+      range.value = number;
+      range.style.setProperty("--p", `${(100 * (range.value - knob.least)) / (knob.most - knob.least)}%`);
+      if (document.activeElement !== value) value.value = show(knob, number);
+      box.classList.toggle("moved", Math.abs(number - knob.default) > 1e-9);
+    };
+    const move = (number) => { set(number); send({ do: knob.act, name: knob.name, value: Number(number) }); };
+    range.addEventListener("input", () => move(range.value));
+    range.addEventListener("dblclick", () => move(knob.default));
+    range.addEventListener("keydown", (event) => {
+      const jump = { PageUp: 10, PageDown: -10 }[event.key];
+      if (!jump) return;
+      event.preventDefault();
+      move(Math.min(knob.most, Math.max(knob.least, Number(range.value) + jump * knob.step)));
+    });
+    value.addEventListener("change", () => {
+      const number = Number(value.value.replace("−", "-").replace(",", "."));
+      value.blur();
+      if (Number.isFinite(number)) move(number); else set(range.value);
+    });
+    box.querySelector(".rs").onclick = () => move(knob.default);
+    return { box, set, range, say: (html, quiet) => { const f = box.querySelector(".f"); if (f.innerHTML !== html) f.innerHTML = html; f.classList.toggle("noeff", quiet); } };
+  }
+
+  function choice(knob, send) {
+    const box = document.createElement("div");
+    box.className = "knob choice";
+    box.dataset.knob = knob.name;
+    box.innerHTML = `<div class="l"><b></b><span class="seg" role="radiogroup"></span></div>`;
+    box.querySelector("b").textContent = knob.label;
+    box.querySelector("b").title = knob.text;
+    const seg = box.querySelector(".seg");
+    seg.setAttribute("aria-label", knob.label);
+    const set = (value) => seg.replaceChildren(...knob.choices.map((word) => {
+      const button = document.createElement("button");
+      button.textContent = word;
+      button.className = word === value ? "on" : "";
+      button.setAttribute("role", "radio");
+      button.setAttribute("aria-checked", String(word === value));
+      button.onclick = () => { set(word); send({ do: "knob", name: knob.name, value: word }); };
+      return button;
+    }));
+    return { box, set, say: () => {} };
+  }
+
+  studio.rail = (element, props, trigger, watch) => {
+    element.innerHTML = `<aside class="card rail"><div class="row pick"><select class="sel" aria-label="Method"></select><button class="btn reset">Reset all</button></div>
+      <p class="rail-error" role="alert" hidden></p><div class="knobs"></div><details class="more"><summary>More</summary><div class="knobs"></div></details></aside>`;
+    const rail = element.firstElementChild, select = rail.querySelector("select"), post = courier(trigger);
+    const [main, more] = rail.querySelectorAll(".knobs"), error = rail.querySelector(".rail-error");
+    let rows = {}, built = "";
+    select.onchange = () => post.send({ do: "method", name: "method", value: select.value });
+    rail.querySelector(".reset").onclick = () => post.send({ do: "reset", name: "reset" });
+    const build = (now) => {
+      rows = {};
+      main.replaceChildren();
+      more.replaceChildren();
+      for (const knob of now.knobs) {
+        const made = knob.choices.length ? choice(knob, post.send) : row(knob, post.send);
+        rows[knob.act + knob.name] = made;
+        (knob.more ? more : main).append(made.box);
+      }
+      rail.querySelector(".more").hidden = !more.children.length;
+      select.replaceChildren(...now.methods.map(([name, title]) => new Option(title, name)));
+    };
+    studio.follow(props, watch, (now) => {
+      post.answer(now.seq);
+      const key = JSON.stringify(now.knobs.map((k) => [k.act, k.name, k.least, k.most, k.step, k.default])) + now.methods.length;
+      if (key !== built) { build(now); built = key; }
+      const calm = post.idle();
+      if (calm) select.value = now.method;
+      for (const knob of now.knobs) {
+        const made = rows[knob.act + knob.name];
+        if (calm) made.set(knob.value);
+        made.say(knob.live, knob.quiet);
+      }
+      error.hidden = !now.error;
+      error.textContent = now.error ?? "";
+      rail.dataset.v = now.v;
+      rail.dataset.recipe = now.recipe ?? "";
+    });
+  };
+})();

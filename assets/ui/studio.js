@@ -1,0 +1,128 @@
+/* The studio's page side: style tokens, theme, and blocks of server-made HTML whose parts can be clicked.
+   Every value that comes from the server is a JSON string with a version `v`; an older one never replaces a newer one. */
+window.studio = (() => {
+  "use strict";
+  const kept = { painted: {} };
+  const token = (name) => getComputedStyle(document.body).getPropertyValue("--" + name).trim();
+
+  /* parse a component's value and hand it to `paint` when it is not older than what is shown */
+  kept.follow = (props, watch, paint) => {
+    let shown = -1;
+    const take = () => {
+      if (!props.value) return;
+      let next;
+      try { next = JSON.parse(props.value); } catch { return; }
+      if (next.v < shown) return;
+      shown = next.v;
+      paint(next);
+    };
+    watch("value", take);
+    take();
+  };
+
+  /* colours: var(--token) in any string of a figure becomes the theme's colour */
+  kept.resolve = (node, wide) => {
+    const seen = {};
+    const colour = (name) => (seen[name] ??= token(name));
+    const walk = (value, key, parent) => {
+      if (typeof value === "string") return value.includes("var(--") ? value.replace(/var\(--([a-z0-9-]+)\)/g, (_, n) => colour(n)) : value;
+      if (Array.isArray(value)) return value.map((item) => walk(item, "", key));
+      if (value && typeof value === "object") {
+        const copy = {};
+        for (const name in value) copy[name] = walk(value[name], name, key);
+        return copy;
+      }
+      return wide && key === "size" && /font$/.test(parent) ? value + 1 : value;
+    };
+    return walk(node, "", "");
+  };
+
+  const channel = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const parts = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255);
+  /* black or white on a place of the sequential scale, whichever contrasts more (WCAG 2 luminance) */
+  kept.contrast = (levels) => {
+    const scale = [0, 1, 2, 3, 4, 5, 6].map((i) => parts(token("seq-" + i)));
+    return levels.map((level) => {
+      const at = Math.min(5, Math.floor(level * 6)), f = level * 6 - at;
+      const [r, g, b] = [0, 1, 2].map((i) => channel(scale[at][i] + f * (scale[at + 1][i] - scale[at][i])));
+      const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      return (light + 0.05) / 0.05 > 1.05 / (light + 0.05) ? "#0b0f14" : "#ffffff";
+    });
+  };
+
+  kept.dark = () => document.body.classList.contains("dark");
+  kept.onTheme = (call) => new MutationObserver(call).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  kept.setTheme = (dark) => {
+    document.body.classList.toggle("dark", dark);
+    try { localStorage.setItem("esm_viz.theme", dark ? "dark" : "light"); } catch { /* private window */ }
+  };
+
+  /* a block: HTML from the server; anything with data-do is a control, its data-* are the message */
+  kept.block = (element, props, trigger, watch) => {
+    const host = document.createElement("div");
+    host.className = "block-host";
+    element.replaceChildren(host);
+    let waiting = 0;
+    const poll = (next) => {
+      if (next.tick) waiting = 0;
+      if (!next.busy || Date.now() - waiting < 5000) return;
+      waiting = Date.now();
+      setTimeout(() => trigger("tick", {}), next.wait ?? 30);
+    };
+    kept.follow(props, watch, (next) => {
+      const held = document.activeElement && host.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+      if (next.html !== undefined && host.dataset.html !== next.html) {
+        host.innerHTML = next.html;
+        host.dataset.html = "";
+        Object.defineProperty(host.dataset, "html", { value: next.html, configurable: true, writable: true, enumerable: false });
+        if (held) host.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+      }
+      host.dataset.v = next.v;
+      if (next.busy !== undefined) poll(next);
+    });
+    const send = (source) => {
+      const { do: act, ...rest } = source.dataset;
+      if (act === "theme") return kept.setTheme(!kept.dark());
+      const message = { do: act, ...rest };
+      if (source.matches("select, input")) message.value = source.value;
+      if (source.dataset.form) {
+        for (const field of host.querySelectorAll(`[data-field]`)) message[field.dataset.field] = field.value;
+      }
+      trigger("act", message);
+    };
+    host.addEventListener("click", (event) => {
+      const source = event.target.closest("[data-do]");
+      if (source && !source.matches("select, input") && source.getAttribute("aria-disabled") !== "true") send(source);
+    });
+    host.addEventListener("change", (event) => { if (event.target.matches("select[data-do], input[data-do]")) send(event.target); });
+    host.addEventListener("keydown", (event) => {
+      const row = event.target.closest("[data-do]:not(button):not(select):not(input):not(a)");
+      if (row && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); send(row); }
+    });
+  };
+
+  /* keys: 1 to 5 choose tabs, arrows move between them, P pins, U and Shift+U undo and redo */
+  const tabs = () => [...document.querySelectorAll('#studio-tabs [role="tab"]')].filter((tab) => tab.offsetParent);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const field = event.target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
+    if (field) return;
+    const list = tabs(), at = list.indexOf(document.activeElement);
+    if (/^[1-5]$/.test(event.key)) list[event.key - 1]?.click();
+    else if (at >= 0 && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+      const to = list[(at + (event.key === "ArrowRight" ? 1 : list.length - 1)) % list.length];
+      to.focus();
+      to.click();
+    } else {
+      const name = { p: "pin", u: "undo", U: "redo" }[event.key];
+      const button = name && document.querySelector(`[data-do="${name}"]`);
+      if (button) button.click();
+    }
+  });
+
+  const chosen = () => { try { return localStorage.getItem("esm_viz.theme"); } catch { return null; } };
+  const asked = new URLSearchParams(location.search).get("__theme");
+  const start = () => { if (!asked && chosen()) kept.setTheme(chosen() === "dark"); };
+  document.readyState === "loading" ? document.addEventListener("DOMContentLoaded", start) : start();
+  return kept;
+})();

@@ -1,0 +1,26 @@
+"""Record to picture, one file each, no computing: `accuracy_figure(evaluation)` and so on."""
+
+from esm_viz.figures.accuracy import accuracy_figure
+from esm_viz.figures.alpha import alpha_figure
+from esm_viz.figures.angles import angles_figure
+from esm_viz.figures.base import Figure
+from esm_viz.figures.interference import interference_figure
+from esm_viz.figures.layer_map import KINDS, layer_map_figure
+from esm_viz.figures.norms import norms_figure
+from esm_viz.figures.overlap import overlap_figure
+from esm_viz.figures.spectrum import spectrum_figure
+from esm_viz.figures.theme import paint
+
+__all__ = [
+    "KINDS",
+    "Figure",
+    "accuracy_figure",
+    "alpha_figure",
+    "angles_figure",
+    "interference_figure",
+    "layer_map_figure",
+    "norms_figure",
+    "overlap_figure",
+    "paint",
+    "spectrum_figure",
+]

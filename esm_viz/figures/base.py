@@ -1,0 +1,218 @@
+"""What all pictures share: token colours, task labels, axes, and the order of layers from input to output.
+
+A picture is a plain dict, `{"data": […], "layout": {…}}`, quick to send while a slider moves; plotly's `go.Figure`
+takes the same dict. Colours are names of style tokens (`var(--task-1)`): the page resolves them in its theme, and
+`paint` in `theme.py` does so for a file. `layout.meta` carries `how` (how to read it) and `says` (what it shows now).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from esm_viz.figures.words import safe
+from esm_viz.types import FAMILIES, Layer
+
+Figure = dict[str, Any]
+
+TICK = 13  # px, ticks and axis titles
+LABEL = 14  # px, what is read first
+GAP = 0.6  # of a column, between families
+GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
+FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
+CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
+
+
+def token(name: str) -> str:
+    """Name a style token the way CSS does."""
+    return f"var(--{name})"
+
+
+def task_colour(index: int) -> str:
+    """Return the colour of the task at this place in the recipe."""
+    return token(f"task-{index % len(GLYPHS) + 1}")
+
+
+def task_glyph(index: int) -> str:
+    """Return the mark that goes with the task's colour, for those who do not see it."""
+    return GLYPHS[index % len(GLYPHS)]
+
+
+def task_labels(tasks: Sequence[str]) -> list[str]:
+    """Return names with their marks, as ticks of a y axis."""
+    return [f'{safe(name)} <span style="color:{task_colour(i)}">{task_glyph(i)}</span>' for i, name in enumerate(tasks)]
+
+
+def ramp(kind: str) -> list[list[Any]]:
+    """Return a colour scale of seven tokens, `seq` or `div`."""
+    return [[i / 6, token(f"{kind}-{i}")] for i in range(7)]
+
+
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    """Return an axis: quiet lines, tick size, title with its unit."""
+    font = {"size": TICK, "color": token("ink-2")}
+    return {
+        "title": {"text": title, "font": font, "standoff": 6},
+        "tickfont": font,
+        "gridcolor": token("grid"),
+        "linecolor": token("line-strong"),
+        "zeroline": False,
+        "ticks": "",
+        "automargin": False,
+        **more,
+    }
+
+
+def task_axis(tasks: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Return the y axis that lists tasks from the top down."""
+    low, high = more.pop("above", 0.5), len(tasks) - 0.5
+    return axis(
+        tickvals=list(range(len(tasks))),
+        ticktext=task_labels(tasks),
+        range=[high, -low],
+        showgrid=False,
+        fixedrange=True,
+        **more,
+    )
+
+
+def label_margin(tasks: Iterable[str]) -> int:
+    """Return the left margin, px, that the longest task name needs."""
+    longest = max((len(name) for name in tasks), default=0)
+    return int(min(150, max(64, 34 + 7.4 * longest)))
+
+
+def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
+    """Return a label without an arrow."""
+    font = {"size": more.pop("size", TICK), "color": more.pop("color", token("ink-2"))}
+    return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
+
+
+def picture(data: list[dict[str, Any]], how: str, says: str, **layout: Any) -> Figure:
+    """Return the picture with the layout that all share."""
+    base = {
+        "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 64, "r": 16, "t": 10, "b": 44},
+        "showlegend": False,
+        "dragmode": "zoom",
+        "hoverlabel": {
+            "bgcolor": token("ink"),
+            "bordercolor": token("ink"),
+            "font": {"family": FONT, "size": LABEL, "color": token("panel")},
+            "align": "left",
+        },
+        "meta": {"how": how, "says": says},
+        "uirevision": "keep",
+    }
+    return {"data": data, "layout": base | layout}
+
+
+def colour_bar(title: str, values: Sequence[float], texts: Sequence[str]) -> dict[str, Any]:
+    """Return a thin colour bar with its unit."""
+    font = {"size": TICK, "color": token("ink-2")}
+    return {
+        "title": {"text": title, "side": "right", "font": font},
+        "tickfont": font,
+        "tickvals": list(values),
+        "ticktext": list(texts),
+        "thickness": 12,
+        "len": 1,
+        "lenmode": "fraction",
+        "outlinewidth": 0,
+        "x": 1.012,
+        "xpad": 0,
+        "ypad": 0,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each layer stands on the x axis: families side by side, blocks from input to output."""
+
+    layers: tuple[Layer, ...]
+    places: tuple[float, ...]  # as layers
+    families: tuple[tuple[str, tuple[int, ...]], ...]  # name, indices into layers from the first block to the last
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> Columns:
+        """Order layers by family and block."""
+        places, families, start = [0.0] * len(layers), [], 1.0
+        for family in FAMILIES:
+            members = sorted(
+                (i for i, layer in enumerate(layers) if layer.family == family), key=lambda i: layers[i].block
+            )
+            for step, index in enumerate(members):
+                places[index] = start + step
+            if members:
+                families.append((family, tuple(members)))
+                start += len(members) + GAP
+        return cls(tuple(layers), tuple(places), tuple(families))
+
+    def axis(self, every: int = 1) -> dict[str, Any]:
+        """Return the x axis; `every` thins the ticks, the first and last block of a family always stay."""
+        shown: list[int] = []
+        for _, members in self.families:
+            last = len(members) - 1
+            step = max(every, math.ceil(len(members) / 8))
+            kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last] + [last]
+            shown += [members[k] for k in dict.fromkeys(kept)]
+        return axis(
+            "block in each family, input → output",
+            tickvals=[self.places[i] for i in shown],
+            ticktext=[str(self.layers[i].block + 1) for i in shown],
+            range=[0.45, max(self.places, default=1.0) + 0.55],
+            showgrid=False,
+            fixedrange=True,
+        )
+
+    def titles(self) -> list[dict[str, Any]]:
+        """Return the family names above the plot."""
+        return [
+            note(
+                (self.places[members[0]] + self.places[members[-1]]) / 2,
+                1,
+                f"<b>{family}</b>",
+                yref="paper",
+                xanchor="center",
+                yanchor="bottom",
+                color=token("ink"),
+            )
+            for family, members in self.families
+        ]
+
+
+def ring(x: float, y: float) -> list[dict[str, Any]]:
+    """Return the frame round a selected cell: accent with a halo of the panel's colour."""
+    box = {"type": "rect", "x0": x - 0.53, "x1": x + 0.53, "y0": y - 0.5, "y1": y + 0.5}
+    return [
+        {**box, "line": {"color": token("panel"), "width": 6}},
+        {**box, "line": {"color": token("accent"), "width": 3}},
+    ]
+
+
+def cell_text(
+    xs: Sequence[float], ys: Sequence[float], texts: Sequence[str], levels: Sequence[float], grid: tuple[int, int]
+) -> dict[str, Any]:
+    """Return numbers inside heat cells.
+
+    `meta.levels` are the cells' places on the colour scale, 0 to 1, from which black or white is chosen; `meta.grid`
+    counts columns and rows, so that numbers vanish where they would not fit.
+    """
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": list(xs),
+        "y": list(ys),
+        "text": list(texts),
+        "textfont": {"size": TICK, "color": token("ink")},
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+        "meta": {
+            "levels": [min(1.0, max(0.0, level)) if math.isfinite(level) else 0.0 for level in levels],
+            "grid": list(grid),
+        },
+    }

@@ -1,0 +1,107 @@
+"""How much of each expert's own output shift the merge loses, layer by layer, without labels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from esm_viz.figures.base import LABEL, Columns, Figure, label_margin, note, picture, ramp, task_axis, token
+from esm_viz.figures.words import number, safe, signed
+from esm_viz.types import Interference
+
+REACH = 0.5  # of the B − A scale, both ways
+
+
+def interference_figure(record: Interference, pinned: Interference | None = None, difference: bool = False) -> Figure:
+    """Draw interference on [0, 1], or how B differs from A, on ±REACH with blue where B keeps more.
+
+    Args:
+        record: the merge on screen, B.
+        pinned: the state it is compared with, A.
+        difference: show B − A; without A, B is shown.
+    """
+    columns = Columns.of(record.layers)
+    other = _by_name(pinned) if pinned else {}
+    compare = bool(difference and pinned)
+    shown = _differences(record, other) if compare else record.values
+    data = []
+    for _, members in columns.families:
+        data.append(
+            {
+                "type": "heatmap",
+                "x": [columns.places[i] for i in members],
+                "y": list(range(len(record.tasks))),
+                "z": [[_finite(row[i], -1 if compare else 1) for i in members] for row in shown],
+                "text": [[_hover(record, t, i, other) for i in members] for t in range(len(record.tasks))],
+                "customdata": [[[task, record.layers[i].name] for i in members] for task in record.tasks],
+                "hovertemplate": "%{text}<extra></extra>",
+                "hoverongaps": False,
+                "zmin": -REACH if compare else 0,
+                "zmax": REACH if compare else 1,
+                "colorscale": ramp("div" if compare else "seq"),
+                "xgap": 1,
+                "ygap": 2,
+                "showscale": False,
+            }
+        )
+    how = "Faint, 0: own shift kept. Strong, 1: as bad as no merging."
+    return picture(
+        data,
+        "Blue: B keeps more of this task than A. Orange: less." if compare else how,
+        _says(record),
+        margin={"l": label_margin(record.tasks), "r": 108 if pinned else 60, "t": 34, "b": 44},
+        xaxis=columns.axis(every=2),
+        yaxis=task_axis(record.tasks),
+        annotations=columns.titles() + _means(record, pinned),
+    )
+
+
+def _finite(value: float, sign: int) -> float | None:
+    return None if math.isnan(value) else sign * value
+
+
+def _by_name(record: Interference) -> dict[tuple[str, str], float]:
+    return {
+        (task, layer.name): value
+        for task, row in zip(record.tasks, record.values, strict=True)
+        for layer, value in zip(record.layers, row, strict=True)
+    }
+
+
+def _differences(record: Interference, other: dict[tuple[str, str], float]) -> tuple[tuple[float, ...], ...]:
+    return tuple(
+        tuple(value - other.get((task, layer.name), math.nan) for layer, value in zip(record.layers, row, strict=True))
+        for task, row in zip(record.tasks, record.values, strict=True)
+    )
+
+
+def _hover(record: Interference, task: int, index: int, other: dict[tuple[str, str], float]) -> str:
+    layer, value = record.layers[index], record.values[task][index]
+    text = f"<b>{safe(record.tasks[task])}, {layer.label}</b><br>"
+    if math.isnan(value):
+        return f"{text}this expert did not change here"
+    before = other.get((record.tasks[task], layer.name), math.nan)
+    return f"{text}interference {number(value)}" + ("" if math.isnan(before) else f", A {number(before)}")
+
+
+def _means(record: Interference, pinned: Interference | None) -> list[dict[str, Any]]:
+    """Return the mean of each row at its right end, with its difference to A."""
+    before = dict(zip(pinned.tasks, pinned.means, strict=True)) if pinned else {}
+    notes = [
+        note(1.01, 1, "mean, B − A" if pinned else "mean", xref="paper", yref="paper", xanchor="left", yanchor="bottom")
+    ]
+    for row, (task, mean) in enumerate(zip(record.tasks, record.means, strict=True)):
+        change = mean - before.get(task, math.nan)
+        text = f"<b>{number(mean)}</b>"
+        if not math.isnan(change):
+            small = abs(change) < 0.005
+            colour = token("ink-3" if small else "good" if change < 0 else "bad")
+            sign = "≈" if small else "▼" if change < 0 else "▲"
+            text += f' <span style="color:{colour}">{sign} {signed(change)}</span>'.replace("0.", ".")
+        notes.append(note(1.01, row, text, xref="paper", xanchor="left", color=token("ink"), size=LABEL))
+    return notes
+
+
+def _says(record: Interference) -> str:
+    parts = ", ".join(f"{task} {number(mean)}" for task, mean in zip(record.tasks, record.means, strict=True))
+    return f"Mean interference {number(record.mean)}: {parts}."

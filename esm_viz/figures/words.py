@@ -1,0 +1,47 @@
+"""How numbers are written under a picture: one place, so that a table, a bar and a sentence agree."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+
+DASH = "–"
+
+
+def minus(text: str) -> str:
+    """Write a true minus sign instead of a hyphen."""
+    return text.replace("-", "−")
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Write a number, or a dash where there is none."""
+    return DASH if math.isnan(value) else minus(f"{value:.{digits}f}")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a difference with its sign; what rounds to zero has none."""
+    if math.isnan(value):
+        return DASH
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else "−") + text
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share in [0, 1] in per cent, without the sign."""
+    return DASH if math.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def short(value: float) -> str:
+    """Write a number in three figures, as a knob's live value is read."""
+    if math.isnan(value):
+        return DASH
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
+    return minus(f"{value:.{digits}f}")
+
+
+def safe(text: str) -> str:
+    """Escape a name that a visitor chose, for a label that reads HTML."""
+    return escape(text, quote=True)
