@@ -1,0 +1,74 @@
+"""The model card that lies beside an exported model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from esm_viz.merge import METHODS
+from esm_viz.recipe import Recipe
+from esm_viz.types import Evaluation
+
+if TYPE_CHECKING:
+    from esm_viz.pipeline import Project
+
+
+def model_card(project: Project, recipe: Recipe, shown: Evaluation | None) -> str:
+    """Write what was merged, how, from which files, how well it does, and how to load it."""
+    method = METHODS[recipe.method]
+    digests = project.stages.digests
+    inputs = [("base", recipe.base), *((model.name, model.path) for model in recipe.models)]
+    lines = [
+        "---",
+        "library_name: open_clip",
+        "tags: [model-merging, essential-subspace-merging, clip]",
+        "---",
+        f"# {method.title} of {', '.join(recipe.tasks)}",
+        "",
+        f"{method.summary} Source: {method.source}. Made with esm_viz, without training.",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in recipe.parameters.items()),
+        f"| dtype | {recipe.dtype} |",
+        f"| recipe SHA-256 | `{project.sha256(recipe)}` |",
+        "",
+        "## Merged files",
+        "| model | SHA-256 |",
+        "|---|---|",
+        *(f"| {name} | `{digests[path]}` |" for name, path in inputs),
+        "",
+        *_accuracy(shown),
+        "## Loading",
+        f"`model.safetensors` is {project.inspection.arch} with {project.inspection.activation}, in the base's layout.",
+        "`recipe.yaml` makes the same tensors again:",
+        "",
+        "    python -m esm_viz merge recipe.yaml --out again",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _accuracy(shown: Evaluation | None) -> list[str]:
+    if shown is None:
+        return ["## Accuracy", "Not measured: the recipe names no labelled images.", ""]
+    rows = [
+        f"| {row.task} | {row.merged.n} | {_percent(row.pretrained.accuracy)} | {_percent(row.merged.accuracy)} "
+        f"({_percent(row.merged.interval[0])} to {_percent(row.merged.interval[1])}) | "
+        f"{_percent(row.finetuned.accuracy)} | {_percent(row.normalised)} |"
+        for row in shown.tasks
+    ]
+    means = [_percent(shown.mean(which)) for which in ("pretrained", "merged", "finetuned")]
+    return [
+        "## Accuracy",
+        f"On the {shown.split} images of each task, %, with Wilson 95 % intervals; normalised = merged / expert.",
+        "",
+        "| task | images | pre-trained | merged | expert | normalised |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        f"| **mean** | | {means[0]} | {means[1]} | {means[2]} | {_percent(shown.mean_normalised)} |",
+        "",
+    ]
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"

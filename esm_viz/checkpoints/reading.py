@@ -1,0 +1,181 @@
+"""Checkpoints on disk, seen as vision towers: headers judged whole before a weight is read, tensors read when needed.
+
+Layouts known here: open_clip's vision tower alone (`transformer.resblocks…`) and open_clip's full CLIP, whose vision
+part carries `visual.` in front.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, ShapeMismatch
+from esm_viz.types import FileFacts
+
+_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_PREFIX = "visual."
+_CHUNK = 1 << 20
+
+
+class Checkpoint:
+    """One `.safetensors` file, seen through a tower's parameter names.
+
+    Attributes:
+        title: "base" or the model's name, for people.
+        path: where it lies.
+        prefix: what stands before the tower's names in the file.
+        names: every tensor of the file.
+    """
+
+    def __init__(self, title: str, path: Path) -> None:
+        """Read the header.
+
+        Raises:
+            CheckpointError: the file cannot be read as safetensors, or holds something that is not a float.
+        """
+        self.title, self.path = title, path
+        if not path.is_file():
+            raise CheckpointError(f"{title}: there is no such file", "check the path in the recipe", path.name)
+        if path.suffix != ".safetensors":
+            raise CheckpointError(f"{title}: this is not a .safetensors file", "convert it to safetensors", path.name)
+        try:
+            with safe_open(path, "pt") as file:
+                views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                self._shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
+                self._dtypes = {name: view.get_dtype() for name, view in views.items()}
+                self.metadata: dict[str, str] = file.metadata() or {}
+        except (SafetensorError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "cannot be read"
+            raise CheckpointError(
+                f"{title}: not a whole safetensors file ({reason})", "download or save it again", path.name
+            ) from error
+        self.names = tuple(self._shapes)
+        self.prefix = _PREFIX if any(name.startswith(_PREFIX) for name in self.names) else ""
+
+    def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
+        """Compare the header with a tower's parameters and report every mismatch at once.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+
+        Raises:
+            LayoutError: tensors are missing, or extra ones stand among the tower's.
+            ShapeMismatch: shapes differ.
+            CheckpointError: a tensor of the tower is not float.
+        """
+        present = {name.removeprefix(self.prefix) for name in self.names if name.startswith(self.prefix)}
+        missing = tuple(sorted(set(shapes) - present))
+        extra = tuple(sorted(present - set(shapes)))
+        if missing or extra:
+            found = f"{self.title}: " + "; ".join(
+                f"{len(names)} tensors {word} ({_some(names)})"
+                for word, names in (("missing", missing), ("unknown", extra))
+                if names
+            )
+            raise LayoutError(found, "give an open_clip vision tower or full CLIP of this arch", self.path.name)
+        wrong = [name for name in shapes if self.shape(name) != shapes[name]]
+        if wrong:
+            first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
+            more = f" and {len(wrong) - 2} more" if len(wrong) > 2 else ""
+            raise ShapeMismatch(f"{self.title}: {first}{more}", "use checkpoints of this arch", self.path.name)
+        odd = [name for name in shapes if self._dtypes[self.prefix + name] not in _FLOATS]
+        if odd:
+            dtype = self._dtypes[self.prefix + odd[0]]
+            raise CheckpointError(f"{self.title}: {odd[0]} is {dtype}", "save it as float16, 32 or 64", self.path.name)
+        return FileFacts(
+            name=self.title,
+            file=self.path.name,
+            layout="open_clip full CLIP, its vision part" if self.prefix else "open_clip vision tower",
+            dtype=", ".join(sorted({_FLOATS[self._dtypes[self.prefix + name]] for name in shapes})),
+            parameters=sum(torch.Size(shape).numel() for shape in shapes.values()),
+            bytes=self.path.stat().st_size,
+            matched=len(shapes),
+            missing=missing,
+            extra=tuple(sorted(set(self.names) - {self.prefix + name for name in shapes})),
+        )
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tower's parameter in this file."""
+        return self._shapes[self.prefix + name]
+
+    def tensors(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Read some of the tower's parameters.
+
+        Raises:
+            CheckpointError: one holds NaN or Inf, or the file changed underneath.
+        """
+        return {name: tensor.to(dtype) for name, tensor in self._stream(names)}
+
+    def everything(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tensor of the file under its own name, as stored."""
+        with safe_open(self.path, "pt") as file:
+            for name in self.names:
+                yield name, file.get_tensor(name)
+
+    def verify(self, names: Iterable[str], expected: str = "") -> str:
+        """Read the whole file once: hash it, and refuse numbers that are not finite.
+
+        Args:
+            names: the tower's parameters.
+            expected: SHA-256 the recipe names, or "".
+
+        Returns:
+            The file's SHA-256, as hex.
+
+        Raises:
+            DigestMismatch: the file is not the one the recipe names.
+            CheckpointError: a tensor of the tower holds NaN or Inf.
+        """
+        digest = sha256_file(self.path)
+        if expected and digest != expected:
+            raise DigestMismatch(
+                f"{self.title}: SHA-256 is {digest[:12]}…, the recipe names {expected[:12]}…",
+                "use the file the recipe was made with, or drop sha256",
+                self.path.name,
+            )
+        for _ in self._stream(names):
+            pass
+        return digest
+
+    def _stream(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        try:
+            with safe_open(self.path, "pt") as file:
+                for name in names:
+                    tensor = file.get_tensor(self.prefix + name)
+                    if not torch.isfinite(tensor).all():
+                        kind = "NaN" if torch.isnan(tensor).any() else "Inf"
+                        raise CheckpointError(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
+                    yield name, tensor
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.title}: the file changed while it was read", "start again", self.path.name
+            ) from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return a file's SHA-256, as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's files by sorted relative name."""
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} …" if len(names) > 3 else shown

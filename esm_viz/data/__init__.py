@@ -1,0 +1,1 @@
+"""Images: folders, zips and packed arrays, listed first and decoded when asked for."""

@@ -1,0 +1,128 @@
+"""Explore: where the tasks' updates live, as records that figures draw."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from esm_viz.errors import RecipeError
+from esm_viz.numerics.decompose import Decomposition, functional_energies
+from esm_viz.numerics.spectrum import FLOOR, cumulative_energy, rank_for_energy, rank_of_ratio
+from esm_viz.numerics.subspace import overlap, principal_angles, random_subspace
+from esm_viz.recipe import Recipe
+from esm_viz.stages import Stages
+from esm_viz.types import Angles, Layer, LayerMap, Overlap, Report, Spectrum, silent
+
+MAP_KINDS = ("rank90", "energy", "norm", "overlap")
+SHARE = 0.9  # of the energy, in the rank map
+_RANDOM_SEED = 0  # of the random subspaces that angles are compared with
+
+
+def prepare(stages: Stages, recipe: Recipe, report: Report = silent) -> None:
+    """Run moments and decompositions of every task and layer."""
+    for at, task in enumerate(recipe.tasks):
+        for step, layer in enumerate(stages.layers):
+            report((at + step / len(stages.layers)) / len(recipe.tasks), f"decomposing {task}, {layer.label}")
+            stages.decomposition(recipe, task, layer)
+    report(1.0, "decomposed")
+
+
+def rank_of(recipe: Recipe, layer: Layer) -> int:
+    """Return r at a layer; methods without the rank knob are shown at ρ = 1."""
+    return rank_of_ratio(float(recipe.parameters.get("rank_ratio", 1.0)), layer.d_out, len(recipe.models))
+
+
+def spectrum(stages: Stages, recipe: Recipe, task: str, layer: Layer) -> Spectrum:
+    """Return eigenvalues and the energy kept by ESD's and by SVD's first k directions, k = 1..d_out."""
+    decomposition = stages.decomposition(recipe, task, layer)
+    moment, delta = stages.moments(recipe, task)[layer.name], stages.delta(recipe, task, layer.name)
+    plain = functional_energies(stages.svd(recipe, task, layer).vectors, delta, moment)
+    eigenvalues = _padded(decomposition.eigenvalues, layer.d_out)
+    return Spectrum(
+        task=task,
+        layer=layer,
+        eigenvalues=tuple(eigenvalues.tolist()),
+        energy=tuple(cumulative_energy(eigenvalues).tolist()),
+        energy_svd=tuple(cumulative_energy(_padded(plain, layer.d_out)).tolist()),
+        rank=rank_of(recipe, layer),
+    )
+
+
+def leading(decomposition: Decomposition, rank: int) -> Tensor:
+    """Return Ê, the first r directions that carry energy, (d_out, <= r)."""
+    live = decomposition.eigenvalues[:rank] > FLOOR * decomposition.eigenvalues[:1]
+    return decomposition.vectors[:, :rank][:, live]
+
+
+def overlaps(stages: Stages, recipe: Recipe, layer: Layer) -> Overlap:
+    """Return the overlap of any two tasks' essential subspaces at rank r."""
+    rank = rank_of(recipe, layer)
+    key = ("overlap", rank, layer.name, stages.device, *_decomposed(stages, recipe))
+
+    def compute() -> tuple[tuple[float, ...], ...]:
+        bases = [leading(stages.decomposition(recipe, task, layer), rank) for task in recipe.tasks]
+        return tuple(tuple(overlap(left, right) for right in bases) for left in bases)
+
+    return Overlap(layer, recipe.tasks, stages.cache.get(key, compute), rank / layer.d_out, rank)
+
+
+def angles(stages: Stages, recipe: Recipe, layer: Layer, tasks: tuple[str, str]) -> Angles:
+    """Return the principal angles between two tasks' essential subspaces, and those of two random ones of that size."""
+    rank = rank_of(recipe, layer)
+    left, right = (leading(stages.decomposition(recipe, task, layer), rank) for task in tasks)
+    drawn = [random_subspace(layer.d_out, basis.shape[1], _RANDOM_SEED + at) for at, basis in enumerate((left, right))]
+    random = principal_angles(drawn[0], drawn[1])
+    return Angles(layer, tasks, tuple(principal_angles(left, right).tolist()), tuple(random.tolist()))
+
+
+def layer_map(stages: Stages, recipe: Recipe, kind: str, report: Report = silent) -> LayerMap:
+    """Return one number a task and layer.
+
+    Raises:
+        RecipeError: the kind is unknown.
+    """
+    if kind not in MAP_KINDS:
+        raise RecipeError(f"there is no map {kind!r}", f"use {', '.join(MAP_KINDS)}")
+    prepare(stages, recipe, report)
+    values, shares = [], []
+    for at, task in enumerate(recipe.tasks):
+        pairs = [_cell(stages, recipe, kind, at, task, layer) for layer in stages.layers]
+        values.append(tuple(value for value, _ in pairs))
+        shares.append(tuple(share for _, share in pairs))
+    if kind == "norm":
+        largest = max(max(row) for row in values) or 1.0
+        shares = [tuple(value / largest for value in row) for row in values]
+    return LayerMap(kind, recipe.tasks, stages.layers, tuple(values), tuple(shares))
+
+
+def pairs_of(tasks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return every unordered pair of tasks, in order."""
+    return list(combinations(tasks, 2))
+
+
+def _cell(stages: Stages, recipe: Recipe, kind: str, at: int, task: str, layer: Layer) -> tuple[float, float]:
+    """Return a cell's number and what its colour shows."""
+    if kind == "norm":
+        return float(torch.linalg.vector_norm(stages.delta(recipe, task, layer.name))), 0.0
+    if kind == "overlap":
+        row = overlaps(stages, recipe, layer).values[at]
+        others = [value for other, value in enumerate(row) if other != at]
+        mean = sum(others) / len(others) if others else 0.0
+        return mean, mean
+    eigenvalues = stages.decomposition(recipe, task, layer).eigenvalues
+    if kind == "rank90":
+        rank = rank_for_energy(eigenvalues, SHARE)
+        return float(rank), rank / layer.d_out
+    kept = cumulative_energy(eigenvalues)
+    share = float(kept[min(rank_of(recipe, layer), len(kept)) - 1])
+    return share, share
+
+
+def _decomposed(stages: Stages, recipe: Recipe) -> tuple[object, ...]:
+    return tuple((stages.files(recipe, task), stages.proxy_key(recipe, task)) for task in recipe.tasks)
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    return torch.cat([values, values.new_zeros(length - len(values))])

@@ -1,0 +1,26 @@
+"""Merge methods, one file each: a decorated function *is* the method.
+
+Importing the package imports its modules, so a new file is a new method in the studio, on the command line, in the
+README's table and in the conformance battery, with no list to extend.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from esm_viz.merge.registry import (
+    METHODS,
+    LayerUpdate,
+    Memo,
+    Method,
+    run_now,
+    settle,
+    with_method,
+    with_parameters,
+)
+
+for _module in sorted(found.name for found in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")
+
+__all__ = ["METHODS", "LayerUpdate", "Memo", "Method", "run_now", "settle", "with_method", "with_parameters"]

@@ -1,0 +1,23 @@
+"""Averaging: the plainest merge, and what every vector and convolution gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+
+
+@merge_method("averaging", title="Averaging", source="arXiv:2203.05482")
+def averaging(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
+    """ΔW = mean_t ΔW_t, at α = 1."""
+    return memo("product", (), lambda: mean_delta(updates))
+
+
+def mean_delta(updates: Sequence[LayerUpdate]) -> Tensor:
+    """Return mean_t ΔW_t, summed one task at a time; any shape."""
+    total = updates[0].delta.clone()
+    for update in updates[1:]:
+        total += update.delta
+    return total / len(updates)

@@ -1,0 +1,204 @@
+"""ESM: orthogonalized fusion of essential subspaces, with polarized scaling on its levels.
+
+Two stages are kept: the basis side (knobs ρ, γ), which is the expensive polar factor, and the fused product (ρ, γ,
+p_task, p_dim). The inter-layer level and α are numbers a layer and act after the merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.tsv_m import merge_singular_vectors
+from esm_viz.numerics.polar import orthogonalized
+from esm_viz.numerics.scaling import relative_power
+from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
+from esm_viz.types import Knob
+
+RANK_RATIO = Knob(
+    label="Rank",
+    symbol="ρ",
+    range=(0.01, 1.0, 0.01),
+    wakes="basis",
+    text="How many essential directions each task keeps at each layer.",
+    formula=r"r = \lfloor \rho\, d_\mathrm{out} / T \rfloor",
+)
+SPECTRUM_EXPONENT = Knob(
+    label="Spectrum",
+    symbol="γ",
+    range=(0.0, 1.0, 0.05),
+    wakes="basis",
+    text="Makes a task's strong directions stronger and its weak ones weaker.",
+    formula=r"w_i = (\lambda_i / \bar\lambda)^\gamma,\; w \leftarrow w / \bar w",
+)
+TASK_EXPONENT = Knob(
+    label="Task power",
+    symbol="p<sub>task</sub>",
+    range=(0.0, 4.0, 0.1),
+    wakes="coordinates",
+    text="Makes tasks that changed more at a layer count more there.",
+    formula=r"\hat C_t \leftarrow \hat C_t\, (\|\Delta W_t\|_F / \mathrm{mean}_s \|\Delta W_s\|_F)^{p}",
+)
+DIMENSION_EXPONENT = Knob(
+    label="Dimension power",
+    symbol="p<sub>dim</sub>",
+    range=(0.0, 4.0, 0.1),
+    wakes="coordinates",
+    text="Makes input dimensions that all tasks use count more.",
+    formula=r"C_{:j} \leftarrow C_{:j}\, (\|C_{:j}\| / \mathrm{mean}_j \|C_{:j}\|)^{p}",
+)
+GAIN = Knob(
+    label="Gain",
+    symbol="g",
+    range=(0.0, 4.0, 0.1),
+    wakes="product",
+    text="Size of the fused change before α, on the essential layers.",
+    formula=r"\Delta W = g\, \mathrm{ortho}(E)\, \mathrm{ortho}(C)",
+)
+LAYER_EXPONENT = Knob(
+    label="Layer power",
+    symbol="p<sub>layer</sub>",
+    range=(0.0, 4.0, 0.1),
+    wakes="weights",
+    text="Makes layers whose merged change is large larger, small ones smaller, within each family.",
+    formula=r"\Delta W^l \leftarrow \Delta W^l\, (\|\Delta W^l\|_F / \mathrm{mean}_l \|\Delta W^l\|_F)^{p}",
+)
+ALPHA_SCOPE = Knob(
+    label="α scales",
+    symbol="",
+    range=None,
+    wakes="weights",
+    text="all: every merged tensor; essential: the ESD layers only, the others stay at full strength.",
+    formula=r"W = W_0 + \alpha\,\Delta W",
+    choices=("all", "essential"),
+)
+
+
+class Basis(NamedTuple):
+    """The side of a layer's merge that only ρ and γ touch.
+
+    Attributes:
+        ortho: ortho(E), (d_out, live columns of all tasks), float64.
+        rows: per task, w_t · Ĉ_t, (its live directions, d_in).
+        norms: per task, ‖ΔW_t‖_F with the task's weight.
+        rank: r, dead directions included.
+        weights: least and most w over live directions of all tasks; (1, 1) where nothing moved.
+    """
+
+    ortho: Tensor
+    rows: tuple[Tensor, ...]
+    norms: Tensor
+    rank: int
+    weights: tuple[float, float]
+
+
+class Fused(NamedTuple):
+    """ortho(E) ortho(C), (d_out, d_in), float64, without gain; and the least and most factor each level applied."""
+
+    product: Tensor
+    task_factors: tuple[float, float]
+    dimension_factors: tuple[float, float]
+
+
+def live_effects(
+    updates: Sequence[LayerUpdate],
+    memo: Memo,
+    rank_ratio: float,
+    spectrum_exponent: float,
+    task_exponent: float,
+    dimension_exponent: float,
+    gain: float,
+) -> dict[str, tuple[float, float]]:
+    """Return what each knob's formula makes at one layer now, least and most; nothing where ESD does not apply."""
+    if not updates[0].essential:
+        return {}
+    basis, fused = _stages(updates, memo, rank_ratio, spectrum_exponent, task_exponent, dimension_exponent)
+    return {
+        "rank_ratio": (basis.rank, basis.rank),
+        "spectrum_exponent": basis.weights,
+        "task_exponent": fused.task_factors,
+        "dimension_exponent": fused.dimension_factors,
+        "gain": (gain, gain),
+    }
+
+
+@merge_method(
+    "esm",
+    title="ESM",
+    source="arXiv:2602.20208, arXiv:2606.19164",
+    needs="proxies",
+    after={"layer_exponent": (LAYER_EXPONENT, 2.0), "alpha_scope": (ALPHA_SCOPE, "all")},
+    live=live_effects,
+)
+def esm(
+    updates: Sequence[LayerUpdate],
+    memo: Memo = run_now,
+    rank_ratio: Annotated[float, RANK_RATIO] = 1.0,
+    spectrum_exponent: Annotated[float, SPECTRUM_EXPONENT] = 0.15,
+    task_exponent: Annotated[float, TASK_EXPONENT] = 2.0,
+    dimension_exponent: Annotated[float, DIMENSION_EXPONENT] = 2.0,
+    gain: Annotated[float, GAIN] = 2.0,
+) -> Tensor:
+    """ΔW = gain · ortho(E) ortho(C) on essential layers; TSV-M on the other matrices."""
+    if not updates[0].essential:
+        return memo("product", (), lambda: merge_singular_vectors(updates))
+    _, fused = _stages(updates, memo, rank_ratio, spectrum_exponent, task_exponent, dimension_exponent)
+    return fused.product * gain
+
+
+def _stages(
+    updates: Sequence[LayerUpdate], memo: Memo, rank_ratio: float, gamma: float, p_task: float, p_dim: float
+) -> tuple[Basis, Fused]:
+    basis = memo("basis", (rank_ratio, gamma), lambda: essential_basis(updates, rank_ratio, gamma))
+    fused = memo("coordinates", (rank_ratio, gamma, p_task, p_dim), lambda: fuse(basis, p_task, p_dim))
+    return basis, fused
+
+
+def essential_basis(updates: Sequence[LayerUpdate], rank_ratio: float, spectrum_exponent: float) -> Basis:
+    """Weigh, stack and orthogonalize the tasks' essential directions (METHOD, spectrum level and ESM steps 1, 2).
+
+    Args:
+        updates: one layer's changes, in the recipe's order.
+        rank_ratio: ρ, r = floor(ρ d_out / T).
+        spectrum_exponent: γ.
+    """
+    d_out, rank = updates[0].d_out, rank_of_ratio(rank_ratio, updates[0].d_out, len(updates))
+    columns, rows, norms, extremes = [], [], [], []
+    for update in updates:
+        delta, (eigenvalues, vectors) = update.delta, update.decomposition
+        eigenvalues, vectors = eigenvalues[:rank], vectors[:, :rank]
+        live = live_directions(eigenvalues)
+        weights = spectrum_weights(eigenvalues, spectrum_exponent, rank)[live]
+        essential = vectors[:, live]
+        columns.append(essential * weights)
+        rows.append((essential.mT @ delta) * weights[:, None])
+        norms.append(torch.linalg.vector_norm(delta))
+        extremes += [float(weights.min()), float(weights.max())] if len(weights) else []
+    stack = torch.cat(columns, 1)
+    count = min(d_out, rank * len(updates))  # dead columns stay in the mean over singular values
+    span = (min(extremes), max(extremes)) if extremes else (1.0, 1.0)
+    return Basis(orthogonalized(stack, count), tuple(rows), torch.stack(norms), rank, span)
+
+
+def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused:
+    """Scale the coordinates by task and by dimension, orthogonalize them, multiply (METHOD, ESM steps 1 to 3).
+
+    Args:
+        basis: of the layer.
+        task_exponent: p_task.
+        dimension_exponent: p_dim.
+    """
+    by_task = relative_power(basis.norms, task_exponent)
+    stack = torch.cat([rows * factor for rows, factor in zip(basis.rows, by_task, strict=True)])
+    by_dimension = relative_power(torch.linalg.vector_norm(stack, dim=0), dimension_exponent)
+    count = min(basis.rank * len(basis.rows), stack.shape[1])  # dead rows stay in the mean over singular values
+    product = basis.ortho @ orthogonalized(stack * by_dimension, count)
+    return Fused(product, _span(by_task), _span(by_dimension))
+
+
+def _span(factors: Tensor) -> tuple[float, float]:
+    return float(factors.min()), float(factors.max())

@@ -1,0 +1,258 @@
+"""What a merge method is, the table of all of them, and the check of a recipe against its method's knobs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+from esm_viz.errors import RecipeError
+from esm_viz.numerics.decompose import Decomposition, Moment
+from esm_viz.recipe import Recipe
+from esm_viz.types import Knob, Stage, Value
+
+T = TypeVar("T")
+
+
+class Memo(Protocol):
+    """Keep a stage of a method: `memo("basis", (ρ, γ), compute)`; the key names every knob that `compute` reads."""
+
+    def __call__(self, stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
+        """Return what `compute` returns, from the cache where this layer had it before."""
+        ...
+
+
+def run_now(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:  # noqa: ARG001
+    """Keep nothing: the memo of a notebook or a test."""
+    return compute()
+
+
+class LayerUpdate:
+    """One task's change of one matrix, its tensors made when first asked for (a cached stage may never ask).
+
+    Attributes:
+        weight: what the recipe scales this task's ΔW with.
+        essential: whether the layer has moments, so that ESD applies (in_proj, c_fc, c_proj).
+        d_out, d_in: the matrix' shape.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        load_delta: Callable[[], Tensor],
+        load_moment: Callable[[], Moment] | None = None,
+        load_decomposition: Callable[[], Decomposition] | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        """Take loaders instead of tensors; without the last two the layer is not essential."""
+        self.d_out, self.d_in = shape
+        self.weight = weight
+        self._load_delta = load_delta
+        self._load_moment = load_moment
+        self._load_decomposition = load_decomposition
+
+    @property
+    def essential(self) -> bool:
+        """Say whether ESD applies to the layer."""
+        return self._load_decomposition is not None
+
+    @property
+    def delta(self) -> Tensor:
+        """Return weight · ΔW_t, (d_out, d_in), float64."""
+        delta = self._load_delta()
+        return delta if self.weight == 1.0 else delta * self.weight
+
+    @property
+    def moment(self) -> Moment:
+        """Return the second moment of the layer's input."""
+        if self._load_moment is None:
+            raise LookupError("this layer has no moments: ask `essential` first")
+        return self._load_moment()
+
+    @property
+    def decomposition(self) -> Decomposition:
+        """Return the ESD of ΔW_t (the weight does not turn a subspace)."""
+        if self._load_decomposition is None:
+            raise LookupError("this layer has no decomposition: ask `essential` first")
+        return self._load_decomposition()
+
+
+MergeLayer = Callable[..., Tensor]
+LiveEffects = Callable[..., dict[str, tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A registered merge method.
+
+    Attributes:
+        name, title, source: as the recipe, a person and the literature call it.
+        summary: its docstring's first line.
+        needs: "delta", or "proxies" where it reads moments.
+        knobs, defaults: settings in the order of the signature, α and its scope included.
+        merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
+        live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
+        reads: the knobs that these two name.
+    """
+
+    name: str
+    title: str
+    source: str
+    summary: str
+    needs: str
+    knobs: Mapping[str, Knob]
+    defaults: Mapping[str, Value]
+    merge_layer: MergeLayer
+    live: LiveEffects | None
+    reads: tuple[str, ...]
+
+    def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the parameters that `merge_layer` itself reads."""
+        return {name: parameters[name] for name in self.reads}
+
+
+METHODS: dict[str, Method] = {}
+
+ALPHA = Knob(
+    label="Scale",
+    symbol="α",
+    range=(0.0, 3.0, 0.01),
+    wakes="weights",
+    text="How much of the merged change is added to the pre-trained weights; `search` finds it on validation images.",
+    formula=r"W = W_0 + \alpha\,\Delta W",
+    word="search",
+)
+
+
+def merge_method(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    needs: str = "delta",
+    after: Mapping[str, tuple[Knob, Value]] | None = None,
+    live: LiveEffects | None = None,
+) -> Callable[[MergeLayer], MergeLayer]:
+    """Register a function as a merge method; its annotated parameters are its knobs.
+
+    Args:
+        name: what a recipe calls it.
+        title: what people call it.
+        source: where it is published.
+        needs: "delta", or "proxies" where it reads moments or decompositions.
+        after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
+        live: tells what the knobs' formulas make at a layer.
+    """
+
+    def register(function: MergeLayer) -> MergeLayer:
+        knobs: dict[str, Knob] = {}
+        defaults: dict[str, Value] = {}
+        hints = get_type_hints(function, include_extras=True)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name in ("updates", "memo"):
+                continue
+            knobs[parameter.name] = _knob_of(hints[parameter.name], f"{name}.{parameter.name}")
+            defaults[parameter.name] = parameter.default
+        reads = tuple(knobs)
+        for extra, (knob, default) in (after or {}).items():
+            knobs[extra], defaults[extra] = knob, default
+        knobs["alpha"], defaults["alpha"] = ALPHA, 1.0
+        if name in METHODS:
+            raise ValueError(f"two merge methods are named {name}")
+        METHODS[name] = Method(
+            name=name,
+            title=title,
+            source=source,
+            summary=(inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+            needs=needs,
+            knobs=MappingProxyType(knobs),
+            defaults=MappingProxyType(defaults),
+            merge_layer=function,
+            live=live,
+            reads=reads,
+        )
+        return function
+
+    return register
+
+
+def _knob_of(hint: Any, what: str) -> Knob:
+    if get_origin(hint) is Annotated:
+        for note in get_args(hint)[1:]:
+            if isinstance(note, Knob):
+                return note
+    raise TypeError(f"{what} has no Knob in its annotation")
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """Check a recipe against its method: known names, values in range; write out every default.
+
+    Raises:
+        RecipeError: the method or a parameter is unknown, or a value is out of range.
+    """
+    method = METHODS.get(recipe.method)
+    if method is None:
+        raise RecipeError(
+            f"merge_method is {recipe.method!r}{_nearest(recipe.method, METHODS)}", f"use one of {', '.join(METHODS)}"
+        )
+    settled = dict(method.defaults)
+    for name, value in recipe.parameters.items():
+        if name not in method.knobs:
+            raise RecipeError(
+                f"{recipe.method} has no parameter {name!r}{_nearest(name, method.knobs)}",
+                f"use {', '.join(method.knobs)}",
+            )
+        settled[name] = checked(name, value, method.knobs[name])
+    return recipe.replace(parameters=MappingProxyType(settled))
+
+
+def with_method(recipe: Recipe, name: str) -> Recipe:
+    """Return the recipe with another method, at that method's defaults: one method's α is not another's."""
+    return settle(recipe.replace(method=name, parameters=MappingProxyType({})))
+
+
+def with_parameters(recipe: Recipe, **values: Value) -> Recipe:
+    """Return the recipe with some parameters changed, checked as if it had been read from a file."""
+    return settle(recipe.replace(parameters=MappingProxyType({**recipe.parameters, **values})))
+
+
+def checked(name: str, value: Value, knob: Knob) -> Value:
+    """Return a knob's value as the method reads it.
+
+    Raises:
+        RecipeError: it has the wrong type or is out of range.
+    """
+    if knob.choices or (knob.word and value == knob.word):
+        if value in knob.choices or value == knob.word:
+            return value
+        raise RecipeError(f"{name} is {value!r}", f"use {' or '.join(knob.choices)}")
+    if knob.range is None:
+        raise TypeError(f"knob {name} has neither range nor choices")
+    least, most, _ = knob.range
+    word = f" or the word {knob.word}" if knob.word else ""
+    number = _number(value)
+    if number is None or not math.isfinite(number):
+        raise RecipeError(f"{name} is {value!r}", f"give a number from {least:g} to {most:g}{word}")
+    if not least <= number <= most:
+        raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
+    return number
+
+
+def _number(value: Value) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)  # YAML reads 1e-3 as a word
+    except (ValueError, OverflowError):
+        return None
+
+
+def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,40 @@
+"""TSV-M: the leading singular triplets of every task, made orthogonal to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.averaging import mean_delta
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.polar import polar
+
+
+@merge_method("tsv_m", title="TSV-M", source="arXiv:2412.00081")
+def tsv_m(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
+    """ΔW = polar([U_1 … U_T]) Σ polar([V_1 … V_T])ᵀ of each task's first floor(min(d_out, d_in) / T) triplets."""
+    return memo("product", (), lambda: merge_singular_vectors(updates))
+
+
+def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
+    """Merge one matrix by TSV-M; with more tasks than min(d_out, d_in) no triplet fits and the mean is taken.
+
+    Args:
+        updates: the tasks' changes of one matrix, (d_out, d_in).
+    """
+    rank = min(updates[0].d_out, updates[0].d_in) // len(updates)
+    if rank == 0:
+        return mean_delta(updates)
+    lefts, values, rights = zip(*(_leading_triplets(update.delta, rank) for update in updates), strict=True)
+    left, right = polar(torch.cat(lefts, 1)).factor, polar(torch.cat(rights, 1)).factor
+    return (left * torch.cat(values)) @ right.mT
+
+
+def _leading_triplets(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (d_out, r), S (r,), V (d_in, r); columns of vanishing triplets are zero, so they claim no room."""
+    u, s, vt = torch.linalg.svd(delta, full_matrices=False)
+    u, s, v = u[:, :rank], s[:rank], vt[:rank].mT
+    live = s > max(delta.shape) * torch.finfo(s.dtype).eps * s[:1]
+    return u * live, s * live, v * live

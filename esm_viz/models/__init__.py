@@ -1,0 +1,1 @@
+"""The vision tower (open_clip's), its layers by family, and classification heads."""

@@ -1,0 +1,34 @@
+"""Self-attention as open_clip's towers use it, with its two matrices in plain sight.
+
+`nn.MultiheadAttention` passes its output projection's weight to a fused function, so no hook ever sees that layer's
+input. This drop-in has the same parameter names and the same result.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over (batch, tokens, width), parameters named as in `nn.MultiheadAttention`."""
+
+    def __init__(self, original: nn.MultiheadAttention) -> None:
+        """Take over a batch-first attention's parameters."""
+        super().__init__()
+        if not original.batch_first or original.in_proj_weight is None:
+            raise ValueError("expected a batch-first attention with fused projections")
+        self.heads = original.num_heads
+        self.in_proj_weight = original.in_proj_weight
+        self.in_proj_bias = original.in_proj_bias
+        self.out_proj = original.out_proj
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        """Attend; key and value are the query (self-attention), as open_clip calls it."""
+        batch, tokens, width = query.shape
+        fused = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = fused.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width)), None

@@ -1,0 +1,144 @@
+"""open_clip's vision tower: built without weights, its layers by family, filled with one model's tensors, run."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import CLIPVisionCfg, _build_vision_tower
+from torch import Tensor, nn
+
+from esm_viz.errors import RecipeError
+from esm_viz.models.attention import SelfAttention
+from esm_viz.types import FAMILIES, Family, Layer
+
+_SUFFIXES: dict[str, Family] = {
+    "attn.in_proj_weight": "in_proj",
+    "mlp.c_fc.weight": "c_fc",
+    "mlp.c_proj.weight": "c_proj",
+    "attn.out_proj.weight": "out_proj",
+}
+_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
+ESSENTIAL: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj")
+"""Families that ESD applies to; out_proj is merged by TSV-M (METHOD, ESM)."""
+BATCH = 256  # images a forward pass; larger is not faster on a CPU
+
+
+class Architecture:
+    """A vision tower's shape, before any weights.
+
+    Attributes:
+        config: the open_clip model config.
+        title: the open_clip name, or "ViT 6 x 128" for a config.
+        image_size: pixels of a side.
+        embed_dim: width of the image features.
+        quick_gelu: which activation its blocks use.
+        layers: the matrices ESM treats by name, families in order, blocks ascending.
+        shapes: of every parameter.
+    """
+
+    def __init__(self, arch: str, config: Mapping[str, Any] | None) -> None:
+        """Build the empty tower of an open_clip name or of an open_clip model config.
+
+        Raises:
+            RecipeError: open_clip does not know the name, or the config is not that of a plain vision transformer.
+        """
+        self.config = known = dict(config) if config is not None else _config_of(arch)
+        try:
+            self.quick_gelu = bool(known.get("quick_gelu", False))
+            self.embed_dim = int(known["embed_dim"])
+            vision = CLIPVisionCfg(**known["vision_cfg"])
+            with torch.device("meta"):
+                tower = _build_vision_tower(self.embed_dim, vision, quick_gelu=self.quick_gelu)
+        except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+            raise RecipeError(
+                "arch is not an open_clip model config", "give embed_dim, vision_cfg, quick_gelu"
+            ) from error
+        if not isinstance(tower, open_clip.transformer.VisionTransformer):
+            raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
+        for block in tower.transformer.resblocks:
+            if not isinstance(block.attn, nn.MultiheadAttention):
+                raise RecipeError("arch has blocks with custom attention", "use a plain ViT of open_clip")
+            block.attn = SelfAttention(block.attn)
+        self._empty = tower.eval()
+        self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
+        size = tower.image_size
+        self.image_size = int(size[0] if isinstance(size, tuple) else size)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tower.state_dict().items()}
+        self.layers = tuple(_layers(self.shapes))
+
+    def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Fill a fresh tower with tensors (not copied); float32 weights give a float32 forward pass."""
+        tower = copy.deepcopy(self._empty)
+        tower.load_state_dict(dict(weights), assign=True)
+        return tower.requires_grad_(False)
+
+    def describe(self) -> str:
+        """Name the activation, which no checkpoint's tensors can tell."""
+        return "QuickGELU" if self.quick_gelu else "GELU"
+
+
+def encode(tower: nn.Module, images: Tensor, boundary: Callable[[int], None] = lambda done: None) -> Tensor:
+    """Return image features, (n, embed_dim), before any normalisation.
+
+    Args:
+        tower: in eval mode, on the device of its weights.
+        images: preprocessed, (n, 3, H, W), on any device.
+        boundary: told how many images are done, after each batch; may raise to stop.
+    """
+    device = next(tower.parameters()).device
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            parts.append(tower(images[start : start + BATCH].to(device)))
+            boundary(min(start + BATCH, len(images)))
+    return torch.cat(parts)
+
+
+def watch_inputs(
+    tower: nn.Module, layers: tuple[Layer, ...], images: Tensor, see: Callable[[str, Tensor], None]
+) -> None:
+    """Run images through a tower and show every layer's input, batch by batch.
+
+    Args:
+        tower: in eval mode.
+        layers: whose inputs are watched.
+        images: preprocessed, (n, 3, H, W).
+        see: told the layer's name and its input, (batch, tokens, d_in).
+    """
+    modules = dict(tower.named_modules())
+    hooks = []
+    for layer in layers:
+        # in_proj is a parameter of the attention itself; the others are modules of their own
+        module = modules[layer.name.rpartition(".")[0]]
+        hooks.append(module.register_forward_pre_hook(lambda _module, inputs, name=layer.name: see(name, inputs[0])))
+    try:
+        encode(tower, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@functools.cache
+def _known_configs() -> frozenset[str]:
+    return frozenset(open_clip.list_models())
+
+
+def _config_of(arch: str) -> dict[str, Any]:
+    if arch not in _known_configs():
+        raise RecipeError(f"open_clip knows no model named {arch!r}", "use a name of open_clip, or give its config")
+    return dict(open_clip.get_model_config(arch))
+
+
+def _layers(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Layer]:
+    found = []
+    for name, shape in shapes.items():
+        match = _BLOCK.fullmatch(name)
+        if match and match[2] in _SUFFIXES:
+            found.append(Layer(name, _SUFFIXES[match[2]], int(match[1]), shape[0], shape[1]))
+    return iter(sorted(found, key=lambda layer: (FAMILIES.index(layer.family), layer.block)))

@@ -1,0 +1,34 @@
+"""How much two tasks' essential subspaces have in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def overlap(left: Tensor, right: Tensor) -> float:
+    """Return ‖Ê_iᵀ Ê_j‖_F² / k in [0, 1]: 1 for the same subspace, k / d_out for random ones.
+
+    Args:
+        left: orthonormal columns, (d_out, a).
+        right: orthonormal columns, (d_out, b); k = max(a, b), so a part does not count as the whole.
+    """
+    k = max(left.shape[1], right.shape[1])
+    return float((left.mT @ right).square().sum() / k) if min(left.shape[1], right.shape[1]) else 0.0
+
+
+def principal_angles(left: Tensor, right: Tensor) -> Tensor:
+    """Return the principal angles between two subspaces, ascending, in degrees, (min(a, b),).
+
+    Args:
+        left: orthonormal columns, (d_out, a).
+        right: orthonormal columns, (d_out, b).
+    """
+    cosines = torch.linalg.svdvals(left.mT @ right)
+    return torch.rad2deg(torch.arccos(cosines.clamp(0, 1)))
+
+
+def random_subspace(d_out: int, k: int, seed: int) -> Tensor:
+    """Return an orthonormal basis of a uniformly random k-dimensional subspace, (d_out, k), float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(d_out, k, dtype=torch.float64, generator=generator))[0]

@@ -1,0 +1,327 @@
+"""A project: one recipe's files, opened once, and every question that the studio, the command line or a notebook asks.
+
+All methods are pure in the recipe they are given: they differ from the opened one in method, parameters, weights,
+dtype or seed, never in files. Everything is cached by stage, so that only what a knob touches runs again.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from esm_viz import explore, export
+from esm_viz import recipe as recipes
+from esm_viz.cache import StageCache
+from esm_viz.data.images import to_pixels
+from esm_viz.errors import ImagesError, RecipeError
+from esm_viz.evaluate import Scorer, resolve_device
+from esm_viz.merge import METHODS, settle, with_parameters
+from esm_viz.models.tower import encode
+from esm_viz.numerics.interference import interference
+from esm_viz.opening import Headers, open_headers, read_digests
+from esm_viz.recipe import Recipe
+from esm_viz.search import bracket_alpha
+from esm_viz.stages import Stages
+from esm_viz.types import (
+    AlphaSearch,
+    Angles,
+    Evaluation,
+    ExportProof,
+    Inspection,
+    Interference,
+    Layer,
+    LayerMap,
+    LayerNorms,
+    MergeReport,
+    Overlap,
+    Report,
+    Score,
+    Spectrum,
+    Split,
+    silent,
+)
+
+_SEARCH_STEPS = 15  # about how many α a search visits, for its progress
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def inspect(recipe: Recipe) -> Inspection:
+    """Judge a recipe by headers and folder listings alone; no weight is read.
+
+    Raises:
+        EsmVizError: the first thing that is wrong.
+    """
+    settle(recipe)
+    return open_headers(recipe).inspection
+
+
+class Project:
+    """One recipe's files and the stages over them.
+
+    Attributes:
+        recipe: as opened, every parameter written out.
+        tasks, layers: in order.
+        device: "cpu" or "cuda".
+        inspection: what the headers said.
+    """
+
+    def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
+        """Use `Project.open`."""
+        self.recipe = recipe
+        self.tasks = recipe.tasks
+        self.layers = stages.layers
+        self.device = stages.device
+        self.inspection = headers.inspection
+        self.stages = stages
+        self._headers = headers
+        self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
+
+    @classmethod
+    def open(
+        cls, recipe: Recipe, *, device: str = "auto", cache: StageCache | None = None, report: Report = silent
+    ) -> Project:
+        """Judge all headers, then read every file once: hashes, NaN and Inf.
+
+        Args:
+            recipe: from `load_recipe` or `recipe.parse_mapping`.
+            device: "auto", "cpu" or "cuda".
+            cache: shared with other projects; a new one where None.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            EsmVizError: whatever is wrong with the input, before any work starts.
+        """
+        recipe = settle(recipe)
+        where = resolve_device(device)
+        headers = open_headers(recipe)
+        digests = read_digests(recipe, headers, report)
+        return cls(recipe, headers, Stages(headers, digests, where, StageCache() if cache is None else cache))
+
+    def has_labels(self, split: Split) -> bool:
+        """Say whether every task has labelled images of a split."""
+        return self._scorer.has_labels(split)
+
+    def sha256(self, recipe: Recipe) -> str:
+        """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
+        return recipes.sha256_text(self.canonical(recipe))
+
+    def canonical(self, recipe: Recipe) -> str:
+        """Return the recipe's identity as canonical JSON."""
+        return recipes.canonical(self._own(recipe), self.stages.digests)
+
+    def prepare(self, report: Report = silent) -> None:
+        """Run the heavy stages of every task and layer: moments and decompositions."""
+        explore.prepare(self.stages, self.recipe, report)
+
+    def layer_map(self, kind: str, recipe: Recipe, report: Report = silent) -> LayerMap:
+        """Return one number a task and layer; kind is "rank90", "energy", "norm" or "overlap"."""
+        return explore.layer_map(self.stages, self._own(recipe), kind, report)
+
+    def spectrum(self, task: str, layer_name: str, recipe: Recipe) -> Spectrum:
+        """Return where one task's output shift lives at one layer."""
+        return explore.spectrum(self.stages, self._own(recipe), self._task(task), self.layer(layer_name))
+
+    def overlap(self, layer_name: str, recipe: Recipe) -> Overlap:
+        """Return how much any two tasks share at one layer."""
+        return explore.overlaps(self.stages, self._own(recipe), self.layer(layer_name))
+
+    def angles(self, layer_name: str, task_a: str, task_b: str, recipe: Recipe) -> Angles:
+        """Return the principal angles between two tasks at one layer."""
+        pair = self._task(task_a), self._task(task_b)
+        return explore.angles(self.stages, self._own(recipe), self.layer(layer_name), pair)
+
+    def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
+        """Merge all layers and measure, without labels, what the merge does to each task."""
+        start = time.perf_counter()
+        recipe = self._own(recipe)
+        stages, alpha = self.stages, self._alpha(recipe)
+        scales = stages.scales(recipe, report)
+        factors = stages.layer_factors(recipe)
+        values = []
+        for task in self.tasks:
+            pulls = ((layer, stages.pull(recipe, task, layer)) for layer in self.layers)
+            values.append(tuple(interference(measured, scales[layer.name]) for layer, measured in pulls))
+        before = [float(stages.merged(recipe, layer.name, layer).norm) for layer in self.layers]
+        after = [norm * factors[layer.name] for norm, layer in zip(before, self.layers, strict=True)]
+        return MergeReport(
+            recipe_sha256=self.sha256(recipe),
+            method=recipe.method,
+            alpha=alpha,
+            parameters=recipe.parameters,
+            interference=Interference(
+                self.tasks, self.layers, tuple(values), tuple(_known_mean(row) for row in values)
+            ),
+            norms=LayerNorms(self.layers, tuple(before), tuple(after)),
+            effects={**stages.effects(recipe), "alpha": (alpha, alpha)},
+            seconds=time.perf_counter() - start,
+        )
+
+    def materialize(self, recipe: Recipe, report: Report = silent) -> dict[str, Tensor]:
+        """Return the merged tower's tensors in the recipe's dtype: the one source of preview, evaluation and export.
+
+        Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached.
+        """
+        recipe = self._own(recipe)
+        self._alpha(recipe)
+
+        def compute() -> dict[str, Tensor]:
+            scales = self.stages.scales(recipe, report)
+            named = {layer.name: layer for layer in self.layers}
+            weights = {}
+            for name in self._headers.arch.shapes:
+                base = self._headers.base.tensors([name], torch.float64)[name].to(self.device)
+                delta = self.stages.merged(recipe, name, named.get(name)).delta
+                weights[name] = (base + scales[name] * delta).to(_DTYPES[recipe.dtype])
+            return weights
+
+        return self.stages.cache.get(("weights", self.canonical(recipe), self.device), compute)
+
+    def encode(self, recipe: Recipe, images: Tensor, report: Report = silent) -> Tensor:
+        """Return the merged model's image features, (n, embed_dim), float32, before any normalisation."""
+        side = self._headers.arch.image_size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side) or not len(images):
+            raise ImagesError(f"images are {tuple(images.shape)}", f"give (n, 3, {side}, {side}), preprocessed")
+        tower = self._scorer.tower(self.materialize(recipe, report))
+        return encode(tower, images, lambda done: report(done / len(images), "encoding")).cpu()
+
+    def evaluate(self, recipe: Recipe, split: Split = "test", limit: int = 0, report: Report = silent) -> Evaluation:
+        """Return the accuracy of base, experts and merged model on the same images.
+
+        Args:
+            recipe: of this project.
+            split: "validation" or "test".
+            limit: images a task, spread over its set; 0 = all.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            ImagesError: a task has no labelled images of that split.
+        """
+        start = time.perf_counter()
+        recipe = self._own(recipe)
+        self._scorer.need_labels(split)
+        self._alpha(recipe)
+        weights = self.materialize(recipe, lambda fraction, words: report(fraction / 10, words))
+        rows = self._scorer.table(
+            weights,
+            self.canonical(recipe),
+            split,
+            limit,
+            lambda fraction, words: report((1 + 9 * fraction) / 10, words),
+        )
+        alpha, seconds = self._alpha(recipe), time.perf_counter() - start
+        return Evaluation(self.sha256(recipe), recipe.method, alpha, recipe.parameters, split, rows, limit, seconds)
+
+    def rescore(self, weights: Mapping[str, Tensor], split: Split) -> tuple[Score, ...]:
+        """Score tensors that came from elsewhere (a file read again) on all images of a split, past every cache."""
+        return self._scorer.score_tensors(weights, split)
+
+    def search_alpha(self, recipe: Recipe, report: Report = silent) -> AlphaSearch:
+        """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
+
+        Raises:
+            ImagesError: a task has no labelled validation images.
+        """
+        recipe = with_parameters(self._own(recipe), alpha=1.0)
+        self._scorer.need_labels("validation")
+        visited = 0
+
+        def measure(alpha: float) -> float:
+            nonlocal visited
+
+            def inside(fraction: float, _words: str) -> None:
+                report(min((visited + fraction) / _SEARCH_STEPS, 0.99), f"trying α {alpha:g}")
+
+            evaluation = self.evaluate(with_parameters(recipe, alpha=alpha), "validation", report=inside)
+            visited += 1
+            return evaluation.mean_normalised
+
+        most = METHODS[recipe.method].knobs["alpha"].range
+        assert most is not None  # α is a number in every method
+        best, trace = bracket_alpha(measure, most[1])
+        images = sum(self._headers.labelled["validation"][task].count for task in self.tasks)
+        return AlphaSearch(best.alpha, best.normalised, trace, images)
+
+    def with_alpha_found(self, recipe: Recipe, report: Report = silent) -> Recipe:
+        """Return the recipe with `alpha: search` replaced by what the search finds; others unchanged."""
+        recipe = self._own(recipe)
+        if recipe.parameters["alpha"] != "search":
+            return recipe
+        return with_parameters(recipe, alpha=self.search_alpha(recipe, report).alpha)
+
+    def export(self, recipe: Recipe, folder: Path, report: Report = silent, *, portable: bool = False) -> ExportProof:
+        """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
+
+        Args:
+            recipe: of this project.
+            folder: made where missing.
+            report: progress, may raise Cancelled.
+            portable: keep the recipe's own relative paths (for a download) instead of paths from `folder`.
+
+        Raises:
+            ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
+        """
+        return export.export(self, self.with_alpha_found(self._own(recipe), report), folder, report, portable)
+
+    def thumbnails(self, task: str, most: int) -> list[bytes]:
+        """Return some of a task's proxies as PNG bytes."""
+        pixels = self.stages.proxies(self.recipe, self._task(task))[:most]
+        return [_png(image) for image in to_pixels(pixels).permute(0, 2, 3, 1).numpy()]
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by its name.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise RecipeError(f"there is no layer {name!r}", "use a name of this tower")
+
+    def label_source(self) -> Split | None:
+        """Return the split a preview is measured on: test where there is one, else validation, else nothing."""
+        splits: tuple[Split, ...] = ("test", "validation")
+        return next((split for split in splits if self.has_labels(split)), None)
+
+    def headers(self) -> Headers:
+        """Return the opened files."""
+        return self._headers
+
+    def _own(self, recipe: Recipe) -> Recipe:
+        mine, other = self.recipe, recipe
+        files = [(model.name, model.path, model.proxies) for model in mine.models]
+        if [(model.name, model.path, model.proxies) for model in other.models] != files or other.base != mine.base:
+            raise RecipeError(
+                "this recipe names other files than the opened project", "open it as a project of its own"
+            )
+        return settle(recipe)
+
+    def _task(self, name: str) -> str:
+        if name not in self.tasks:
+            raise RecipeError(f"there is no task {name!r}", f"use {', '.join(self.tasks)}")
+        return name
+
+    def _alpha(self, recipe: Recipe) -> float:
+        alpha = recipe.parameters["alpha"]
+        if isinstance(alpha, str):
+            raise RecipeError("alpha is still to be searched", "search it on validation images, or give a number")
+        return float(alpha)
+
+
+def _known_mean(row: tuple[float, ...]) -> float:
+    known = [value for value in row if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
