@@ -72,7 +72,7 @@ def rank_of_ratio(rank_ratio: float, d_out: int, tasks: int) -> int:
     if rank < 1:
         raise NumericsError(
             f"rank_ratio {rank_ratio:g} leaves r = 0 of {d_out} directions for {tasks} tasks",
-            f"use at least {tasks / d_out:.3g}",
+            f"use at least {math.ceil(1e4 * tasks / d_out) / 1e4:g}",  # rounded up, so that it works
         )
     if rank * tasks > d_out:
         raise NumericsError(
