@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from esm_viz.evaluate import Scorer, resolve_device
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.models.tower import encode
 from esm_viz.numerics.interference import interference
+from esm_viz.numerics.spectrum import rank_for_energy
 from esm_viz.opening import Headers, open_headers, read_digests
 from esm_viz.recipe import Recipe
 from esm_viz.search import bracket_alpha
@@ -71,6 +72,7 @@ class Project:
         tasks, layers: in order.
         device: "cpu" or "cuda".
         inspection: what the headers said.
+        image_size: pixels of a side that the tower reads.
     """
 
     def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
@@ -80,6 +82,7 @@ class Project:
         self.layers = stages.layers
         self.device = stages.device
         self.inspection = headers.inspection
+        self.image_size = headers.arch.image_size
         self.stages = stages
         self._headers = headers
         self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
@@ -128,6 +131,11 @@ class Project:
     def spectrum(self, task: str, layer_name: str, recipe: Recipe) -> Spectrum:
         """Return where one task's output shift lives at one layer."""
         return explore.spectrum(self.stages, self._own(recipe), self._task(task), self.layer(layer_name))
+
+    def ranks_for_energy(self, task: str, layer_name: str, shares: Sequence[float]) -> tuple[int, ...]:
+        """Return the fewest ESD directions of a task and layer that keep each share of the energy."""
+        eigenvalues = self.stages.decomposition(self.recipe, self._task(task), self.layer(layer_name)).eigenvalues
+        return tuple(rank_for_energy(eigenvalues, share) for share in shares)
 
     def overlap(self, layer_name: str, recipe: Recipe) -> Overlap:
         """Return how much any two tasks share at one layer."""

@@ -261,6 +261,14 @@ class Evaluation:
         """Return the mean accuracy over tasks."""
         return sum(getattr(task, which).accuracy for task in self.tasks) / len(self.tasks)
 
+    def mean_interval(self, which: Literal["pretrained", "finetuned", "merged"]) -> tuple[float, float]:
+        """Return a 95 % interval of the mean, from the tasks' Wilson limits (MOVER, Zou and Donner 2008)."""
+        scores = [getattr(task, which) for task in self.tasks]
+        mean, tasks = self.mean(which), len(scores)
+        below = math.hypot(*(score.accuracy - score.interval[0] for score in scores)) / tasks
+        above = math.hypot(*(score.interval[1] - score.accuracy for score in scores)) / tasks
+        return mean - below, mean + above
+
     @property
     def mean_normalised(self) -> float:
         """Return the mean over tasks of merged / expert accuracy."""

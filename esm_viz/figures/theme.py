@@ -18,7 +18,7 @@ _USE = re.compile(r"var\(--([a-z0-9-]+)\)")
 @functools.cache
 def tokens(theme: Theme) -> dict[str, str]:
     """Read the colour tokens of one theme; dark ones replace light ones of the same name."""
-    light, _, dark = TOKENS.read_text(encoding="utf-8").partition(".dark")
+    light, _, dark = TOKENS.read_text(encoding="utf-8").partition("\n.dark,")
     found = dict(_VALUE.findall(light))
     return found if theme == "light" else found | dict(_VALUE.findall(dark))
 

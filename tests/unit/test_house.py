@@ -44,7 +44,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__init__": ("errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
     "ui": (*WORDS, "recipe", "data", "merge", "pipeline", "__init__", "figures"),
-    "cli": (*WORDS, "recipe", "merge", "pipeline", "__init__", "figures", "ui"),
+    "answers": (*WORDS, "recipe", "explore", "pipeline", "figures"),
+    "cli": (*WORDS, "recipe", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
     "__main__": ("cli",),
 }
 BUILD_ONLY = "demo"  # makes assets/demo: may use all rooms, and no room uses it

@@ -1,0 +1,7 @@
+"""`python -m esm_viz`: the command line."""
+
+import sys
+
+from esm_viz.cli import main
+
+sys.exit(main(sys.argv[1:]))
