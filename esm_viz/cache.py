@@ -53,6 +53,12 @@ class StageCache:
                         self._running.pop(key, None)
         return cast(T, value)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._guard:
+            self._entries.clear()
+            self.bytes = 0
+
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
             entry = self._entries.get(key)

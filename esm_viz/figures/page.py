@@ -32,7 +32,9 @@ def pictures_page(title: str, said: str, pictures: Sequence[tuple[str, Figure, i
         drawn = go.Figure(paint(figure))
         drawn.update_layout(height=height, autosize=True)
         how = str(figure["layout"]["meta"]["how"])
-        body = plotly.io.to_html(drawn, full_html=False, include_plotlyjs=at == 0, config={"responsive": True})
+        body = plotly.io.to_html(
+            drawn, full_html=False, include_plotlyjs=at == 0, config={"responsive": True, "displaylogo": False}
+        )
         sections.append(f"<section><h2>{safe(name)}</h2><p>{safe(how)}</p>{body}</section>")
     head = f'<meta charset="utf-8"><title>{safe(title)}</title><style>{_STYLE}</style>'
     return (
