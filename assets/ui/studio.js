@@ -6,13 +6,13 @@ window.studio = (() => {
   const token = (name) => getComputedStyle(document.body).getPropertyValue("--" + name).trim();
 
   /* parse a component's value and hand it to `paint` when it is not older than what is shown */
-  kept.follow = (props, watch, paint) => {
+  kept.follow = (props, watch, paint, late = () => {}) => {
     let shown = -1;
     const take = () => {
       if (!props.value) return;
       let next;
       try { next = JSON.parse(props.value); } catch { return; }
-      if (next.v < shown) return;
+      if (next.v < shown) return late(next);
       shown = next.v;
       paint(next);
     };
@@ -62,12 +62,14 @@ window.studio = (() => {
     const host = document.createElement("div");
     host.className = "block-host";
     element.replaceChildren(host);
-    let waiting = 0;
-    const poll = (next) => {
+    /* while the server is busy one question is always under way: it is answered when there is something new */
+    let waiting = 0, busy = false;
+    const poll = (next, newer) => {
       if (next.tick) waiting = 0;
-      if (!next.busy || Date.now() - waiting < 5000) return;
+      if (newer) busy = next.busy;
+      if (!busy || Date.now() - waiting < 5000) return;
       waiting = Date.now();
-      setTimeout(() => trigger("tick", {}), next.wait ?? 30);
+      setTimeout(() => trigger("tick", {}), 10);
     };
     kept.follow(props, watch, (next) => {
       const held = document.activeElement && host.contains(document.activeElement) ? document.activeElement.dataset.do : null;
@@ -78,8 +80,8 @@ window.studio = (() => {
         if (held) host.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
       }
       host.dataset.v = next.v;
-      if (next.busy !== undefined) poll(next);
-    });
+      if (next.busy !== undefined) poll(next, true);
+    }, (next) => { if (next.busy !== undefined) poll(next, false); });
     const send = (source) => {
       const { do: act, ...rest } = source.dataset;
       if (act === "theme") return kept.setTheme(!kept.dark());

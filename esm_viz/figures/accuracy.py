@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from esm_viz.figures.base import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
 from esm_viz.figures.words import percent, safe
-from esm_viz.types import Evaluation, Score, TaskScores
+from esm_viz.types import WILSON_Z, Evaluation, Score, TaskScores
 
 
 def accuracy_figure(record: Evaluation, pinned: Evaluation | None = None, base: bool = False) -> Figure:
@@ -136,7 +137,7 @@ def _difference(now: Score, before: Score | None) -> str:
     if before is None or not now.n or not before.n:
         return ""
     points = round(100 * now.accuracy) - round(100 * before.accuracy)
-    noise = 1.96 * math.sqrt(sum(s.accuracy * (1 - s.accuracy) / s.n for s in (now, before)))
+    noise = WILSON_Z * math.sqrt(sum(s.accuracy * (1 - s.accuracy) / s.n for s in (now, before)))
     text = f"+{points}" if points > 0 else f"−{-points}" if points < 0 else "0"
     if abs(now.accuracy - before.accuracy) <= noise:
         return f'  <span style="color:{token("ink-3")}">≈ {text}</span>'
@@ -174,9 +175,17 @@ def _heads(record: Evaluation, reference: list[Score | None], label: str) -> lis
 
 def _how(pinned: Evaluation | None, base: bool) -> str:
     line = "Line: A. " if pinned else "Line: pre-trained. " if base else ""
-    return f"Bar: {'B' if pinned else 'this merge'} and its 95 % interval. {line}Diamond: own expert."
+    return f"Bar: {'this merge' if base else 'B'} and its 95 % interval. {line}Diamond: own expert."
 
 
 def _says(record: Evaluation) -> str:
     parts = ", ".join(f"{score.task} {percent(score.merged.accuracy)} %" for score in record.tasks)
     return f"Mean {percent(record.mean('merged'), 1)} %: {parts}." if record.tasks else "No labelled images."
+
+
+def mean_half_width(scores: Sequence[Score]) -> float:
+    """Return the half width of the mean's 95 % interval, a share: 1.96 √(Σ_t p_t (1 − p_t) / n_t) / T."""
+    known = [score for score in scores if score.n]
+    if not known:
+        return math.nan
+    return WILSON_Z * math.sqrt(sum(s.accuracy * (1 - s.accuracy) / s.n for s in known)) / len(known)

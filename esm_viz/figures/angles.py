@@ -53,13 +53,13 @@ def angles_figure(record: Angles) -> Figure:
                 size=LABEL,
             ),
             note(
-                numbers[0],
-                record.random_degrees[0],
+                numbers[middle],
+                record.random_degrees[middle],
                 "random subspaces",
-                xanchor="left",
+                xanchor="right",
                 yanchor="bottom",
-                yshift=26,
-                xshift=4,
+                xshift=-6,
+                yshift=2,
             ),
         ]
     least = number(record.degrees[0], 0) if record.degrees else "–"

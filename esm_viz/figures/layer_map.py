@@ -92,7 +92,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
             (len(record.layers) + 3, len(record.tasks)),
         )
     )
-    at = _place(record, columns, chosen)
+    spot = _place(record, columns, chosen)
     return picture(
         data,
         kind.how,
@@ -101,7 +101,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
         yaxis=task_axis(record.tasks),
         margin={"l": label_margin(record.tasks), "r": 92, "t": 22, "b": 42},
         annotations=columns.titles(),
-        shapes=ring(*at) if at else [],
+        shapes=ring(*spot) if spot else [],
     )
 
 

@@ -57,7 +57,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
                     xref="paper",
                     xanchor="left",
                     yanchor="bottom" if up else "top",
-                    yshift=-6 if up else 6,
+                    yshift=-1 if up else 1,
                     size=LABEL,
                     color=token("ink" if "after" in name else "ink-2"),
                 )

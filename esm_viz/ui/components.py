@@ -1,0 +1,44 @@
+"""The three kinds of component that the studio is made of, each a Gradio HTML with a script of ours.
+
+Their value is a JSON string with a version; the page keeps the node and repaints it (see assets/ui). Each has one
+event, `act`, which carries a small message, and blocks have `tick`, with which the page asks for late results.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+# Gradio waits for a component's own head before its script runs; a head of the page would come too late.
+SCRIPTS = "".join(
+    f'<script src="./studio/{script}"></script>'
+    for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/card.js", "ui/rail.js")
+)
+EMPTY = '{"v":-1}'
+
+
+def block(name: str, value: str = EMPTY) -> gr.HTML:
+    """Return a block of HTML made on the server."""
+    script = "studio.block(element, props, trigger, watch, 'act', 'tick')"
+    return _component(name, value, script)
+
+
+def card(name: str, value: str = EMPTY) -> gr.HTML:
+    """Return a card with one picture."""
+    return _component(f"card-{name}", value, "studio.card(element, props, trigger, watch, 'act')", name)
+
+
+def rail(value: str = EMPTY) -> gr.HTML:
+    """Return the rail of knobs."""
+    return _component("rail", value, "studio.rail(element, props, trigger, watch, 'act')")
+
+
+def _component(elem_id: str, value: str, script: str, name: str = "") -> gr.HTML:
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        html_template="<div></div>",
+        js_on_load=script,
+        head=SCRIPTS,
+        apply_default_css=False,
+        name=name or elem_id,
+    )

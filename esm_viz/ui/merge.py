@@ -1,0 +1,210 @@
+"""The Merge tab: what its pieces show, and what a click on them does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.errors import RecipeError
+from esm_viz.figures import accuracy_figure, interference_figure, norms_figure
+from esm_viz.figures.accuracy import mean_half_width
+from esm_viz.figures.words import DASH, number, percent, safe, short, signed
+from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.types import Evaluation
+from esm_viz.ui import work
+from esm_viz.ui.html import badge, button, panel, stat
+from esm_viz.ui.store import Session, State
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Carry out what was asked on this tab and name the pieces to paint.
+
+    Raises:
+        RecipeError: a value that the recipe refuses.
+    """
+    do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
+    session.sequence = max(session.sequence, int(message.get("seq", 0)))
+    if do in ("knob", "weight", "method", "reset"):
+        work.set_recipe(session, _changed(session, str(do), name, value))
+    elif do == "search":
+        work.search_alpha(session)
+    elif do == "pin":
+        session.pinned = current(session)
+    elif do == "unpin":
+        session.pinned, session.view.difference = None, False
+    elif do == "difference":
+        session.view.difference = value == "difference" and session.pinned is not None
+    elif do in ("undo", "redo", "history"):
+        _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
+    return (*work.LIVE, *work.SCORES)
+
+
+def current(session: Session) -> State | None:
+    """Return the state on screen, if it is merged."""
+    if session.report is None or session.report[0] != session.recipe:
+        return None
+    scores = session.validation[1] if session.validation and session.validation[0] == session.recipe else None
+    return State(session.recipe, session.report[1], scores, title_of(session.recipe.method, session.report[1].alpha))
+
+
+def title_of(method: str, alpha: float) -> str:
+    """Name a merge in a few words, as HTML."""
+    return f"{safe(METHODS[method].title)}, α {short(alpha)}"
+
+
+def _changed(session: Session, do: str, name: str, value: Any) -> Any:
+    recipe = session.recipe
+    if do == "method":
+        if value not in METHODS:
+            raise RecipeError(f"there is no method {value!r}", f"use {', '.join(METHODS)}")
+        return with_method(recipe, str(value))
+    if do == "reset":
+        return with_method(recipe, recipe.method)
+    if do == "weight":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
+        return work.with_weight(recipe, name, float(value))
+    if name not in METHODS[recipe.method].knobs or not isinstance(value, int | float | str):
+        raise RecipeError(f"{METHODS[recipe.method].title} has no knob {name!r}", "reload the page")
+    if value == METHODS[recipe.method].knobs[name].word != "":
+        raise RecipeError(f"{name} is {value!r}", "use the button that searches it")
+    return with_parameters(recipe, **{name: value})
+
+
+def _index(message: dict[str, Any]) -> int:
+    try:
+        return int(message.get("index", -1))
+    except (TypeError, ValueError):
+        return -1
+
+
+def _go(session: Session, index: int) -> None:
+    """Go to a line of the history; its numbers are known, so nothing runs."""
+    if not 0 <= index < len(session.history):
+        return
+    state = session.history[index]
+    with session.lock:
+        if session.live is not None:
+            session.live.cancel()
+        session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
+        session.validation = (state.recipe, state.evaluation) if state.evaluation else None
+        session.errors.pop("rail", None)
+
+
+def _scores(session: Session) -> tuple[Evaluation | None, bool]:
+    """Return the newest scores, and whether they are those of the recipe on screen."""
+    if session.validation is None:
+        return None, False
+    return session.validation[1], session.validation[0] == session.recipe
+
+
+def stats(session: Session) -> dict[str, Any]:
+    """Return the strip of the four numbers a talk quotes."""
+    scores, fresh = _scores(session)
+    report = session.report[1] if session.report else None
+    pinned = session.pinned
+    old = pinned.evaluation if pinned else None
+    parts = []
+    if scores:
+        half = mean_half_width([task.merged for task in scores.tasks])
+        wait = "" if fresh else "wait"
+        parts.append(
+            stat("Mean accuracy, B", f"{percent(scores.mean('merged'), 1)} % <small>± {percent(half, 1)}</small>", wait)
+        )
+        if old:
+            parts.append(stat("Against A", _against(scores, old), wait))
+        shares = f"{percent(scores.mean_normalised, 1)} %" + (
+            f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
+        )
+        parts.append(stat("Share of experts", shares, wait))
+    before = f" <small>A {number(pinned.report.interference.mean)}</small>" if pinned else ""
+    parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
+    search = session.project.has_labels("validation") and session.recipe.method != "averaging"
+    pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
+    seek = button("search", "Search α", "pri", title="Find the α that is best on validation images") if search else ""
+    error = session.errors.get("live", "")
+    sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
+    body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
+    return {"html": body}
+
+
+def _against(scores: Evaluation, old: Evaluation) -> str:
+    points = 100 * (scores.mean("merged") - old.mean("merged"))
+    kind, sign = ("same", "≈") if abs(points) < 0.05 else ("up", "▲") if points > 0 else ("down", "▼")
+    return f'<span class="{kind}">{sign} {signed(points, 1)}</span> <small>points</small>'
+
+
+def accuracy(session: Session) -> dict[str, Any]:
+    """Return the bars of accuracy per task on validation images."""
+    scores, fresh = _scores(session)
+    card: dict[str, Any] = {"title": "Accuracy per task", "error": ""}
+    if scores is None:
+        labelled = session.project.has_labels("validation")
+        return card | {
+            "empty": "" if labelled else "No labelled validation images. Add them to the recipe to see accuracy."
+        }
+    old = session.pinned.evaluation if session.pinned else None
+    stale = "" if fresh else f"for α {short(scores.alpha)}, updating"
+    return card | {"figure": accuracy_figure(scores, old), "stale": stale}
+
+
+def interference(session: Session) -> dict[str, Any]:
+    """Return the map of interference, B or B − A."""
+    old = session.pinned.report.interference if session.pinned else None
+    show = session.view.difference and old is not None
+    card: dict[str, Any] = {
+        "title": "Interference, B − A" if show else "Interference of B",
+        "choices": [["b", "B"], ["difference", "B − A"]] if old else [],
+        "chosen": "difference" if show else "b",
+        "switch": "difference",
+        "error": session.errors.get("live", ""),
+    }
+    if session.report is None:
+        return card
+    recipe, report = session.report
+    stale = "" if recipe == session.recipe else f"for α {short(report.alpha)}, updating"
+    return card | {"figure": interference_figure(report.interference, old, show), "stale": stale}
+
+
+def norms(session: Session) -> dict[str, Any]:
+    """Return the profile of the merged change's size."""
+    card: dict[str, Any] = {"title": "Size of the merged change"}
+    if session.report is None:
+        return card
+    tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
+    return card | {"figure": norms_figure(session.report[1].norms, max(tops, default=0.0))}
+
+
+def states(session: Session) -> dict[str, Any]:
+    """Return the line with A and B at the end of the tab row."""
+    parts = []
+    if session.pinned:
+        away = button("unpin", "✕", "q sq tiny", title="Unpin A")
+        parts.append(
+            f"<span>{badge('A')}{_short(session.pinned.recipe.method, session.pinned.evaluation)}{away}</span>"
+        )
+    scores, fresh = _scores(session)
+    parts.append(f"<span>{badge('B')}{_short(session.recipe.method, scores if fresh else None)}</span>")
+    return {"html": f'<div class="ab" title="Mean accuracy on validation images">{"".join(parts)}</div>'}
+
+
+def _short(method: str, scores: Evaluation | None) -> str:
+    mean = f" <b>{percent(scores.mean('merged'), 1)} %</b>" if scores else ""
+    return safe(METHODS[method].title) + mean
+
+
+def history(session: Session) -> dict[str, Any]:
+    """Return the list of states, newest first."""
+    lines = []
+    for index in range(len(session.history) - 1, -1, -1):
+        state = session.history[index]
+        on = state.recipe == session.recipe
+        pinned = session.pinned is not None and session.pinned.recipe == state.recipe
+        mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
+        what = ", now" if on else ", pinned" if pinned else ""
+        sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
+        lines.append(
+            f'<li class="{"on" if on else ""}" data-do="history" data-index="{index}" tabindex="0" role="button">'
+            f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></li>'
+        )
+    how = "Click a line to go back. Mean accuracy on validation images."
+    return {"html": panel("History", how, f'<ol class="hist">{"".join(lines)}</ol>')}

@@ -1,0 +1,114 @@
+"""Serve the studio: our own files under /studio, downloads under tokens, nothing asked from another host."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import plotly
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from esm_viz import load_recipe
+from esm_viz.pipeline import Project
+from esm_viz.ui.bar import RECIPE_ROUTE
+from esm_viz.ui.export import ROUTE
+from esm_viz.ui.studio import Studio
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "assets" / "ui"
+DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
+HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in ("tokens", "studio"))
+UPLOAD_LIMIT = "8gb"
+
+
+def build(recipe: str | Path | None = None, device: str = "auto", local: bool = True) -> Studio:
+    """Open a recipe, the demo where none is given, and return the studio on it.
+
+    Raises:
+        EsmVizError: the recipe or its files are wrong.
+    """
+    path = Path(recipe) if recipe else DEMO
+    project = Project.open(load_recipe(path), device=device)
+    project.prepare()
+    name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
+    return Studio(project, name, device, local)
+
+
+def serve(
+    recipe: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    share: bool = False,
+    block: bool = True,
+) -> Studio:
+    """Build the studio and serve it until interrupted.
+
+    Args:
+        recipe: a recipe file; the demo where None.
+        host: address to listen on; anything but this machine hides the field for local paths.
+        port: port to listen on.
+        device: "auto", "cpu" or "cuda".
+        share: make a public link.
+        block: wait until interrupted; False returns at once, for tests.
+
+    Raises:
+        EsmVizError: the recipe or its files are wrong.
+    """
+    studio = build(recipe, device, local=is_loopback(host) and not share)
+    studio.blocks.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        quiet=False,
+        run_history=False,
+        footer_links=[],
+        ssr_mode=False,
+        pwa=False,
+        show_error=False,
+        max_file_size=UPLOAD_LIMIT,
+        head=HEAD,
+        app_kwargs={"routes": routes(studio), "docs_url": None, "redoc_url": None},
+        prevent_thread_lock=not block,
+    )
+    return studio
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def routes(studio: Studio) -> list[Route | Mount]:
+    """Return what is served beside Gradio's own pages."""
+
+    def download(request: Request) -> Response:
+        path = studio.store.file(request.path_params["token"], request.path_params["name"])
+        if path is None:
+            return PlainTextResponse("This download has expired, write the model again.", status_code=404)
+        return FileResponse(path, filename=path.name)
+
+    def recipe(request: Request) -> Response:
+        session = studio.store.ticket(request.path_params["ticket"])
+        if session is None:
+            return PlainTextResponse("This page has expired, reload it.", status_code=404)
+        headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'}
+        return Response(session.recipe.to_yaml(), media_type="application/yaml", headers=headers)
+
+    package = Path(plotly.__file__).parent / "package_data"
+    return [
+        Route("/studio/plotly/plotly.min.js", lambda _: FileResponse(package / "plotly.min.js")),
+        Mount("/studio/ui", StaticFiles(directory=ASSETS)),
+        Route("/" + ROUTE + "/{token}/{name}", download),
+        Route("/" + RECIPE_ROUTE + "/{ticket}/recipe.yaml", recipe),
+    ]

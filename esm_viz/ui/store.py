@@ -1,0 +1,186 @@
+"""What the server keeps for each open page: its project, recipe, pinned state and history, under an unguessable id.
+
+Gradio's own state hangs on a short session hash and dies with a reload; ours hangs on 128 random bits kept in the page.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from esm_viz.pipeline import Project
+from esm_viz.recipe import Recipe
+from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport
+from esm_viz.ui.jobs import Job
+
+MOST_SESSIONS = 200
+IDLE_SECONDS = 3 * 3600.0
+MOST_HISTORY = 40
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One recipe with what was measured of it: a line of the history, or the pinned A."""
+
+    recipe: Recipe
+    report: MergeReport
+    evaluation: Evaluation | None
+    words: str  # trusted HTML: what changed since the line before
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """One line of the leaderboard, on test images."""
+
+    title: str
+    recipe: Recipe
+    evaluation: Evaluation
+    searched: bool
+
+
+@dataclass
+class View:
+    """What the visitor looks at."""
+
+    kind: str = "rank90"
+    cell: tuple[str, str] | None = None  # task, layer name
+    pair: tuple[str, str] | None = None
+    spectrum: str = "energy"
+    difference: bool = False
+    source: str = "demo"
+    arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
+
+
+@dataclass
+class Session:
+    """One open page. Everything here is read and written under `lock`."""
+
+    id: str
+    name: str
+    project: Project
+    recipe: Recipe
+    view: View = field(default_factory=View)
+    report: tuple[Recipe, MergeReport] | None = None
+    validation: tuple[Recipe, Evaluation] | None = None
+    pinned: State | None = None
+    history: list[State] = field(default_factory=list)
+    at: int = -1
+    search: tuple[Recipe, AlphaSearch] | None = None
+    board: list[BoardRow] = field(default_factory=list)
+    proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
+    explored: Recipe | None = None
+    thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    live: Job | None = None
+    task: Job | None = None
+    dirty: set[str] = field(default_factory=set)
+    sequence: int = 0
+    version: int = 0
+    folder: Path | None = None
+    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
+    seen: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def busy(self) -> bool:
+        """Say whether a job runs."""
+        return any(job is not None and job.alive for job in (self.live, self.task))
+
+    def touch(self, names: Iterable[str]) -> None:
+        """Note pieces of the page that must be painted anew."""
+        with self.lock:
+            self.dirty |= set(names)
+
+    def private_folder(self) -> Path:
+        """Return a new folder that only this session knows."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="esm_viz-"))
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def close(self) -> None:
+        """Stop its jobs and forget its files."""
+        for job in (self.live, self.task):
+            if job is not None:
+                job.cancel()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Store:
+    """All sessions, and the files that may be downloaded, each under its own token."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._sessions: dict[str, Session] = {}
+        self._pages: dict[str, str] = {}
+        self._downloads: dict[str, tuple[str, Path]] = {}
+        self._lock = threading.Lock()
+
+    def open(self, name: str, project: Project, page: str = "") -> Session:
+        """Return a new session on a project; the oldest idle ones make room."""
+        session = Session(secrets.token_urlsafe(16), name, project, project.recipe)
+        with self._lock:
+            self._sessions[session.id] = session
+            if page:
+                self._pages[page] = session.id
+            gone = self._expired()
+        for old in gone:
+            self.drop(old)
+        return session
+
+    def get(self, session_id: object) -> Session | None:
+        """Return the session of this id, or None where there is none."""
+        session = self._sessions.get(session_id) if isinstance(session_id, str) else None
+        if session is not None:
+            session.seen = time.monotonic()
+        return session
+
+    def ticket(self, ticket: str) -> Session | None:
+        """Return the session whose recipe this ticket may read."""
+        return next((session for session in list(self._sessions.values()) if session.ticket == ticket), None)
+
+    def drop(self, session_id: str) -> None:
+        """End a session and forget its downloads."""
+        with self._lock:
+            session = self._sessions.pop(session_id, None)
+            self._downloads = {token: entry for token, entry in self._downloads.items() if entry[0] != session_id}
+        if session is not None:
+            session.close()
+
+    def drop_page(self, page: str) -> None:
+        """End the session of a page that was closed."""
+        session_id = self._pages.pop(page, "")
+        if session_id:
+            self.drop(session_id)
+
+    def offer(self, session: Session, folder: Path) -> str:
+        """Return a token under which the files of a folder may be downloaded."""
+        token = secrets.token_urlsafe(16)
+        with self._lock:
+            self._downloads[token] = (session.id, folder)
+        return token
+
+    def file(self, token: str, name: str) -> Path | None:
+        """Return the file of that plain name offered under a token, or None."""
+        entry = self._downloads.get(token)
+        if entry is None or name != Path(name).name:
+            return None
+        path = entry[1] / name
+        return path if path.is_file() and path.resolve().is_relative_to(entry[1].resolve()) else None
+
+    def close(self) -> None:
+        """End every session."""
+        for session_id in list(self._sessions):
+            self.drop(session_id)
+
+    def _expired(self) -> list[str]:
+        now = time.monotonic()
+        old = [key for key, session in self._sessions.items() if now - session.seen > IDLE_SECONDS]
+        spare = sorted(self._sessions, key=lambda key: self._sessions[key].seen)
+        return list(dict.fromkeys(old + spare[: max(0, len(spare) - MOST_SESSIONS)]))
