@@ -166,9 +166,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     for assignment in options.set:
         name, equals, value = assignment.partition("=")
         if not equals or not name or not value:
-            raise RecipeError(
-                f"--set {assignment} is not NAME=VALUE", "write for example --set alpha=0.5", "command line"
-            )
+            raise RecipeError(f"--set {assignment} is not NAME=VALUE", "write --set alpha=0.5, say", "command line")
         changes[name] = value
     if "merge_method" in changes:
         recipe = with_method(recipe, changes.pop("merge_method"))

@@ -22,5 +22,7 @@ from esm_viz.merge.registry import (
 
 for _module in sorted(found.name for found in iter_modules(__path__)):
     import_module(f"{__name__}.{_module}")
+for _name in sorted(METHODS, key=lambda name: METHODS[name].source):  # arXiv numbers: the order of publication
+    METHODS[_name] = METHODS.pop(_name)
 
 __all__ = ["METHODS", "LayerUpdate", "Memo", "Method", "run_now", "settle", "with_method", "with_parameters"]

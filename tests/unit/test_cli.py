@@ -1,0 +1,237 @@
+"""The command line: what it prints, what it leaves on disk, and the status it returns."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import esm_viz
+from esm_viz.checkpoints.writing import sha256_tensors
+from esm_viz.cli import main
+from tests.support import tiny
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    tiny.write_project(folder)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tiny.mapping(alpha=0.5)), encoding="utf-8")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Return status, standard output and standard error of one command."""
+    status = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Return the one line of a command that is refused with status 2."""
+    status, out, err = run(capsys, *words)
+    lines = [line for line in err.splitlines() if not re.match(r"\s*\d+ %", line)]
+    assert (status, out, len(lines)) == (2, "", 1)
+    return lines[0]
+
+
+def test_check_reads_headers_and_says_what_it_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "check", project / "recipe.yaml", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert [file["name"] for file in found["files"]] == ["base", *tiny.TASKS]
+    assert (found["activation"], len(found["layers"])) == ("QuickGELU", 8)
+
+
+def test_check_reads_no_weight(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.write_project(tmp_path)
+    tensors = load_file(tmp_path / "ants.safetensors")
+    save_file(tensors | {tiny.IN_PROJ: tensors[tiny.IN_PROJ] * torch.nan}, tmp_path / "ants.safetensors")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny.mapping()), encoding="utf-8")
+    assert run(capsys, "check", tmp_path / "recipe.yaml")[0] == 0
+    line = refused(capsys, "evaluate", tmp_path / "recipe.yaml")
+    assert line == f"error: ants: {tiny.IN_PROJ} holds NaN, ants.safetensors, save it again"
+
+
+def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, _ = run(capsys, "explore", project / "recipe.yaml", "--out", tmp_path / "out")
+    assert status == 0
+    found = json.loads((tmp_path / "out" / "explore.json").read_text(encoding="utf-8"))
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    layer = opened.layer(tiny.C_FC)
+    assert found["tasks"] == list(tiny.TASKS)
+    assert found["layers"] == [each.name for each in opened.layers]
+    spectrum = opened.spectrum("bees", tiny.C_FC, opened.recipe)
+    assert found["eigenvalues"]["bees"][tiny.C_FC] == list(spectrum.eigenvalues)
+    assert len(found["energy_svd"]["bees"][tiny.C_FC]) == layer.d_out
+    kept = found["rank_for_energy"]["0.9"]["bees"][tiny.C_FC]
+    assert spectrum.energy[kept - 1] >= 0.9 > (0.0, *spectrum.energy)[kept - 1]
+    overlap = opened.overlap(tiny.C_FC, opened.recipe)
+    assert found["overlap"][tiny.C_FC] == [list(row) for row in overlap.values]
+    assert found["overlap_random"][tiny.C_FC] == overlap.random_level
+    assert set(found["principal_angles"][tiny.C_FC]) == {"ants|bees", "ants|cats", "bees|cats"}
+    angles = found["principal_angles"][tiny.C_FC]["ants|bees"]
+    assert angles == sorted(angles)
+    delta = load_file(project / "bees.safetensors")[tiny.C_FC] - load_file(project / "base.safetensors")[tiny.C_FC]
+    assert found["norms"]["bees"][tiny.C_FC] == pytest.approx(float(delta.double().norm()), rel=1e-6)
+    page = (tmp_path / "out" / "explore.html").read_text(encoding="utf-8")
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
+    assert page.count("<section>") == 5 + len(tiny.TASKS)
+
+
+def test_merge_writes_a_model_that_its_own_recipe_makes_again_bit_for_bit(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "merge", project / "recipe.yaml", "--out", tmp_path / "one")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "README.md",
+        "model.safetensors",
+        "recipe.yaml",
+    ]
+    assert run(capsys, "merge", tmp_path / "one" / "recipe.yaml", "--out", tmp_path / "deep" / "two")[0] == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "deep/two"))
+    assert sha256_tensors(first) == sha256_tensors(second)
+    with safe_open(tmp_path / "one" / "model.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["esm_viz.tensors_sha256"] == sha256_tensors(first)
+    assert json.loads(metadata["esm_viz.recipe"])["parameters"]["alpha"] == 0.5
+
+
+def test_merge_with_searched_alpha_writes_the_number_it_found(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "merge", project / "recipe.yaml", "--set", "alpha=search", "--out", tmp_path / "out")
+    written = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text(encoding="utf-8"))
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    assert written["parameters"]["alpha"] == opened.search_alpha(opened.recipe).alpha
+
+
+def test_evaluate_writes_the_promised_keys_and_what_the_project_measures(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, "evaluate", project / "recipe.yaml", "--out", tmp_path / "e.json", "--json")
+    found = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    assert (status, json.loads(out)["tasks"]) == (0, found["tasks"])
+    assert {"method", "alpha", "parameters", "split", "recipe_sha256", "seconds", "mean", "tasks"} <= set(found)
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    truth = opened.evaluate(opened.recipe, "test")
+    for row in truth.tasks:
+        shown = found["tasks"][row.task]
+        low, high = row.merged.interval
+        assert shown["merged"] == {"accuracy": row.merged.accuracy, "low": low, "high": high, "n": tiny.LABELLED}
+        assert shown["normalised"] == row.normalised
+    assert found["mean"]["merged"]["accuracy"] == truth.mean("merged")
+    assert (found["split"], found["alpha"], found["recipe_sha256"]) == ("test", 0.5, truth.recipe_sha256)
+
+
+def test_set_changes_the_method_before_its_parameters(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--set", "alpha=0.25", "--set", "merge_method=tsv_m", "--json")
+    _, out, _ = run(capsys, "evaluate", project / "recipe.yaml", *words)
+    assert (json.loads(out)["method"], json.loads(out)["parameters"]) == ("tsv_m", {"alpha": 0.25})
+
+
+def test_encode_writes_the_merged_models_features(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = project / "ants_test.safetensors"
+    out = tmp_path / "f.safetensors"
+    assert run(capsys, "encode", project / "recipe.yaml", "--images", images, "--out", out)[0] == 0
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    truth = opened.encode(opened.recipe, load_file(images)["images"])
+    found = load_file(out)["features"]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, truth)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("check", "none.yaml"), "error: the recipe cannot be opened, none.yaml, check its path"),
+        (
+            ("evaluate", "RECIPE", "--set", "alpha"),
+            "error: --set alpha is not NAME=VALUE, command line, write --set alpha=0.5, say",
+        ),
+        (
+            ("evaluate", "RECIPE", "--set", "alpha=nan"),
+            "error: alpha is 'nan', give a number from 0 to 3 or the word search",
+        ),
+        (
+            ("evaluate", "RECIPE", "--set", "merge_method=esmm"),
+            f"error: merge_method is 'esmm' (did you mean esm?), use one of {', '.join(esm_viz.METHODS)}",
+        ),
+        (
+            ("evaluate", "RECIPE", "--set", "seed=-1"),
+            "error: seed is '-1', command line, give a whole number from 0",
+        ),
+        (
+            ("evaluate", "RECIPE", "--set", "dtype=int8"),
+            "error: dtype is 'int8', command line, give one of float32, float16, bfloat16, float64",
+        ),
+        (("check", "RECIPE", "--device", "tpu"), ""),
+        (
+            ("evaluate", "RECIPE", "--device", "tpu"),
+            "error: device is 'tpu', use auto, cpu or cuda",
+        ),
+        (
+            ("merge", "RECIPE"),
+            "error: the following arguments are required: --out, command line, see `python -m esm_viz merge --help`",
+        ),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_two(
+    project: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], line: str
+) -> None:
+    filled = [project / "recipe.yaml" if word == "RECIPE" else word for word in words]
+    if not line:  # check touches no device
+        assert run(capsys, *filled)[0] == 0
+        return
+    assert refused(capsys, *filled) == line
+
+
+def test_what_is_refused_leaves_no_file_behind(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--set", "rank_ratio=0.01")
+    for words in (
+        ("merge", project / "recipe.yaml", "--out", tmp_path / "m"),
+        ("explore", project / "recipe.yaml", "--out", tmp_path / "e"),
+        ("evaluate", project / "recipe.yaml", "--out", tmp_path / "e.json"),
+    ):
+        assert "rank_ratio 0.01 leaves r = 0" in refused(capsys, *words, *wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopping_returns_130_and_leaves_nothing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("esm_viz.export.model_card", stop)
+    status, out, err = run(capsys, "merge", project / "recipe.yaml", "--out", tmp_path / "m")
+    assert (status, out, err.splitlines()[-1]) == (130, "", "stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unexpected_failure_is_one_line_without_a_traceback(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esm_viz.cli.inspect", lambda recipe: 1 / 0)
+    status, out, err = run(capsys, "check", project / "recipe.yaml")
+    assert (status, out) == (1, "")
+    assert err == "error: ZeroDivisionError that should not happen, please report it\n"
+
+
+@pytest.mark.parametrize("words", [("--help",), ("merge", "--help")])
+def test_help_is_printed_and_the_process_lives(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    status, out, _ = run(capsys, *words)
+    assert status == 0
+    assert out.startswith("usage: python -m esm_viz")
