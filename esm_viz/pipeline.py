@@ -153,10 +153,11 @@ class Project:
         stages, alpha = self.stages, self._alpha(recipe)
         scales = stages.scales(recipe, report)
         factors = stages.layer_factors(recipe)
-        values = []
-        for task in self.tasks:
-            pulls = ((layer, stages.pull(recipe, task, layer)) for layer in self.layers)
-            values.append(tuple(interference(measured, scales[layer.name]) for layer, measured in pulls))
+        columns = []
+        for layer in self.layers:
+            pulls = stages.pulls(recipe, layer)
+            columns.append([interference(measured, scales[layer.name]) for measured in pulls])
+        values = tuple(zip(*columns, strict=True))
         before = [float(stages.merged(recipe, layer.name, layer).norm) for layer in self.layers]
         after = [norm * factors[layer.name] for norm, layer in zip(before, self.layers, strict=True)]
         return MergeReport(

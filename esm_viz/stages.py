@@ -7,7 +7,8 @@
 | decomposition | task, layer | proxies drawn |
 | basis, coordinates, product (a method's own) | layer | the knobs each one names |
 | merged | layer or parameter | the knobs `merge_layer` names |
-| pull | task, layer | the same |
+| shift | task, layer | proxies drawn |
+| pulls | layer | proxies drawn, and the knobs `merge_layer` names |
 
 The inter-layer level and α are numbers a layer and cost nothing: they act after `merged`.
 """
@@ -29,7 +30,7 @@ from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import METHODS, LayerUpdate, Memo
 from esm_viz.models.tower import ESSENTIAL, watch_inputs
 from esm_viz.numerics.decompose import Decomposition, Moment, esd, svd_basis
-from esm_viz.numerics.interference import Pull, pull
+from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.moments import MomentSum
 from esm_viz.numerics.scaling import relative_power
 from esm_viz.opening import MOST_PROXIES, Headers
@@ -221,20 +222,30 @@ class Stages:
         factors = self.layer_factors(recipe, report)
         return {name: reach[name] * factors.get(name, 1.0) for name in reach}
 
-    def pull(self, recipe: Recipe, task: str, layer: Layer) -> Pull:
-        """Return what the merge (at scale 1) does on one task's tokens at one layer."""
-        method = METHODS[recipe.method]
-        knobs = tuple(sorted(method.arguments(recipe.parameters).items()))
-        measured_on = (task, self.files(recipe, task), self.proxy_key(recipe, task))
-        key = ("pull", recipe.method, knobs, measured_on, *self._identity(recipe, layer.name))
+    def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
+        """Return a task's own shift on its own tokens at one layer; no knob touches it."""
+        key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
         return self.cache.get(
             key,
-            lambda: pull(
-                self.merged(recipe, layer.name, layer).delta,
-                self.delta(recipe, task, layer.name),
-                self.moments(recipe, task)[layer.name].matrix,
-            ),
+            lambda: shift(self.delta(recipe, task, layer.name), self.moments(recipe, task)[layer.name].matrix),
         )
+
+    def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
+        """Return what the merge (at scale 1) does on every task's tokens at one layer."""
+        method = METHODS[recipe.method]
+        knobs = tuple(sorted(method.arguments(recipe.parameters).items()))
+        measured_on = tuple((self.files(recipe, task), self.proxy_key(recipe, task)) for task in recipe.tasks)
+        key = ("pulls", recipe.method, knobs, measured_on, *self._identity(recipe, layer.name))
+
+        def compute() -> tuple[Pull, ...]:
+            delta = self.merged(recipe, layer.name, layer).delta
+            gram = delta.mT @ delta
+            return tuple(
+                pull(delta, gram, self.shift(recipe, task, layer), self.moments(recipe, task)[layer.name].matrix)
+                for task in recipe.tasks
+            )
+
+        return self.cache.get(key, compute)
 
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
         """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""

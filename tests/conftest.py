@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
@@ -18,6 +19,8 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Set before any test imports the libraries that read them.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+torch.set_num_threads(1)  # tiny matrices: a second thread waits more than it works, above all on a busy machine
 
 settings.register_profile("esm_viz", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("esm_viz")

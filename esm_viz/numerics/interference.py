@@ -2,6 +2,8 @@
 
 For task t at one layer, ‖X_t (fΔW − ΔW_t)ᵀ‖² / ‖X_t ΔW_tᵀ‖² = (f² a − 2 f b + c) / c with a = tr(ΔW M_t ΔWᵀ),
 b = tr(ΔW M_t ΔW_tᵀ), c = tr(ΔW_t M_t ΔW_tᵀ): once a, b, c are known, every scale f (α, the inter-layer level) is free.
+a is the inner product of ΔWᵀΔW, which all tasks share, with M_t; b that of ΔW with ΔW_t M_t, which no knob touches:
+a moved knob costs one matrix product a layer, however many tasks there are.
 """
 
 from __future__ import annotations
@@ -12,6 +14,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Shift(NamedTuple):
+    """A task's own shift on its own tokens: ΔW_t M_t, (d_out, d_in), and its energy c = tr(ΔW_t M_t ΔW_tᵀ)."""
+
+    through: Tensor
+    energy: float
+
+
 class Pull(NamedTuple):
     """a, b, c above: the merge's energy on task t's tokens, its product with t's own shift, that shift's energy."""
 
@@ -20,16 +29,27 @@ class Pull(NamedTuple):
     own: float
 
 
-def pull(merged: Tensor, own: Tensor, moment: Tensor) -> Pull:
+def shift(own: Tensor, moment: Tensor) -> Shift:
+    """Measure a task's own change on its tokens.
+
+    Args:
+        own: ΔW_t, (d_out, d_in), float64.
+        moment: M_t = X_tᵀX_t, (d_in, d_in), float64.
+    """
+    through = own @ moment
+    return Shift(through, float((through * own).sum()))
+
+
+def pull(merged: Tensor, gram: Tensor, own: Shift, moment: Tensor) -> Pull:
     """Measure a merge on one task's tokens.
 
     Args:
         merged: ΔW, (d_out, d_in), float64.
-        own: ΔW_t, (d_out, d_in), float64.
+        gram: ΔWᵀΔW, (d_in, d_in), float64.
+        own: the task's own shift.
         moment: M_t = X_tᵀX_t, (d_in, d_in), float64.
     """
-    through = merged @ moment
-    return Pull(float((through * merged).sum()), float((through * own).sum()), float(((own @ moment) * own).sum()))
+    return Pull(float((gram * moment).sum()), float((merged * own.through).sum()), own.energy)
 
 
 def interference(measured: Pull, scale: float) -> float:
