@@ -30,6 +30,7 @@ _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "
 _BASE = ("path", "sha256")
 _MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "validation", "test")
 _NAME = re.compile(r"[^\x00-\x1f/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
+_FOLDED = re.compile("[\x85\u2028\u2029]")  # line breaks to YAML, which come back as spaces unless escaped
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -111,7 +112,9 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """Write the recipe as YAML; parsing it again gives an equal recipe."""
-        return yaml.safe_dump(self.as_mapping(), sort_keys=False, allow_unicode=True, width=120)
+        mapping = self.as_mapping()
+        readable = not _FOLDED.search(json.dumps(mapping, ensure_ascii=False))
+        return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=readable, width=120)
 
 
 def load_text(path: Path) -> Recipe:
@@ -216,8 +219,26 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def as_number(value: object) -> float | None:
+    """Return a number as a float, also where YAML read it as a word (1e-3); None where it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases: a recipe needs none, and a few lines of them can explode."""
+    """YAML without aliases, a few lines of which can explode, and without keys given twice, of which one is lost."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -248,14 +269,15 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
         _wrong(f"{place}: name", "1 to 80 characters without / \\ | or line breaks", name, where)
     place = f"model {name}"
     weight = model.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+    number = as_number(weight)
+    if number is None or not math.isfinite(number):
         _wrong(f"{place}: weight", "a finite number", weight, where)
     head = model.get("head", "")
     return ModelEntry(
         name=name,
         path=_text(_need(model, "path", where, f"{place}: "), f"{place}: path", where),
         sha256=_digest(model.get("sha256", ""), f"{place}: sha256", where),
-        weight=float(weight),
+        weight=number,
         proxies=_optional(model, "proxies", place, where),
         head=_head_words(head, place, where) if isinstance(head, dict) else _optional(model, "head", place, where),
         validation=_optional(model, "validation", place, where),
@@ -284,6 +306,8 @@ def _arch(raw: object, where: str) -> str:
             raise RecipeError(
                 "arch holds something that is not plain data", "give an open_clip config", where
             ) from error
+    if isinstance(raw, str) and raw.startswith("{"):  # in a `Recipe` that means a config
+        _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
     return _text(raw, "arch", where)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.errors import RecipeError
 from esm_viz.numerics.decompose import Decomposition, Moment
-from esm_viz.recipe import Recipe
+from esm_viz.recipe import Recipe, as_number
 from esm_viz.types import Knob, Stage, Value
 
 T = TypeVar("T")
@@ -236,21 +236,12 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
         raise TypeError(f"knob {name} has neither range nor choices")
     least, most, _ = knob.range
     word = f" or the word {knob.word}" if knob.word else ""
-    number = _number(value)
+    number = as_number(value)
     if number is None or not math.isfinite(number):
         raise RecipeError(f"{name} is {value!r}", f"give a number from {least:g} to {most:g}{word}")
     if not least <= number <= most:
         raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
     return number
-
-
-def _number(value: Value) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value)  # YAML reads 1e-3 as a word
-    except (ValueError, OverflowError):
-        return None
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
