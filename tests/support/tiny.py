@@ -43,7 +43,7 @@ def generator(seed: int) -> torch.Generator:
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return standard normal numbers."""
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+    return torch.randn(shape, generator=generator(seed), dtype=dtype)
 
 
 def relative(found: Tensor, truth: Tensor) -> float:
@@ -115,7 +115,7 @@ def write_project(folder: Path, dtype: torch.dtype = torch.float32) -> None:
         tower = filled(tuned)
         for step, split in enumerate(("validation", "test")):
             pictures = images(LABELLED, 300 + 10 * at + step)
-            labels = answers(tower, head, pictures)
+            labels = answers(tower, head, pictures).clone()
             labels[::4] = (labels[::4] + 1) % CLASSES
             save_file({"images": pictures, "labels": labels}, folder / f"{task}_{split}.safetensors")
 
