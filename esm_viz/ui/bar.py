@@ -57,7 +57,7 @@ def _line(session: Session) -> str:
         if job is not None and job.running:
             return _running(job)
     wrong = next(
-        (session.errors[place] for place in ("load", "export", "board", "live", "rail") if place in session.errors), ""
+        (session.errors[place] for place in ("board", "export", "live") if place in session.errors), ""
     )
     if wrong:
         text = safe(wrong)

@@ -28,7 +28,7 @@ def act(session: Session, message: dict[str, Any], here: uploads.Place) -> tuple
     elif do == "arch" and message.get("value") in ARCHS:
         session.view.arch = str(message["value"])
     elif do == "open" and here.local:
-        path = Path(str(message.get("path", "")).strip()).expanduser()
+        path = Path(str(message.get("recipe", "")).strip()).expanduser()
         work.load(session, path.parent.name or path.name, work.open_recipe_file(path, here.device))
     return (*NAMES, "bar")
 
@@ -62,7 +62,7 @@ def source(session: Session, place: uploads.Place) -> dict[str, Any]:
         "demo": f"{len(place.demo.tasks)} experts that the studio opened with. Files are read as data, never run.",
         "upload": "Drop a zip with recipe.yaml below; or base.safetensors, and for each expert NAME.safetensors with "
         f'NAME.zip of images, for <select class="sel" data-do="arch" aria-label="Architecture">{archs}</select>',
-        "local": '<input class="text" data-field="path" placeholder="path of recipe.yaml" style="width:380px" '
+        "local": '<input class="text" data-field="recipe" placeholder="path of recipe.yaml" style="width:380px" '
         'aria-label="Path of the recipe"><button class="btn pri" data-do="open" data-form="1">Open</button>',
     }[chosen]
     error = session.errors.get("load", "")

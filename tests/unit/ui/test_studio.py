@@ -1,0 +1,318 @@
+"""The studio's handlers as anyone can call them over HTTP: they check who asks and what, and answer with pieces."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gradio.routes import App
+from starlette.testclient import TestClient
+
+from esm_viz import with_parameters
+from esm_viz.errors import RecipeError
+from esm_viz.pipeline import Project
+from esm_viz.ui import uploads
+from esm_viz.ui.serve import is_loopback, routes
+from esm_viz.ui.studio import Studio
+from tests.support import tiny
+from tests.support.errors import says
+
+
+class Page:
+    """A page without a browser: it calls handlers by the component they belong to and keeps what they answer."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        app = App.create_app(studio.blocks, app_kwargs={"routes": routes(studio)})
+        self.http = TestClient(app)
+        self.ids = {part._id: name for name, part in studio.parts.items()}
+        self.pieces: dict[str, dict[str, Any]] = {}
+        self.id = self.call("load", studio.blocks)[studio.session_id._id]
+
+    def call(self, event: str, target: Any, *data: Any, message: Any = None) -> dict[int, Any]:
+        found = [fn for fn in self.studio.blocks.fns.values() if (target._id, event) in fn.targets]
+        body = {"fn_index": found[0]._id, "data": list(data), "event_data": message, "session_hash": "page"}
+        answer = self.http.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        values = dict(zip([part._id for part in found[0].outputs], answer.json()["data"], strict=True))
+        for key, value in values.items():
+            if key in self.ids and isinstance(value, str):
+                self.pieces[self.ids[key]] = json.loads(value)
+        return values
+
+    def act(self, part: str, /, **message: Any) -> dict[str, dict[str, Any]]:
+        self.pieces = {}
+        self.call("act", self.studio.parts[part], self.id, message=message)
+        return self.pieces
+
+    def rest(self) -> None:
+        """Ask for late results until there are none, as the page does."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            self.call("tick", self.studio.parts["bar"], self.id)
+            if not self.pieces["bar"]["busy"]:
+                return
+        raise AssertionError("still busy")
+
+    @property
+    def session(self) -> Any:
+        found = self.studio.store.get(self.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny")
+    tiny.write_project(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[Studio]:
+    project = Project.open(tiny.recipe(folder), device="cpu")
+    project.prepare()
+    made = Studio(project, "tiny", "cpu", local=True)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def page(studio: Studio) -> Page:
+    return Page(studio)
+
+
+def test_the_page_opens_with_every_picture_painted(studio: Studio) -> None:
+    for name in ("map", "spectrum", "overlap", "angles", "accuracy", "interference", "norms"):
+        piece = json.loads(studio.parts[name].value)
+        assert piece["figure"]["data"], name
+        assert not piece.get("error"), name
+
+
+def test_a_knob_moves_the_recipe_and_the_numbers_are_the_pipelines(page: Page, folder: Path) -> None:
+    pieces = page.act("rail", do="knob", name="alpha", value=0.3, seq=7)
+    page.rest()
+    recipe = with_parameters(page.session.recipe, alpha=0.3)
+    project = page.session.project
+    alpha = next(k for k in pieces["rail"]["knobs"] if k["name"] == "alpha")
+    assert (pieces["rail"]["seq"], alpha["value"]) == (7, 0.3)
+    assert page.pieces["rail"]["recipe"] == project.sha256(recipe)
+    found = page.pieces["accuracy"]["figure"]["data"][0]["x"]
+    truth = [100 * score.merged.accuracy for score in project.evaluate(recipe, "validation").tasks]
+    assert found == pytest.approx(truth)
+
+
+def test_versions_only_grow(page: Page) -> None:
+    seen = [page.act("rail", do="knob", name="alpha", value=value)["rail"]["v"] for value in (0.2, 0.9, 0.4)]
+    assert seen == sorted(set(seen))
+
+
+def test_the_last_of_many_values_is_on_screen(page: Page) -> None:
+    for step in range(12):
+        page.act("rail", do="knob", name="task_exponent", value=step / 10, seq=step)
+    page.rest()
+    assert page.session.recipe.parameters["task_exponent"] == 1.1
+    assert page.session.validation[0] == page.session.recipe
+    assert [state.recipe.parameters["task_exponent"] for state in page.session.history][-1] == 1.1
+    assert len(page.session.history) == 2  # the first and where the hand came to rest
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ({"do": "knob", "name": "alpha", "value": 9}, "alpha is 9, give a number from 0 to 3 or the word search"),
+        ({"do": "knob", "name": "alpha", "value": "search"}, "alpha is 'search', use the button that searches it"),
+        ({"do": "knob", "name": "__class__", "value": 1}, "ESM has no knob '__class__', reload the page"),
+        ({"do": "knob", "name": "alpha", "value": [1]}, "ESM has no knob 'alpha', reload the page"),
+        ({"do": "method", "value": "magic"}, "there is no method 'magic'"),
+        ({"do": "weight", "name": "ants", "value": 5}, "the weight of ants is 5, give a number from 0 to 2"),
+        ({"do": "weight", "name": "nobody", "value": 1}, "there is no task 'nobody', use ants, bees, cats"),
+    ],
+)
+def test_a_value_that_the_recipe_refuses_is_one_sentence(page: Page, message: dict[str, Any], sentence: str) -> None:
+    before = page.session.recipe
+    error = page.act("rail", **message)["rail"]["error"]
+    assert error.startswith(sentence)
+    assert page.session.recipe == before
+
+
+@pytest.mark.parametrize("message", [None, [], "x", {"do": "knob"}, {"do": "history", "index": "x"}, {"seq": "x"}])
+def test_a_hand_made_message_never_shows_a_traceback(page: Page, message: Any) -> None:
+    for name in ("rail", "map", "board", "bar", "proof", "source", "history"):
+        page.pieces = {}
+        page.call("act", page.studio.parts[name], page.id, message=message)
+        assert "Traceback" not in json.dumps(page.pieces)
+
+
+@pytest.mark.parametrize("stranger", ["", "guess", None, 7, ["x"]])
+def test_a_stranger_gets_nothing(page: Page, stranger: Any) -> None:
+    page.pieces = {}
+    page.call("act", page.studio.parts["rail"], stranger, message={"do": "knob", "name": "alpha", "value": 0.1})
+    assert set(page.pieces) <= {"bar"}
+    assert page.session.recipe.parameters["alpha"] != 0.1
+
+
+def test_pages_do_not_see_each_other(studio: Studio) -> None:
+    one, other = Page(studio), Page(studio)
+    one.act("rail", do="knob", name="alpha", value=0.2)
+    assert one.id != other.id
+    assert other.session.recipe.parameters["alpha"] == studio.first.recipe.parameters["alpha"]
+
+
+def test_a_click_on_the_map_selects_cell_pair_and_angles(page: Page) -> None:
+    pieces = page.act("map", do="cell", data=["bees", tiny.C_FC])
+    assert pieces["spectrum"]["title"].startswith("c_fc 2, bees")
+    assert pieces["overlap"]["title"] == "Overlap at c_fc 2"
+    assert page.act("overlap", do="pair", data=["ants", "cats"])["angles"]["title"] == "ants and cats"
+    assert page.act("map", do="kind", value="norm")["map"]["chosen"] == "norm"
+
+
+def test_a_cell_that_is_not_there_is_refused(page: Page) -> None:
+    before = page.session.view.cell
+    page.act("map", do="cell", data=["bees", "no.such.layer"])
+    assert page.session.view.cell == before
+
+
+def test_pin_compare_and_go_back(page: Page) -> None:
+    page.act("stats", do="pin")
+    page.act("rail", do="knob", name="alpha", value=0.2)
+    page.rest()
+    assert "Against A" in page.pieces["stats"]["html"]
+    assert page.act("interference", do="difference", value="difference")["interference"]["chosen"] == "difference"
+    page.act("bar", do="undo")
+    assert page.session.recipe == page.session.pinned.recipe
+    assert page.act("states", do="unpin")["interference"]["choices"] == []
+
+
+def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:
+    page.act("stats", do="search")
+    page.rest()
+    found = page.session.search[1]
+    assert page.session.recipe.parameters["alpha"] == found.alpha
+    assert page.pieces["alpha"]["figure"]["data"][0]["x"] == sorted({point.alpha for point in found.trace})
+
+
+def test_the_board_ranks_methods_on_test_images(page: Page) -> None:
+    page.act("board", do="compare")
+    page.rest()
+    rows = page.session.board
+    assert {row.evaluation.split for row in rows} == {"test"}
+    html = page.pieces["board"]["html"]
+    assert html.index("Experts, one model a task") >= 0
+    assert all(row.title in html for row in rows)
+
+
+def test_an_export_is_proved_and_only_then_offered(page: Page) -> None:
+    assert "download" not in page.act("rail", do="knob", name="alpha", value=0.7)["proof"]["html"]
+    page.act("proof", do="export")
+    page.rest()
+    html = page.pieces["proof"]["html"]
+    assert "The file is what you saw." in html
+    link = html.split('href=".')[1].split('"')[0]
+    answer = page.http.get(link)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        assert {"model.safetensors", "recipe.yaml", "README.md"} <= {Path(name).name for name in packed.namelist()}
+    assert page.http.get(link.replace(link.split("/")[2], "guess")).status_code == 404
+    assert page.http.get(link.rsplit("/", 1)[0] + "/..%2Frecipe.yaml").status_code == 404
+
+
+def test_the_recipe_download_reads_back_as_the_recipe_on_screen(page: Page) -> None:
+    page.act("rail", do="knob", name="spectrum_exponent", value=0.4)
+    link = page.pieces["bar"]["html"].split('href=".')[1].split('"')[0]
+    assert yaml.safe_load(page.http.get(link).text)["parameters"]["spectrum_exponent"] == 0.4
+    assert page.id not in page.pieces["bar"]["html"]
+
+
+def test_a_closed_page_is_forgotten(studio: Studio) -> None:
+    page = Page(studio)
+    place = page.session.private_folder()
+    studio.store.drop(page.id)
+    assert studio.store.get(page.id) is None
+    assert not place.exists()
+
+
+def test_an_uploaded_zip_with_a_recipe_is_loaded(page: Page, folder: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "mine.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in folder.rglob("*"):
+            archive.write(path, Path("mine") / path.relative_to(folder))
+        archive.writestr("mine/recipe.yaml", yaml.safe_dump(tiny.mapping()))
+    target = tmp_path / "private"
+    target.mkdir()
+    recipe = uploads.take([str(packed)], target, "ViT-B-32")
+    assert recipe.tasks == tiny.TASKS
+    assert Project.open(recipe, device="cpu").tasks == tiny.TASKS
+    assert not packed.exists()  # it was moved out of the shared folder
+
+
+@pytest.mark.parametrize("name", ["../evil.yaml", "/tmp/evil.yaml", "a/../../evil.yaml", "C:\\evil.yaml"])
+def test_a_zip_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> None:
+    packed, target = tmp_path / "bad.zip", tmp_path / "private"
+    target.mkdir()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(RecipeError, match="the zip names"):
+        uploads.unpack(packed, target)
+    assert not list(target.iterdir())
+
+
+def test_what_is_wrong_with_an_upload_is_said_in_one_sentence(tmp_path: Path) -> None:
+    target = tmp_path / "private"
+
+    def fresh(*names: str) -> list[str]:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for name in names:
+            (tmp_path / name).write_bytes(b"x")
+        return [str(tmp_path / name) for name in names]
+
+    with says(RecipeError, "model.bin is of no kind that is read here, upload .safetensors, .yaml, .yml, .zip, .json"):
+        uploads.take(fresh("model.bin"), target, "ViT-B-32")
+    with says(RecipeError, "no base model is among the files, name the pre-trained weights base.safetensors"):
+        uploads.take(fresh("cars.safetensors"), target, "ViT-B-32")
+    with says(RecipeError, "no expert is among the files, add the fine-tuned weights as NAME.safetensors"):
+        uploads.take(fresh("base.safetensors"), target, "ViT-B-32")
+    with says(RecipeError, "cars has no proxy images, add cars.zip with up to 32 images"):
+        uploads.take(fresh("base.safetensors", "cars.safetensors"), target, "ViT-B-32")
+    with says(RecipeError, "cars.zip is damaged or not a zip, pack it again"):
+        uploads.take(fresh("cars.zip"), target, "ViT-B-32")
+
+
+def test_an_uploaded_recipe_cannot_name_files_of_the_server(tmp_path: Path) -> None:
+    recipe = tiny.mapping() | {"base_model": {"path": "/etc/hostname"}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    target = tmp_path / "private"
+    target.mkdir()
+    with says(RecipeError, "the recipe names '/etc/hostname', outside the upload, use paths beside the recipe"):
+        uploads.take([str(tmp_path / "recipe.yaml")], target, "ViT-B-32")
+
+
+def test_local_paths_are_open_to_this_machine_only(studio: Studio, folder: Path) -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "studio.example")] == [
+        *(True, True, True),
+        *(False, False),
+    ]
+    text = yaml.safe_dump(tiny.mapping(alpha=0.25))
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    page, here = Page(studio), studio.place
+    before = page.session.project
+    studio.place = uploads.Place(here.demo, "tiny", "cpu", local=False)
+    page.act("source", do="open", recipe=str(folder / "recipe.yaml"))
+    assert page.session.task is None
+    assert page.session.project is before
+    studio.place = here
+    page.act("source", do="open", recipe=str(folder / "recipe.yaml"))
+    page.rest()
+    assert page.session.project is not before
+    assert page.session.recipe.parameters["alpha"] == 0.25
+    page.act("source", do="open", recipe=str(folder / "none.yaml"))
+    page.rest()
+    assert "the recipe cannot be opened, none.yaml, check its path" in page.pieces["source"]["html"]
