@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.merge.tsv_m import merge_singular_vectors
-from esm_viz.numerics.polar import orthogonalized
+from esm_viz.numerics.polar import inverse_root, orthogonalized
 from esm_viz.numerics.scaling import relative_power
 from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
 from esm_viz.types import Knob
@@ -78,12 +78,18 @@ ALPHA_SCOPE = Knob(
 )
 
 
+WELL_CONDITIONED = 1e-8
+"""Ratio of Gram eigenvalues above which the shared products give ΔW to 1e-7; below it the stack itself is used."""
+
+
 class Basis(NamedTuple):
     """The side of a layer's merge that only ρ and γ touch.
 
     Attributes:
         ortho: ortho(E), (d_out, live columns of all tasks), float64.
         rows: per task, w_t · Ĉ_t, (its live directions, d_in).
+        grams: per task, rowsᵀ rows, (d_in, d_in); empty where the stack of rows is wider than tall.
+        products: per task, ortho(E)_t rows_t, (d_out, d_in); empty likewise.
         norms: per task, ‖ΔW_t‖_F with the task's weight.
         rank: r, dead directions included.
         weights: least and most w over live directions of all tasks; (1, 1) where nothing moved.
@@ -91,6 +97,8 @@ class Basis(NamedTuple):
 
     ortho: Tensor
     rows: tuple[Tensor, ...]
+    grams: tuple[Tensor, ...]
+    products: tuple[Tensor, ...]
     norms: Tensor
     rank: int
     weights: tuple[float, float]
@@ -181,11 +189,25 @@ def essential_basis(updates: Sequence[LayerUpdate], rank_ratio: float, spectrum_
     stack = torch.cat(columns, 1)
     count = min(d_out, rank * len(updates))  # dead columns stay in the mean over singular values
     span = (min(extremes), max(extremes)) if extremes else (1.0, 1.0)
-    return Basis(orthogonalized(stack, count), tuple(rows), torch.stack(norms), rank, span)
+    ortho = orthogonalized(stack, count)
+    grams, products = _shared_products(ortho, rows)
+    return Basis(ortho, tuple(rows), grams, products, torch.stack(norms), rank, span)
+
+
+def _shared_products(ortho: Tensor, rows: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return what lets p_task and p_dim move without a product of the stack's size (see `fuse`)."""
+    if sum(len(part) for part in rows) < rows[0].shape[1]:
+        return (), ()
+    columns = ortho.split([len(part) for part in rows], dim=1)
+    products = tuple(side @ part for side, part in zip(columns, rows, strict=True))
+    return tuple(part.mT @ part for part in rows), products
 
 
 def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused:
     """Scale the coordinates by task and by dimension, orthogonalize them, multiply (METHOD, ESM steps 1 to 3).
+
+    With task factors s_t and dimension factors D, C = [s_t rows_t] D. Where the stack is tall, CᵀC = D (Σ s_t² G_t) D
+    and ortho(E) C = (Σ s_t P_t) D come from the basis' shared products, and polar(C) = C (CᵀC)^(−1/2).
 
     Args:
         basis: of the layer.
@@ -193,11 +215,26 @@ def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused
         dimension_exponent: p_dim.
     """
     by_task = relative_power(basis.norms, task_exponent)
+    count = min(basis.rank * len(basis.rows), basis.rows[0].shape[1])  # dead rows stay in the mean singular value
+    if basis.grams:
+        gram = _weighted_sum(basis.grams, by_task.square())
+        by_dimension = relative_power(gram.diagonal().sqrt(), dimension_exponent)
+        scale = (gram.diagonal() * by_dimension.square()).max().sqrt()
+        factors = by_dimension / scale if scale > 0 else by_dimension
+        root = inverse_root(factors[:, None] * gram * factors, WELL_CONDITIONED)
+        if root is not None:
+            shared = _weighted_sum(basis.products, by_task) * factors
+            return Fused(shared @ root.factor * (root.nuclear * scale / count), _span(by_task), _span(by_dimension))
     stack = torch.cat([rows * factor for rows, factor in zip(basis.rows, by_task, strict=True)])
     by_dimension = relative_power(torch.linalg.vector_norm(stack, dim=0), dimension_exponent)
-    count = min(basis.rank * len(basis.rows), stack.shape[1])  # dead rows stay in the mean over singular values
-    product = basis.ortho @ orthogonalized(stack * by_dimension, count)
-    return Fused(product, _span(by_task), _span(by_dimension))
+    return Fused(basis.ortho @ orthogonalized(stack * by_dimension, count), _span(by_task), _span(by_dimension))
+
+
+def _weighted_sum(parts: Sequence[Tensor], weights: Tensor) -> Tensor:
+    total = parts[0] * weights[0]
+    for part, weight in zip(parts[1:], weights[1:].tolist(), strict=True):
+        total.add_(part, alpha=weight)
+    return total
 
 
 def _span(factors: Tensor) -> tuple[float, float]:

@@ -37,15 +37,29 @@ def polar(matrix: Tensor) -> Polar:
         return Polar(torch.zeros_like(matrix), matrix.new_zeros(()))
     unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
     thin = unit if unit.shape[0] >= unit.shape[1] else unit.mT
-    eigenvalues, vectors = torch.linalg.eigh(thin.mT @ thin)
-    if not eigenvalues[0] > ILL_CONDITIONED * eigenvalues[-1]:
+    root = inverse_root(thin.mT @ thin)
+    if root is None:
         factor, nuclear = _polar_by_svd(thin)
     else:
-        singular = eigenvalues.sqrt()
-        factor = thin @ ((vectors / singular) @ vectors.mT)
+        factor, nuclear = thin @ root.factor, root.nuclear
         factor = 1.5 * factor - 0.5 * factor @ (factor.mT @ factor)
-        nuclear = singular.sum()
     return Polar(factor if thin is unit else factor.mT, nuclear * scale)
+
+
+def inverse_root(gram: Tensor, least: float = ILL_CONDITIONED) -> Polar | None:
+    """Return (MᵀM)^(−1/2), (n, n), and Σ of M's singular values; None where that would not be accurate.
+
+    polar(M) = M (MᵀM)^(−1/2), so several stacks that share their Gram matrices need no decomposition of their own.
+
+    Args:
+        gram: G = MᵀM, (n, n), float64; entries neither huge nor tiny.
+        least: smallest ratio of G's eigenvalues that is accepted.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    if not eigenvalues[0] > least * eigenvalues[-1]:
+        return None
+    singular = eigenvalues.sqrt()
+    return Polar((vectors / singular) @ vectors.mT, singular.sum())
 
 
 def orthogonalized(matrix: Tensor, count: int | None = None) -> Tensor:
