@@ -32,7 +32,7 @@ class StageCache:
         self.limit = default_limit() if limit is None else limit
         self.bytes = 0
         self._entries: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
-        self._running: dict[Hashable, threading.Lock] = {}
+        self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # with how many use it
         self._guard = threading.Lock()
 
     def get(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -41,23 +41,20 @@ class StageCache:
         if found:
             return cast(T, value)
         with self._guard:
-            turn = self._running.setdefault(key, threading.Lock())
-        with turn:
-            found, value = self._find(key)
-            if not found:
-                try:
+            turn, users = self._running.get(key, (threading.Lock(), 0))
+            self._running[key] = turn, users + 1
+        try:
+            with turn:
+                found, value = self._find(key)
+                if not found:
                     value = compute()
                     self._keep(key, value)
-                finally:
-                    with self._guard:
-                        self._running.pop(key, None)
+        finally:
+            with self._guard:  # the lock goes with the last who waits for it, also after a failure
+                turn, users = self._running.pop(key)
+                if users > 1:
+                    self._running[key] = turn, users - 1
         return cast(T, value)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._guard:
-            self._entries.clear()
-            self.bytes = 0
 
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
@@ -82,7 +79,7 @@ class StageCache:
 def size_in_bytes(value: object) -> int:
     """Return the bytes of all tensors in a value made of tuples, lists, mappings and tensors."""
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
+        return value.untyped_storage().nbytes()  # a view keeps all of it alive
     if isinstance(value, Mapping):
         return sum(size_in_bytes(item) for item in value.values())
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
