@@ -98,7 +98,7 @@ def test_the_scale_of_one_tasks_inputs_does_not_matter() -> None:
 
 def test_task_order_does_not_change_the_merge_beyond_rounding() -> None:
     updates = updates_of(12, 20, 3)
-    assert relative(esm(updates[::-1]), esm(updates)) < 1e-12
+    assert relative(esm(updates[::-1]), esm(updates)) < 1e-9  # rounding times conditions of at most 1e6
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])

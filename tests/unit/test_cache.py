@@ -1,0 +1,191 @@
+"""The cache: bounded in bytes, least recently used leaves first, computed once, nothing half-made kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from esm_viz.cache import StageCache, default_limit, size_in_bytes
+from esm_viz.errors import Cancelled
+from esm_viz.numerics.decompose import Decomposition
+
+KILOBYTE = 1024
+ENTRY = KILOBYTE + 256  # a value and what any entry is counted with
+
+
+def block() -> Tensor:
+    return torch.zeros(KILOBYTE, dtype=torch.uint8)
+
+
+class Counted:
+    """A computation that counts how often it ran."""
+
+    def __init__(self, value: object = None) -> None:
+        self.value, self.runs = value, 0
+
+    def __call__(self) -> object:
+        self.runs += 1
+        return self.value
+
+
+def holds(cache: StageCache, key: object) -> bool:
+    """Say whether a key is kept, by whether it is computed again; adds it either way."""
+    probe = Counted(block())
+    cache.get(key, probe)
+    return probe.runs == 0
+
+
+def test_a_value_is_computed_once() -> None:
+    cache, work = StageCache(), Counted("value")
+    assert [cache.get("key", work) for _ in range(3)] == ["value"] * 3
+    assert work.runs == 1
+
+
+def test_a_value_that_is_none_is_kept_too() -> None:
+    cache, work = StageCache(), Counted(None)
+    cache.get("key", work)
+    cache.get("key", work)
+    assert work.runs == 1
+
+
+def test_the_least_recently_used_leaves_first() -> None:
+    cache = StageCache(3 * ENTRY)
+    for key in "abc":
+        cache.get(key, block)
+    cache.get("a", block)  # now b is the oldest
+    cache.get("d", block)
+    assert [holds(cache, key) for key in "acd"] == [True, True, True]
+    assert not holds(cache, "b")
+
+
+@pytest.mark.parametrize("limit", [0, 100, ENTRY, 3 * ENTRY + 5])
+def test_kept_bytes_never_pass_the_limit(limit: int) -> None:
+    cache = StageCache(limit)
+    for key in range(10):
+        cache.get(key, block)
+        assert cache.bytes <= limit
+
+
+def test_kept_bytes_are_those_of_what_is_kept() -> None:
+    cache = StageCache(3 * ENTRY)
+    for key in range(10):
+        cache.get(key, block)
+    assert cache.bytes == 3 * ENTRY
+
+
+def test_a_value_larger_than_the_limit_is_returned_and_evicts_nothing() -> None:
+    cache = StageCache(2 * ENTRY)
+    cache.get("small", block)
+    large = cache.get("large", lambda: torch.zeros(10 * KILOBYTE, dtype=torch.uint8))
+    assert len(large) == 10 * KILOBYTE
+    assert holds(cache, "small")
+
+
+def test_small_values_are_bounded_too() -> None:
+    cache = StageCache(10 * 256)
+    for key in range(100):
+        cache.get(key, Counted("x"))
+    assert cache.bytes == 10 * 256
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), Cancelled(), KeyboardInterrupt()])
+def test_a_computation_that_fails_leaves_nothing_and_the_next_one_runs(error: BaseException) -> None:
+    cache = StageCache()
+
+    def fail() -> object:
+        raise error
+
+    with pytest.raises(type(error)):
+        cache.get("key", fail)
+    assert cache.bytes == 0
+    assert cache.get("key", Counted("whole")) == "whole"
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_threads_that_ask_for_one_key_compute_it_once() -> None:
+    cache, entered, found = StageCache(), threading.Semaphore(0), []
+    runs = []
+
+    def compute() -> str:
+        runs.append(1)
+        entered.acquire(timeout=0.2)  # give the others time to come in between
+        return "value"
+
+    in_threads(4, lambda at: found.append(cache.get("key", compute)))
+    assert found == ["value"] * 4
+    assert len(runs) == 1
+
+
+def test_different_keys_do_not_wait_for_each_other() -> None:
+    cache, both = StageCache(), threading.Barrier(2, timeout=10)
+    # Each computation waits inside for the other: a shared lock would break the barrier.
+    in_threads(2, lambda at: cache.get(at, both.wait))
+    assert not both.broken
+
+
+def test_one_computation_may_ask_for_another() -> None:
+    cache = StageCache()
+    assert cache.get("outer", lambda: cache.get("inner", lambda: 1) + 1) == 2
+
+
+def test_after_a_failure_waiting_threads_still_compute_one_at_a_time() -> None:
+    cache, guard = StageCache(), threading.Lock()
+    inside, most = 0, 0
+    late = threading.Event()
+
+    def compute(fails: bool) -> str:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        threading.Event().wait(0.1)
+        with guard:
+            inside -= 1
+        if fails:
+            late.set()
+            raise ValueError
+        return "value"
+
+    def work(at: int) -> None:
+        if at == 0:
+            with pytest.raises(ValueError):  # noqa: PT011 - raised right above, without words
+                cache.get("key", lambda: compute(True))
+        elif at == 1:
+            threading.Event().wait(0.03)  # comes while the first computes
+            cache.get("key", lambda: compute(False))
+        else:
+            late.wait(5)  # comes after the first has failed, while the second computes
+            threading.Event().wait(0.03)
+            cache.get("key", lambda: compute(False))
+
+    in_threads(3, work)
+    assert most == 1
+
+
+def test_sizes_are_those_of_the_tensors_inside() -> None:
+    value = {"a": (torch.zeros(3, dtype=torch.float64), [torch.zeros(2, dtype=torch.uint8)]), "words": "long enough"}
+    assert size_in_bytes(value) == 26
+
+
+def test_sizes_see_into_named_tuples() -> None:
+    assert size_in_bytes(Decomposition(torch.zeros(4), torch.zeros(4, 2))) == 48
+
+
+def test_a_view_counts_with_all_that_it_keeps_alive() -> None:
+    assert size_in_bytes(torch.zeros(1000, dtype=torch.uint8)[:10]) == 1000
+
+
+def test_the_default_limit_is_a_share_of_this_machines_memory() -> None:
+    assert 2**28 < default_limit() < 2**45
