@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation
-
-if TYPE_CHECKING:
-    from esm_viz.pipeline import Project
+from esm_viz.types import Evaluation, Inspection
 
 
-def model_card(project: Project, recipe: Recipe, shown: Evaluation | None) -> str:
+def model_card(
+    recipe: Recipe, digests: Mapping[str, str], sha256: str, inspection: Inspection, shown: Evaluation | None
+) -> str:
     """Write what was merged, how, from which files, how well it does, and how to load it."""
     method = METHODS[recipe.method]
-    digests = project.stages.digests
     inputs = [("base", recipe.base), *((model.name, model.path) for model in recipe.models)]
     lines = [
         "---",
@@ -30,7 +28,7 @@ def model_card(project: Project, recipe: Recipe, shown: Evaluation | None) -> st
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in recipe.parameters.items()),
         f"| dtype | {recipe.dtype} |",
-        f"| recipe SHA-256 | `{project.sha256(recipe)}` |",
+        f"| recipe SHA-256 | `{sha256}` |",
         "",
         "## Merged files",
         "| model | SHA-256 |",
@@ -39,7 +37,7 @@ def model_card(project: Project, recipe: Recipe, shown: Evaluation | None) -> st
         "",
         *_accuracy(shown),
         "## Loading",
-        f"`model.safetensors` is {project.inspection.arch} with {project.inspection.activation}, in the base's layout.",
+        f"`model.safetensors` is {inspection.arch} with {inspection.activation}, in the base's layout.",
         "`recipe.yaml` makes the same tensors again:",
         "",
         "    python -m esm_viz merge recipe.yaml --out again",

@@ -6,50 +6,89 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-import esm_viz
+from esm_viz import __version__
 from esm_viz import recipe as recipes
 from esm_viz.card import model_card
 from esm_viz.checkpoints.reading import Checkpoint, sha256_file
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
 from esm_viz.errors import ExportError
 from esm_viz.merge import settle
+from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation, ExportProof, ProofRow, Report
-
-if TYPE_CHECKING:
-    from esm_viz.pipeline import Project
+from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split
 
 WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.yaml", "README.md"
+Rescore = Callable[[Mapping[str, Tensor], Split], tuple[Score, ...]]
 
 
-def export(project: Project, recipe: Recipe, folder: Path, report: Report, portable: bool) -> ExportProof:
-    """Write a merge into a folder and prove it equal to the preview (see `Project.export`)."""
-    weights = project.materialize(recipe, lambda fraction, words: report(0.3 * fraction, words))
-    split = project.label_source()
-    shown = (
-        project.evaluate(recipe, split, report=lambda fraction, words: report(0.3 + 0.3 * fraction, words))
-        if split
-        else None
-    )
-    written = _written_recipe(project, recipe, folder, portable)
+@dataclass(frozen=True)
+class Preview:
+    """What is on screen and is to be exported.
+
+    Attributes:
+        recipe: with every parameter and α as numbers.
+        headers: the opened files.
+        digests: SHA-256 by path as the recipe writes it.
+        weights: the merged tower, in the recipe's dtype.
+        shown: its accuracy, where there are labelled images.
+    """
+
+    recipe: Recipe
+    headers: Headers
+    digests: Mapping[str, str]
+    weights: Mapping[str, Tensor]
+    shown: Evaluation | None
+
+    @property
+    def identity(self) -> str:
+        """Return the recipe's canonical JSON."""
+        return recipes.canonical(self.recipe, self.digests)
+
+    @property
+    def sha256(self) -> str:
+        """Return the recipe's hash."""
+        return recipes.sha256_text(self.identity)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the exported tensors."""
+        return next(iter(self.weights.values())).dtype
+
+
+def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, portable: bool) -> ExportProof:
+    """Write a merge into a folder and prove it equal to the preview.
+
+    Args:
+        preview: what is on screen.
+        rescore: scores tensors that were read back, past every kept score.
+        folder: made where missing.
+        report: progress, may raise Cancelled.
+        portable: keep the recipe's own relative paths instead of paths from `folder`.
+
+    Raises:
+        ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
+    """
+    written = _written_recipe(preview, folder, portable)
     with _staging(folder) as aside:
-        report(0.6, "writing")
-        write_tensors(aside / WEIGHTS, dict(_in_base_layout(project, weights)), _metadata(project, recipe, weights))
+        report(0.0, "writing")
+        write_tensors(aside / WEIGHTS, dict(_in_base_layout(preview)), _metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
-        write_text(aside / CARD, model_card(project, recipe, shown))
-        report(0.7, "reading again")
-        rows = _compare(project, recipe, weights, shown, written, aside)
+        card = model_card(preview.recipe, preview.digests, preview.sha256, preview.headers.inspection, preview.shown)
+        write_text(aside / CARD, card)
+        report(0.2, "reading again")
+        rows = _compare(preview, written, aside, rescore)
         wrong = [row.what for row in rows if not row.equal]
         if wrong:
             raise ExportError(f"the file differs from the preview in {', '.join(wrong)}", "export again")
-        report(0.95, "putting in place")
+        report(0.9, "putting in place")
         digest = sha256_file(aside / WEIGHTS)
         for name in (WEIGHTS, RECIPE, CARD):
             Path(aside / name).replace(folder / name)
@@ -57,57 +96,50 @@ def export(project: Project, recipe: Recipe, folder: Path, report: Report, porta
     return ExportProof(
         folder=str(folder),
         files=(WEIGHTS, RECIPE, CARD),
-        recipe_sha256=project.sha256(recipe),
-        tensors_sha256=sha256_tensors(weights),
+        recipe_sha256=preview.sha256,
+        tensors_sha256=sha256_tensors(preview.weights),
         file_sha256=digest,
         rows=tuple(rows),
     )
 
 
-def _compare(
-    project: Project,
-    recipe: Recipe,
-    weights: Mapping[str, Tensor],
-    shown: Evaluation | None,
-    written: Recipe,
-    aside: Path,
-) -> list[ProofRow]:
+def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore) -> list[ProofRow]:
     """Read everything back and set it beside what was on screen, one row a check."""
     again = Checkpoint("export", aside / WEIGHTS)
-    again.judge(project.headers().arch.shapes)
-    tensors = again.tensors(weights, next(iter(weights.values())).dtype)
+    again.judge(preview.headers.arch.shapes)
+    tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
+    identity = recipes.canonical(reread, _digests_named_by(reread, preview))
     rows = [
-        ProofRow("tensors, SHA-256", sha256_tensors(weights), sha256_tensors(tensors)),
-        ProofRow("recipe, SHA-256", project.sha256(recipe), recipes.sha256_text(_identity(project, recipe, reread))),
-        ProofRow("recipe in the weights", project.canonical(recipe), again.metadata.get("esm_viz.recipe", "")),
+        ProofRow("tensors, SHA-256", sha256_tensors(preview.weights), sha256_tensors(tensors)),
+        ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
+        ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
     ]
-    if shown is not None:
-        scores = project.rescore(tensors, shown.split)
-        for before, after in zip(shown.tasks, scores, strict=True):
-            n = before.merged.n
-            rows.append(
-                ProofRow(
-                    f"{before.task}, {n} {shown.split} images",
-                    f"{before.merged.correct} of {n} right",
-                    f"{after.correct} of {after.n} right",
-                )
-            )
+    if preview.shown is not None:
+        scores = rescore(tensors, preview.shown.split)
+        for before, after in zip(preview.shown.tasks, scores, strict=True):
+            what = f"{before.task}, {before.merged.n} {preview.shown.split} images"
+            rows.append(ProofRow(what, _right(before.merged), _right(after)))
     return rows
 
 
-def _identity(project: Project, recipe: Recipe, reread: Recipe) -> str:
-    """Return the canonical JSON of a recipe that was read back, from the digests it names itself."""
+def _digests_named_by(reread: Recipe, preview: Preview) -> dict[str, str]:
+    """Return the digests that a recipe read back names itself, proxies (which it cannot name) as opened."""
     digests = {reread.base: reread.base_sha256}
-    for mine, model in zip(recipe.models, reread.models, strict=True):
+    for mine, model in zip(preview.recipe.models, reread.models, strict=True):
         digests[model.path] = model.sha256
         if model.proxies:
-            digests[model.proxies] = project.stages.digests[mine.proxies]
-    return recipes.canonical(reread, digests)
+            digests[model.proxies] = preview.digests[mine.proxies]
+    return digests
 
 
-def _written_recipe(project: Project, recipe: Recipe, folder: Path, portable: bool) -> Recipe:
+def _right(score: Score) -> str:
+    return f"{score.correct} of {score.n} right"
+
+
+def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     """Return the recipe as the export carries it: every file with its digest, paths that work from there."""
+    recipe = preview.recipe
 
     def place(path: str) -> str:
         if not path:
@@ -116,41 +148,44 @@ def _written_recipe(project: Project, recipe: Recipe, folder: Path, portable: bo
             return Path(path).name if Path(path).is_absolute() else path
         return Path(os.path.relpath(recipe.resolve(path).resolve(), folder.resolve())).as_posix()
 
-    digests = project.stages.digests
-    models = []
-    for model in recipe.models:
-        images = {name: place(getattr(model, name)) for name in ("proxies", "validation", "test")}
-        head = place(model.head) if isinstance(model.head, str) else model.head
-        models.append(
-            recipes.ModelEntry(model.name, place(model.path), digests[model.path], model.weight, head=head, **images)
+    models = tuple(
+        recipes.ModelEntry(
+            name=model.name,
+            path=place(model.path),
+            sha256=preview.digests[model.path],
+            weight=model.weight,
+            proxies=place(model.proxies),
+            head=place(model.head) if isinstance(model.head, str) else model.head,
+            validation=place(model.validation),
+            test=place(model.test),
         )
-    return recipe.replace(
-        base=place(recipe.base), base_sha256=digests[recipe.base], models=tuple(models), folder=folder
+        for model in recipe.models
     )
+    base = preview.digests[recipe.base]
+    return recipe.replace(base=place(recipe.base), base_sha256=base, models=models, folder=folder)
 
 
-def _in_base_layout(project: Project, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _in_base_layout(preview: Preview) -> Iterator[tuple[str, Tensor]]:
     """Yield every tensor of the base file under its own name, the tower's replaced by the merged ones."""
-    base = project.headers().base
-    dtype = next(iter(weights.values())).dtype
+    base = preview.headers.base
     for name, tensor in base.everything():
         inner = name.removeprefix(base.prefix)
-        if name.startswith(base.prefix) and inner in weights:
-            yield name, weights[inner].cpu()
+        if name.startswith(base.prefix) and inner in preview.weights:
+            yield name, preview.weights[inner].cpu()
         else:
-            yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
+            yield name, tensor.to(preview.dtype) if tensor.is_floating_point() else tensor
 
 
-def _metadata(project: Project, recipe: Recipe, weights: Mapping[str, Tensor]) -> dict[str, str]:
-    digests = project.stages.digests
-    models = [{"name": "base", "sha256": digests[recipe.base]}]
-    models += [{"name": model.name, "sha256": digests[model.path]} for model in recipe.models]
+def _metadata(preview: Preview) -> dict[str, str]:
+    recipe = preview.recipe
+    models = [{"name": "base", "sha256": preview.digests[recipe.base]}]
+    models += [{"name": model.name, "sha256": preview.digests[model.path]} for model in recipe.models]
     return {
         "format": "pt",
-        "esm_viz.version": esm_viz.__version__,
-        "esm_viz.recipe": project.canonical(recipe),
-        "esm_viz.recipe_sha256": project.sha256(recipe),
-        "esm_viz.tensors_sha256": sha256_tensors(weights),
+        "esm_viz.version": __version__,
+        "esm_viz.recipe": preview.identity,
+        "esm_viz.recipe_sha256": preview.sha256,
+        "esm_viz.tensors_sha256": sha256_tensors(preview.weights),
         "esm_viz.models": json.dumps(models, ensure_ascii=False),
     }
 

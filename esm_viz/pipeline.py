@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,6 @@ from esm_viz.types import (
     MergeReport,
     Overlap,
     Report,
-    Score,
     Spectrum,
     Split,
     silent,
@@ -228,10 +227,6 @@ class Project:
         alpha, seconds = self._alpha(recipe), time.perf_counter() - start
         return Evaluation(self.sha256(recipe), recipe.method, alpha, recipe.parameters, split, rows, limit, seconds)
 
-    def rescore(self, weights: Mapping[str, Tensor], split: Split) -> tuple[Score, ...]:
-        """Score tensors that came from elsewhere (a file read again) on all images of a split, past every cache."""
-        return self._scorer.score_tensors(weights, split)
-
     def search_alpha(self, recipe: Recipe, report: Report = silent) -> AlphaSearch:
         """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
 
@@ -277,7 +272,17 @@ class Project:
         Raises:
             ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
         """
-        return export.export(self, self.with_alpha_found(self._own(recipe), report), folder, report, portable)
+        recipe = self.with_alpha_found(self._own(recipe), lambda fraction, words: report(0.4 * fraction, words))
+        weights = self.materialize(recipe, lambda fraction, words: report(0.4 + 0.1 * fraction, words))
+        split = self.label_source()
+        shown = (
+            self.evaluate(recipe, split, report=lambda fraction, words: report(0.5 + 0.2 * fraction, words))
+            if split
+            else None
+        )
+        preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown)
+        rescore = self._scorer.score_tensors
+        return export.export(preview, rescore, folder, lambda done, words: report(0.7 + 0.3 * done, words), portable)
 
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""

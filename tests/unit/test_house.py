@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "evaluate": (*WORDS, "recipe", "cache", "checkpoints", "models", "data", "numerics", "opening"),
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "card": (*WORDS, "recipe", "merge"),
-    "export": (*WORDS, "recipe", "checkpoints", "merge", "card"),
+    "export": (*WORDS, "recipe", "checkpoints", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
         *("opening", "stages", "explore", "evaluate", "search", "card", "export"),
