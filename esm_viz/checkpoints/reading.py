@@ -131,7 +131,10 @@ class Checkpoint:
             DigestMismatch: the file is not the one the recipe names.
             CheckpointError: a tensor of the tower holds NaN or Inf.
         """
-        digest = sha256_file(self.path)
+        try:
+            digest = sha256_file(self.path)
+        except OSError as error:
+            raise self._changed() from error
         if expected and digest != expected:
             raise DigestMismatch(
                 f"{self.title}: SHA-256 is {digest[:12]}…, the recipe names {expected[:12]}…",
@@ -152,9 +155,10 @@ class Checkpoint:
                         raise CheckpointError(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
                     yield name, tensor
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{self.title}: the file changed while it was read", "start again", self.path.name
-            ) from error
+            raise self._changed() from error
+
+    def _changed(self) -> CheckpointError:
+        return CheckpointError(f"{self.title}: the file changed while it was read", "start again", self.path.name)
 
 
 def sha256_file(path: Path) -> str:

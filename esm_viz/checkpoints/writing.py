@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,14 +26,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        Path(beside).replace(path)
-    except OSError as error:
-        raise ExportError(
-            f"{path.name} cannot be written ({error.strerror or error})", "choose another folder"
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
+        try:
+            yield beside
+            Path(beside).replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"{path.name} cannot be written ({reason})", "choose another folder") from error
 
 
 def write_text(path: Path, text: str) -> None:
