@@ -56,9 +56,7 @@ def _line(session: Session) -> str:
     for job in (session.task, session.live):
         if job is not None and job.running:
             return _running(job)
-    wrong = next(
-        (session.errors[place] for place in ("board", "export", "live") if place in session.errors), ""
-    )
+    wrong = next((session.errors[place] for place in ("board", "export", "live") if place in session.errors), "")
     if wrong:
         text = safe(wrong)
         return f'<div class="job bad" role="status">{BAD}<span class="what" title="{text}">{text}</span></div>'

@@ -123,9 +123,7 @@ def cost(session: Session) -> dict[str, Any]:
         stat("Memory, at most", _bytes(facts.memory_bytes), "mid"),
         stat("Time to decompose", _seconds(facts.seconds), "mid"),
         stat("To be merged", f"{len(session.project.tasks)} experts", "mid"),
-        stat(
-            "Architecture", f"{arch_text(facts.arch)} <small>{safe(facts.activation)}</small>", "mid"
-        ),
+        stat("Architecture", f"{arch_text(facts.arch)} <small>{safe(facts.activation)}</small>", "mid"),
     ]
     return {"html": f'<section class="card strip">{"".join(parts)}</section>'}
 

@@ -171,7 +171,7 @@ def export(session: Session, store: Store) -> None:
 
     def work(job: Job) -> None:
         folder = session.private_folder() / "esm_viz-model"
-        proof = session.project.export(recipe, folder, job.report)
+        proof = session.project.export(recipe, folder, job.report, portable=True)
         shutil.make_archive(str(folder), "zip", root_dir=folder.parent, base_dir=folder.name)
         shutil.move(f"{folder}.zip", folder / "esm_viz-model.zip")
         token = store.offer(session, folder)

@@ -1,0 +1,90 @@
+"""One studio on the demo and one Chromium for the whole room; every page is watched for errors and strangers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+PATIENCE = 60.0  # seconds for the server to come up on a busy machine
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not DEMO.is_file():
+        pytest.skip("the demo is not built")
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio"))}
+    with log.open("wb") as out:
+        command = [sys.executable, "app.py", "--port", str(port), "--device", "cpu"]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
+    until = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < until:
+            assert server.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[sync_api.Browser]:
+    chromium = os.environ.get("ESM_VIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
+    """Open the studio; afterwards no error may stand in the console and no other host may have been asked."""
+    page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    page.set_default_timeout(20_000)
+    errors: list[str] = []
+    strangers: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: strangers.append(request.url) if is_stranger(request.url) else None)
+    page.goto(address + "?__theme=light")
+    page.wait_for_selector("#card-map .fig.js-plotly-plot .main-svg")
+    page.wait_for_function("document.querySelector('#page-id textarea, #page-id input').value.length > 10")
+    yield page
+    page.close()
+    assert errors == []
+    assert strangers == []
+
+
+def is_stranger(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https", "ws", "wss") and urlsplit(url).hostname != "127.0.0.1"
