@@ -142,12 +142,14 @@ def _listed(
         chosen = [names[index] for index in indices]
         try:
             return torch.cat([_decode(raw, name, side, where) for name, raw in zip(chosen, fetch(chosen), strict=True)])
-        except (OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ImagesError(
-                "an image cannot be read", "check that the files are still there and whole", where
-            ) from error
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, LookupError) as error:
+            raise _unreadable(where) from error  # a zip's password is a RuntimeError, an entry that is gone a KeyError
 
     return ImageSet(where, len(names), labels, load)
+
+
+def _unreadable(where: str) -> ImagesError:
+    return ImagesError("an image cannot be read", "check that the files are still there and whole", where)
 
 
 def _folder_labels(names: list[str], classes: Sequence[str] | None, where: str) -> Tensor:
@@ -203,8 +205,11 @@ def _open_packed(path: Path, side: int, labelled: bool) -> ImageSet:
         )
 
     def load(indices: Sequence[int]) -> Tensor:
-        with safe_open(path, "pt") as file:
-            chosen = file.get_tensor("images")[list(indices)]
+        try:
+            with safe_open(path, "pt") as file:
+                chosen = file.get_tensor("images")[list(indices)]
+        except (SafetensorError, OSError, LookupError) as error:
+            raise _unreadable(path.name) from error
         if dtype == "U8":
             return normalise(chosen)
         if not torch.isfinite(chosen).all():
