@@ -10,6 +10,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from esm_viz import threads as _threads  # noqa: F401 - before anything imports torch
+
+# isort: split
 from pathlib import Path
 
 from esm_viz.errors import EsmVizError
