@@ -61,7 +61,8 @@
   function fit(trace, box) {
     if (!trace.meta?.levels) return trace;
     const [columns, rows] = trace.meta.grid;
-    const room = box.width / columns >= 27 && box.height / rows >= 14;
+    const longest = Math.max(...trace.text.map((text) => text.length));
+    const room = box.width / columns >= 7 * longest + 3 && box.height / rows >= 14;
     return { ...trace, visible: room, textfont: { ...trace.textfont, color: studio.contrast(trace.meta.levels) } };
   }
 
@@ -76,7 +77,7 @@
     const first = !box.classList.contains("js-plotly-plot");
     Plotly.react(box, data, layout, { displayModeBar: false, responsive: false }).then(() => {
       state.card.dataset.v = state.now.v;
-      studio.painted[state.name] = { v: state.now.v, at: performance.now() };
+      studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
     });
     if (first) box.on("plotly_click", (event) => {
       const data = event.points?.[0]?.customdata;

@@ -183,6 +183,12 @@ def _says(record: Evaluation) -> str:
     return f"Mean {percent(record.mean('merged'), 1)} %: {parts}." if record.tasks else "No labelled images."
 
 
+def told_apart(now: Evaluation, before: Evaluation) -> bool:
+    """Say whether the means of two merges differ by more than the noise of both."""
+    halves = (mean_half_width([score.merged for score in record.tasks]) for record in (now, before))
+    return abs(now.mean("merged") - before.mean("merged")) > math.hypot(*halves)
+
+
 def mean_half_width(scores: Sequence[Score]) -> float:
     """Return the half width of the mean's 95 % interval, a share: 1.96 √(Σ_t p_t (1 − p_t) / n_t) / T."""
     known = [score for score in scores if score.n]

@@ -9,11 +9,13 @@ from esm_viz.figures.base import LABEL, Columns, Figure, label_margin, note, pic
 from esm_viz.figures.words import number, safe, signed
 from esm_viz.types import Interference
 
+TOP = 2.0  # of the scale, whose middle, 1, is as far off as not merging
 REACH = 0.5  # of the B − A scale, both ways
+HOW = "Blue, 0: own shift kept. Orange: worse than not merging, 1."
 
 
 def interference_figure(record: Interference, pinned: Interference | None = None, difference: bool = False) -> Figure:
-    """Draw interference on [0, 1], or how B differs from A, on ±REACH with blue where B keeps more.
+    """Draw interference on [0, TOP], or how B differs from A on ±REACH; blue is better in both.
 
     Args:
         record: the merge on screen, B.
@@ -31,23 +33,22 @@ def interference_figure(record: Interference, pinned: Interference | None = None
                 "type": "heatmap",
                 "x": [columns.places[i] for i in members],
                 "y": list(range(len(record.tasks))),
-                "z": [[_finite(row[i], -1 if compare else 1) for i in members] for row in shown],
+                "z": [[_finite(row[i], compare) for i in members] for row in shown],
                 "text": [[_hover(record, t, i, other) for i in members] for t in range(len(record.tasks))],
                 "customdata": [[[task, record.layers[i].name] for i in members] for task in record.tasks],
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoverongaps": False,
-                "zmin": -REACH if compare else 0,
+                "zmin": -REACH if compare else 1 - TOP,
                 "zmax": REACH if compare else 1,
-                "colorscale": ramp("div" if compare else "seq"),
+                "colorscale": ramp("div"),
                 "xgap": 1,
                 "ygap": 2,
                 "showscale": False,
             }
         )
-    how = "Faint, 0: own shift kept. Strong, 1: as bad as no merging."
     return picture(
         data,
-        "Blue: B keeps more of this task than A. Orange: less." if compare else how,
+        "Blue: B keeps more of this task than A. Orange: less." if compare else HOW,
         _says(record),
         margin={"l": label_margin(record.tasks), "r": 108 if pinned else 60, "t": 34, "b": 44},
         xaxis=columns.axis(every=2),
@@ -56,8 +57,9 @@ def interference_figure(record: Interference, pinned: Interference | None = None
     )
 
 
-def _finite(value: float, sign: int) -> float | None:
-    return None if math.isnan(value) else sign * value
+def _finite(value: float, compare: bool) -> float | None:
+    """Return what is coloured: more is better on the diverging scale, so the distance below 1, or below A."""
+    return None if math.isnan(value) else -value if compare else 1 - value
 
 
 def _by_name(record: Interference) -> dict[tuple[str, str], float]:

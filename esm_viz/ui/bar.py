@@ -70,7 +70,7 @@ def _running(job: Job) -> str:
     left = ""
     if job.age > 2 and job.fraction > 0.05:  # enough to tell
         left = f", {max(1, round(job.age * (1 - job.fraction) / job.fraction))} s left"
-    words = f" · {safe(job.words)}" if job.words else ""
+    words = f" · {safe(job.words)}" if job.tells and job.words else ""
     return (
         f'<div class="job" role="status" title="{safe(job.words)}"><span class="what">{safe(job.what)}{words}</span>'
         f'<span class="meter"><i style="width:{done}%"></i></span><span>{done} %{left}</span>'

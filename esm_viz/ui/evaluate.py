@@ -178,7 +178,9 @@ def bars(session: Session) -> dict[str, Any]:
         if not session.project.has_labels("test"):
             return card | {"empty": "No labelled test images."}
         last = session.board[-1] if session.board else None
-        return card | ({"figure": accuracy_figure(last.evaluation, base=True), "stale": "updating"} if last else {})
+        if last is None:
+            return card | {"empty": "Measuring test images…"}
+        return card | {"figure": accuracy_figure(last.evaluation, base=True), "stale": "updating"}
     return card | {"figure": accuracy_figure(row.evaluation, base=True)}
 
 

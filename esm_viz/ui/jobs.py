@@ -28,9 +28,10 @@ class Job:
         first: set when there is something to show, or when it ended.
     """
 
-    def __init__(self, what: str) -> None:
-        """Start it with `start`."""
+    def __init__(self, what: str, tells: bool = False) -> None:
+        """Start it with `start`; `tells` puts the words of its progress on the job line."""
         self.what = what
+        self.tells = tells
         self.fraction = 0.0
         self.words = ""
         self.resting = False

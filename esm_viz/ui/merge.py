@@ -6,13 +6,16 @@ from typing import Any
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import accuracy_figure, interference_figure, norms_figure
-from esm_viz.figures.accuracy import mean_half_width
+from esm_viz.figures.accuracy import mean_half_width, told_apart
 from esm_viz.figures.words import DASH, number, percent, safe, short, signed
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.types import Evaluation
 from esm_viz.ui import work
 from esm_viz.ui.html import badge, button, panel, stat
 from esm_viz.ui.store import Session, State
+
+
+STEPS = 13  # measurements that a search usually takes
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -120,16 +123,28 @@ def stats(session: Session) -> dict[str, Any]:
     parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
     search = session.project.has_labels("validation") and session.recipe.method != "averaging"
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
-    seek = button("search", "Search α", "pri", title="Find the α that is best on validation images") if search else ""
+    seek = (
+        button("search", f"Search α{_cost(session)}", "pri", title="Find the α that is best on validation images")
+        if search
+        else ""
+    )
     error = session.errors.get("live", "")
     sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
     body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
 
 
+def _cost(session: Session) -> str:
+    """Say what a search costs, once a whole measurement has shown it."""
+    seconds = STEPS * (session.validation[1].seconds if session.validation and not session.validation[1].limit else 0)
+    return f", {seconds:.0f} s" if seconds >= 1 else ""
+
+
 def _against(scores: Evaluation, old: Evaluation) -> str:
     points = 100 * (scores.mean("merged") - old.mean("merged"))
-    kind, sign = ("same", "≈") if abs(points) < 0.05 else ("up", "▲") if points > 0 else ("down", "▼")
+    kind, sign = ("up", "▲") if points > 0 else ("down", "▼")
+    if not told_apart(scores, old):
+        kind, sign = "same", "≈"
     return f'<span class="{kind}">{sign} {signed(points, 1)}</span> <small>points</small>'
 
 

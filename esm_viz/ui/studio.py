@@ -38,6 +38,7 @@ class Studio:
         work.set_recipe(self.first, self.first.recipe)
         if self.first.live is not None:
             self.first.live.done.wait()
+        work.evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
         self.parts: dict[str, gr.HTML] = {}
         self.blocks = self._build()
 
@@ -90,6 +91,7 @@ class Studio:
         work.adopt(session, self.name, self.place.demo, first.recipe)
         session.report, session.validation = first.report, first.validation
         session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
+        session.board = list(first.board)
         session.view.cell, session.view.pair = first.view.cell, first.view.pair
         session.version = first.version
         return {self.session_id: session.id, **self._outputs(paint(session, (), self.place))}

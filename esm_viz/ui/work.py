@@ -211,7 +211,7 @@ def _task(session: Session, what: str, work: Callable[[Job], None], place: str, 
             session.touch(names)
             return
         session.errors.pop(place, None)
-        session.task = Job(what)
+        session.task = Job(what, tells=True)
     session.task.start(work, lambda text: _failed(session, place, text, names))
 
 

@@ -176,10 +176,10 @@ def test_a_difference_inside_the_noise_is_grey() -> None:
     assert "≈ −2" in labels[1]
 
 
-def test_interference_is_read_on_zero_to_one_and_its_difference_symmetrically() -> None:
+def test_interference_is_read_against_not_merging_and_its_difference_symmetrically() -> None:
     heat = EVERY["interference"]["data"]
-    assert [trace["z"] for trace in heat] == [[[None], [1.0]], [[0.4, 0.2], [0.8, 0.6]]]
-    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 1)}
+    assert [trace["z"] for trace in heat] == [[[None], [0.0]], [[0.6, 0.8], [pytest.approx(0.2), 0.4]]]
+    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(-1, 1)}  # 1 − interference: blue at 0, neutral at 1
     change = EVERY["difference"]["data"]
     assert change[1]["z"][0] == pytest.approx([0.0, 0.1])  # less interference: B keeps more, blue
     assert change[1]["z"][1] == pytest.approx([0.0, -0.1])
