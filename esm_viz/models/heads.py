@@ -31,10 +31,11 @@ class Head:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of weight and bias, as hex."""
+        """Return the SHA-256 of weight, bias and class names (by which folders are labelled), as hex."""
         digest = hashlib.sha256(self.weight.contiguous().numpy().tobytes())
         if self.bias is not None:
             digest.update(self.bias.contiguous().numpy().tobytes())
+        digest.update(json.dumps(self.classes).encode())
         return digest.hexdigest()
 
     def answers(self, features: Tensor) -> Tensor:

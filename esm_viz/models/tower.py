@@ -26,6 +26,7 @@ _SUFFIXES: dict[str, Family] = {
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 ESSENTIAL: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj")
 """Families that ESD applies to; out_proj is merged by TSV-M (METHOD, ESM)."""
+MOST_BLOCKS = 1000  # of a tower; building more, even without weights, would take minutes
 BATCH = 256  # images a forward pass; larger is not faster on a CPU
 
 
@@ -53,22 +54,38 @@ class Architecture:
             self.quick_gelu = bool(known.get("quick_gelu", False))
             self.embed_dim = int(known["embed_dim"])
             vision = CLIPVisionCfg(**known["vision_cfg"])
+            if isinstance(vision.layers, int) and vision.layers > MOST_BLOCKS:
+                raise RecipeError(f"arch has {vision.layers} blocks", f"use at most {MOST_BLOCKS}")
+            if vision.timm_model_name:  # timm could fetch pre-trained weights
+                raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
             with torch.device("meta"):
                 tower = _build_vision_tower(self.embed_dim, vision, quick_gelu=self.quick_gelu)
-        except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            AssertionError,
+            RuntimeError,
+        ) as error:
             raise RecipeError(
                 "arch is not an open_clip model config", "give embed_dim, vision_cfg, quick_gelu"
             ) from error
-        if not isinstance(tower, open_clip.transformer.VisionTransformer):
+        if not isinstance(tower, open_clip.transformer.VisionTransformer) or tower.output_tokens:
             raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
         for block in tower.transformer.resblocks:
             if not isinstance(block.attn, nn.MultiheadAttention):
                 raise RecipeError("arch has blocks with custom attention", "use a plain ViT of open_clip")
             block.attn = SelfAttention(block.attn)
+        sides = set(tower.image_size) if isinstance(tower.image_size, tuple | list) else {tower.image_size}
+        if len(sides) > 1:
+            raise RecipeError(
+                f"arch reads {' x '.join(map(str, tower.image_size))} images", "use a ViT of square images"
+            )
         self._empty = tower.eval()
         self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
-        size = tower.image_size
-        self.image_size = int(size[0] if isinstance(size, tuple) else size)
+        self.image_size = int(sides.pop())
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tower.state_dict().items()}
         self.layers = tuple(_layers(self.shapes))
 

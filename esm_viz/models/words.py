@@ -27,7 +27,8 @@ def head_from_words(
         templates: sentences with `{}` where the name goes.
 
     Raises:
-        HeadError: there is no plain text tower, the weights do not fit it, or a template has no place for the name.
+        HeadError: there is no plain text tower, the weights do not fit it or are not finite, or a template
+            has no place for the name.
     """
     for template in templates:
         if "{}" not in template:
@@ -55,4 +56,7 @@ def head_from_words(
         for name in classes:
             tokens = tokenizer([template.replace("{}", name) for template in templates])
             rows.append(F.normalize(F.normalize(model.encode_text(tokens), dim=-1).mean(0), dim=0))
-    return Head(torch.stack(rows).clone(), None, classes)
+    weight = torch.stack(rows).clone()
+    if not torch.isfinite(weight).all():
+        raise HeadError("the base's text tower gives NaN or Inf", "give the head as weights")
+    return Head(weight, None, classes)
