@@ -90,7 +90,7 @@
 
   studio.rail = (element, props, trigger, watch) => {
     element.innerHTML = `<aside class="card rail"><div class="row pick"><select class="sel" aria-label="Method"></select><button class="btn reset">Reset all</button></div>
-      <p class="rail-error" role="alert" hidden></p><div class="knobs"></div><details class="more"><summary>More</summary><div class="knobs"></div></details></aside>`;
+      <p class="rail-error" role="alert" hidden></p><p class="how about"></p><div class="knobs"></div><details class="more"><summary>More</summary><div class="knobs"></div></details></aside>`;
     const rail = element.firstElementChild, select = rail.querySelector("select"), post = courier(trigger);
     const [main, more] = rail.querySelectorAll(".knobs"), error = rail.querySelector(".rail-error");
     let rows = {}, built = "";
@@ -106,11 +106,14 @@
         (knob.more ? more : main).append(made.box);
       }
       rail.querySelector(".more").hidden = !more.children.length;
+      rail.querySelector(".more").open = main.children.length < 4;
+      rail.querySelector(".about").hidden = main.children.length > 4;
+      main.classList.toggle("few", main.children.length < 4);
       select.replaceChildren(...now.methods.map(([name, title]) => new Option(title, name)));
     };
     studio.follow(props, watch, (now) => {
       post.answer(now.seq);
-      const key = JSON.stringify(now.knobs.map((k) => [k.act, k.name, k.least, k.most, k.step, k.default])) + now.methods.length;
+      const key = now.method + JSON.stringify(now.knobs.map((k) => [k.act, k.name, k.least, k.most, k.step, k.default])) + now.methods.length;
       if (key !== built) { build(now); built = key; }
       const calm = post.idle();
       if (calm) select.value = now.method;
@@ -119,6 +122,7 @@
         if (calm) made.set(knob.value);
         made.say(knob.live, knob.quiet);
       }
+      rail.querySelector(".about").innerHTML = now.summary ?? "";
       error.hidden = !now.error;
       error.textContent = now.error ?? "";
       rail.dataset.v = now.v;

@@ -10,7 +10,7 @@ from esm_viz.figures.words import number, safe, signed
 from esm_viz.types import Interference
 
 TOP = 2.0  # of the scale, whose middle, 1, is as far off as not merging
-REACH = 0.5  # of the B − A scale, both ways
+REACH = 1.0  # of the B − A scale, both ways
 HOW = "Blue, 0: own shift kept. Orange: worse than not merging, 1."
 
 

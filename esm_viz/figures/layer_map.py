@@ -26,7 +26,7 @@ class Kind:
     name: str
     how: str
     scale: str
-    steps: tuple[float, ...]  # of the share, 0 to the last
+    tops: tuple[float, ...]  # ends that the scale of shares may have, each with four round steps below it
 
 
 KINDS = {
@@ -35,30 +35,30 @@ KINDS = {
         "Each cell is one layer of one expert. The number counts the directions that hold 90 % of its output change; "
         "a stronger colour means a larger share of the layer.",
         "share of d_out",
-        (0, 0.1, 0.2, 0.3, 0.4),
+        (0.08, 0.2, 0.4, 1.0),
     ),
     "energy": Kind(
         "Energy in first r",
         "Stronger: the first r directions hold more of the change.",
         "energy kept",
-        (0, 0.25, 0.5, 0.75, 1),
+        (1.0,),
     ),
-    "norm": Kind("‖ΔW‖", "Stronger: this layer changed more.", "‖ΔW‖ / largest", (0, 0.25, 0.5, 0.75, 1)),
-    "overlap": Kind(
-        "Overlap", "Stronger: shares more directions with the other tasks.", "mean overlap", (0, 0.2, 0.4, 0.6)
-    ),
+    "norm": Kind("‖ΔW‖", "Stronger: this layer changed more.", "‖ΔW‖ / largest", (1.0,)),
+    "overlap": Kind("Overlap", "Stronger: shares more directions with the other tasks.", "mean overlap", (0.6, 1.0)),
 }
 
 
 def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) -> Figure:
-    """Draw the map; scales are fixed by kind, so that maps of different recipes can be compared.
+    """Draw the map; a scale has few possible ends and starts at 0, so that maps of different recipes can be compared.
 
     Args:
         record: T x L numbers and the shares that colour them.
         chosen: task and layer name of the selected cell.
     """
     kind, columns = KINDS[record.kind], Columns.of(record.layers)
-    top = kind.steps[-1]
+    largest = max((share for row in record.shares for share in row), default=0.0)
+    top = next((end for end in kind.tops if largest <= end), kind.tops[-1])
+    steps = [top * step / 4 for step in range(5)]
     data = []
     for at, (_, members) in enumerate(columns.families):
         last = at == len(columns.families) - 1
@@ -77,9 +77,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
                 "xgap": 2,
                 "ygap": 2,
                 "showscale": last,
-                "colorbar": colour_bar(kind.scale, kind.steps, [f"{percent(s)} %" for s in kind.steps])
-                if last
-                else None,
+                "colorbar": colour_bar(kind.scale, steps, [f"{percent(s)} %" for s in steps]) if last else None,
             }
         )
     cells = [(t, i) for t in range(len(record.tasks)) for i in range(len(record.layers))]

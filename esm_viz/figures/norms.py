@@ -20,6 +20,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
     columns = Columns.of(record.layers)
     highest = max([*record.before, *record.after, top, 1e-9])
     high, step = nice_top(highest)
+    level = record.before == record.after
     styles: list[tuple[str, tuple[float, ...], dict[str, Any], dict[str, Any]]] = [
         (
             "before",
@@ -29,6 +30,8 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
         ),
         ("after", record.after, {"color": token("ink"), "width": 3}, {"size": 8, "color": token("ink")}),
     ]
+    if level:
+        styles = styles[1:]
     data = [
         {
             "type": "scatter",
@@ -45,7 +48,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
         for _, members in columns.families
     ]
     notes = columns.titles()
-    if columns.families:
+    if columns.families and not level:
         last = columns.families[-1][1][-1]
         above = record.after[last] >= record.before[last]
         for name, values, up in (("<b>after</b>", record.after, above), ("before", record.before, not above)):
@@ -64,9 +67,11 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
             )
     return picture(
         data,
-        "Layer power makes large layers larger, small ones smaller.",
+        "Each point is one layer of the merged change."
+        if level
+        else "Layer power makes large layers larger, small ones smaller.",
         f"‖ΔW‖ after the layer level, largest {number(max(record.after, default=math.nan))}.",
-        margin={"l": 56, "r": 60, "t": 22, "b": 44},
+        margin={"l": 56, "r": 16 if level else 60, "t": 22, "b": 44},
         xaxis=columns.axis(every=2),
         yaxis=axis(
             "‖ΔW‖", range=[0, high * 1.04], tickvals=[i * step for i in range(math.floor(high / step + 1e-9) + 1)]

@@ -57,11 +57,9 @@ def board(session: Session) -> dict[str, Any]:
     tasks = session.project.tasks
     count = "one task" if len(tasks) == 1 else f"these {len(tasks)} tasks"
     searched = any(row.searched for row in session.board)
-    again = button(
-        "compare",
-        "Compare all again" if searched else f"Compare all {len(METHODS)} methods",
-        "pri" if not searched else "",
-    )
+    running = session.task is not None and session.task.running and session.task.what.startswith("Comparing")
+    label = "Compare all again" if searched else f"Compare all {len(METHODS)} methods"
+    again = button("compare", label, "" if searched else "pri", off=running)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{again}</div></div>'
     error = session.errors.get("board", "")
     told = sentence("bad", error) if error else ""

@@ -38,6 +38,7 @@ def rail(session: Session) -> dict[str, Any]:
         "seq": session.sequence,
         "method": recipe.method,
         "methods": [[name, entry.title] for name, entry in METHODS.items()],
+        "summary": f"{safe(method.summary)} ({safe(method.source)})" if method.source else safe(method.summary),
         "knobs": knobs + [_weight(model.name, model.weight) for model in recipe.models],
         "error": session.errors.get("rail", ""),
         "recipe": session.report[1].recipe_sha256 if session.report and fresh else "",

@@ -14,7 +14,6 @@ from esm_viz.ui import work
 from esm_viz.ui.html import badge, button, panel, stat
 from esm_viz.ui.store import Session, State
 
-
 STEPS = 13  # measurements that a search usually takes
 
 
@@ -136,8 +135,8 @@ def stats(session: Session) -> dict[str, Any]:
 
 def _cost(session: Session) -> str:
     """Say what a search costs, once a whole measurement has shown it."""
-    seconds = STEPS * (session.validation[1].seconds if session.validation and not session.validation[1].limit else 0)
-    return f", {seconds:.0f} s" if seconds >= 1 else ""
+    known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
+    return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
 
 
 def _against(scores: Evaluation, old: Evaluation) -> str:

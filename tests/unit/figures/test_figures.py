@@ -102,7 +102,7 @@ def test_layers_stand_by_family_and_block_whatever_their_order() -> None:
 def test_the_map_colours_shares_and_prints_values() -> None:
     heat = [trace for trace in EVERY["map"]["data"] if trace["type"] == "heatmap"]
     assert [trace["z"] for trace in heat] == [[[1 / 6], [1.0]], [[0.25, 0.375], [0.625, 0.5]]]
-    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 0.4)}
+    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 1.0)}
     assert EVERY["map"]["data"][-1]["text"] == ["3", "2", "1", "4", "5", "6"]
     assert heat[1]["customdata"][1] == [["<b>bees", "b0.c_fc"], ["<b>bees", "b1.c_fc"]]
     assert heat[1]["text"][0][1] == "<b>ants, c_fc 2</b><br>3 directions for 90 % (38 % of 8)"
@@ -183,7 +183,7 @@ def test_interference_is_read_against_not_merging_and_its_difference_symmetrical
     change = EVERY["difference"]["data"]
     assert change[1]["z"][0] == pytest.approx([0.0, 0.1])  # less interference: B keeps more, blue
     assert change[1]["z"][1] == pytest.approx([0.0, -0.1])
-    assert {(trace["zmin"], trace["zmax"]) for trace in change} == {(-0.5, 0.5)}
+    assert {(trace["zmin"], trace["zmax"]) for trace in change} == {(-1, 1)}
 
 
 def test_norms_show_before_and_after_on_a_scale_that_can_be_held() -> None:
