@@ -47,14 +47,12 @@ def open_headers(recipe: Recipe) -> Headers:
     arch = Architecture(recipe.arch, recipe.arch_config)
     base = Checkpoint("base", recipe.resolve(recipe.base))
     facts = [base.judge(arch.shapes)]
-    experts: dict[str, Checkpoint] = {}
+    experts = {model.name: Checkpoint(model.name, recipe.resolve(model.path)) for model in recipe.models}
+    facts += [expert.judge(arch.shapes) for expert in experts.values()]
     proxies: dict[str, ImageSet] = {}
     heads: dict[str, Head] = {}
     labelled: dict[Split, dict[str, ImageSet]] = {"validation": {}, "test": {}}
-    for model in recipe.models:
-        expert = Checkpoint(model.name, recipe.resolve(model.path))
-        facts.append(expert.judge(arch.shapes))
-        experts[model.name] = expert
+    for model in recipe.models:  # after all headers: a head from words reads the base's text tower
         with located(f"model {model.name}"):
             if model.proxies:
                 proxies[model.name] = open_images(recipe.resolve(model.proxies), arch.image_size)

@@ -6,6 +6,7 @@ dtype or seed, never in files. Everything is cached by stage, so that only what 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import time
@@ -197,8 +198,9 @@ class Project:
         side = self._headers.arch.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side) or not len(images):
             raise ImagesError(f"images are {tuple(images.shape)}", f"give (n, 3, {side}, {side}), preprocessed")
-        tower = self._scorer.tower(self.materialize(recipe, report))
-        return encode(tower, images, lambda done: report(done / len(images), "encoding")).cpu()
+        weights = self.materialize(recipe, lambda fraction, words: report(fraction / 2, words))
+        tower = self._scorer.tower(weights)
+        return encode(tower, images, lambda done: report(0.5 + 0.5 * done / len(images), "encoding")).cpu()
 
     def evaluate(self, recipe: Recipe, split: Split = "test", limit: int = 0, report: Report = silent) -> Evaluation:
         """Return the accuracy of base, experts and merged model on the same images.
@@ -310,9 +312,7 @@ class Project:
         return self._headers
 
     def _own(self, recipe: Recipe) -> Recipe:
-        mine, other = self.recipe, recipe
-        files = [(model.name, model.path, model.proxies) for model in mine.models]
-        if [(model.name, model.path, model.proxies) for model in other.models] != files or other.base != mine.base:
+        if _files(recipe) != _files(self.recipe):
             raise RecipeError(
                 "this recipe names other files than the opened project", "open it as a project of its own"
             )
@@ -328,6 +328,12 @@ class Project:
         if isinstance(alpha, str):
             raise RecipeError("alpha is still to be searched", "search it on validation images, or give a number")
         return float(alpha)
+
+
+def _files(recipe: Recipe) -> tuple[object, ...]:
+    """Return what a project is opened on; method, parameters, weights, dtype and seed may change under it."""
+    models = tuple(dataclasses.replace(model, weight=1.0, sha256="") for model in recipe.models)
+    return recipe.arch, recipe.base, models, recipe.folder
 
 
 def _known_mean(row: tuple[float, ...]) -> float:
