@@ -62,3 +62,13 @@ def chromium() -> str:
     if not path:
         pytest.fail("no Chromium: run script/test, or set ESM_VIZ_CHROMIUM to the path of one")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a whole project in miniature; tests read it and write elsewhere."""
+    from tests.support.tiny import write_project
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_project(folder)
+    return folder
