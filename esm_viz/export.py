@@ -90,8 +90,7 @@ def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, por
             raise ExportError(f"the file differs from the preview in {', '.join(wrong)}", "export again")
         report(0.9, "putting in place")
         digest = sha256_file(aside / WEIGHTS)
-        for name in (WEIGHTS, RECIPE, CARD):
-            Path(aside / name).replace(folder / name)
+        _put_in_place(aside, folder)
     report(1.0, "exported")
     return ExportProof(
         folder=str(folder),
@@ -192,13 +191,13 @@ def _metadata(preview: Preview) -> dict[str, str]:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside the target; afterwards it is gone, and a target that stayed empty too.
+    """Give an empty folder beside the target; afterwards it is gone, and so is what was made and stayed empty.
 
     Raises:
         ExportError: neither can be made or written.
     """
     aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    made = not folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
@@ -209,5 +208,25 @@ def _staging(folder: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        for place in made:  # innermost first
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    """Rename all files into the folder, or none: where one cannot be, put back what was there."""
+    earlier = aside / "earlier"
+    earlier.mkdir()
+    placed = []
+    try:
+        for name in (WEIGHTS, RECIPE, CARD):
+            if (folder / name).is_file():
+                (folder / name).replace(earlier / name)
+            (aside / name).replace(folder / name)
+            placed.append(name)
+    except OSError:
+        for name in placed:
+            (folder / name).unlink()
+        for path in earlier.iterdir():
+            path.replace(folder / path.name)
+        raise
