@@ -271,8 +271,9 @@ class Evaluation:
 
     @property
     def mean_normalised(self) -> float:
-        """Return the mean over tasks of merged / expert accuracy."""
-        return sum(task.normalised for task in self.tasks) / len(self.tasks)
+        """Return the mean of merged / expert accuracy over the tasks whose expert is ever right (NaN without any)."""
+        known = [task.normalised for task in self.tasks if task.finetuned.correct]
+        return sum(known) / len(known) if known else math.nan
 
 
 @dataclass(frozen=True, slots=True)
