@@ -81,3 +81,9 @@ def test_the_interval_of_the_mean_of_equal_tasks_shrinks_with_their_root() -> No
     low, high = evaluation(row, row, row, row).mean_interval("merged")
     own = Score(8, 10).interval
     assert (0.8 - low, high - 0.8) == pytest.approx(((0.8 - own[0]) / 2, (own[1] - 0.8) / 2))
+
+
+def test_mean_normalised_skips_a_task_whose_expert_is_never_right() -> None:
+    known, unknown = TaskScores("a", Score(0, 4), Score(4, 4), Score(1, 4)), TaskScores("b", *[Score(0, 4)] * 3)
+    assert evaluation(known, unknown).mean_normalised == 0.25
+    assert math.isnan(evaluation(unknown).mean_normalised)
