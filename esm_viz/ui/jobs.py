@@ -16,7 +16,8 @@ from esm_viz.errors import Cancelled, EsmVizError
 
 UNEXPECTED = "Something went wrong that should not have, try again or load the demo"
 _LOG = logging.getLogger("esm_viz.ui")
-_WORKERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="job")
+_LIVE = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live")
+_LONG = ThreadPoolExecutor(max_workers=2, thread_name_prefix="long")  # apart, so that knobs never wait for a search
 
 
 class Job:
@@ -29,9 +30,10 @@ class Job:
     """
 
     def __init__(self, what: str, tells: bool = False) -> None:
-        """Start it with `start`; `tells` puts the words of its progress on the job line."""
+        """Start it with `start`; a job that `tells` is long, and its words stand on the job line."""
         self.what = what
         self.tells = tells
+        self._pool = _LONG if tells else _LIVE
         self.fraction = 0.0
         self.words = ""
         self.resting = False
@@ -42,7 +44,7 @@ class Job:
 
     def start(self, work: Callable[[Job], None], failed: Callable[[str], None]) -> Job:
         """Run `work(job)` in a thread; `failed` gets the one sentence if it does not end well."""
-        _WORKERS.submit(self._run, work, failed)
+        self._pool.submit(self._run, work, failed)
         return self
 
     def report(self, fraction: float, words: str) -> None:

@@ -157,7 +157,7 @@ def accuracy(session: Session) -> dict[str, Any]:
             "empty": "" if labelled else "No labelled validation images. Add them to the recipe to see accuracy."
         }
     old = session.pinned.evaluation if session.pinned else None
-    stale = "" if fresh else f"for α {short(scores.alpha)}, updating"
+    stale = "" if fresh else "updating"
     return card | {"figure": accuracy_figure(scores, old), "stale": stale}
 
 
@@ -175,7 +175,7 @@ def interference(session: Session) -> dict[str, Any]:
     if session.report is None:
         return card
     recipe, report = session.report
-    stale = "" if recipe == session.recipe else f"for α {short(report.alpha)}, updating"
+    stale = "" if recipe == session.recipe else "updating"
     return card | {"figure": interference_figure(report.interference, old, show), "stale": stale}
 
 
@@ -185,7 +185,9 @@ def norms(session: Session) -> dict[str, Any]:
     if session.report is None:
         return card
     tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
-    return card | {"figure": norms_figure(session.report[1].norms, max(tops, default=0.0))}
+    recipe, report = session.report
+    stale = "" if recipe == session.recipe else "updating"
+    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
 
 
 def states(session: Session) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
 from pathlib import Path
@@ -63,6 +64,7 @@ def serve(
         EsmVizError: the recipe or its files are wrong.
     """
     studio = build(recipe, device, local=is_loopback(host) and not share)
+    atexit.register(studio.store.close)
     studio.blocks.launch(
         server_name=host,
         server_port=port,

@@ -21,6 +21,7 @@ from esm_viz.ui.jobs import Job
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
+GRACE_SECONDS = 600.0  # after the page was closed or the connection lost
 MOST_HISTORY = 40
 
 
@@ -84,6 +85,7 @@ class Session:
     version: int = 0
     folder: Path | None = None
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
+    left: float | None = None  # when the page was closed
     seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -97,17 +99,25 @@ class Session:
         with self.lock:
             self.dirty |= set(names)
 
+    def expired(self, now: float) -> bool:
+        """Say whether nobody will come back."""
+        return now - self.seen > IDLE_SECONDS or (self.left is not None and now - self.left > GRACE_SECONDS)
+
     def private_folder(self) -> Path:
         """Return a new folder that only this session knows."""
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="esm_viz-"))
         return Path(tempfile.mkdtemp(dir=self.folder))
 
-    def close(self) -> None:
-        """Stop its jobs and forget its files."""
+    def stop(self) -> None:
+        """Stop its jobs."""
         for job in (self.live, self.task):
             if job is not None:
                 job.cancel()
+
+    def close(self) -> None:
+        """Stop its jobs and forget its files."""
+        self.stop()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -138,7 +148,7 @@ class Store:
         """Return the session of this id, or None where there is none."""
         session = self._sessions.get(session_id) if isinstance(session_id, str) else None
         if session is not None:
-            session.seen = time.monotonic()
+            session.seen, session.left = time.monotonic(), None
         return session
 
     def ticket(self, ticket: str) -> Session | None:
@@ -150,14 +160,16 @@ class Store:
         with self._lock:
             session = self._sessions.pop(session_id, None)
             self._downloads = {token: entry for token, entry in self._downloads.items() if entry[0] != session_id}
+            self._pages = {page: owner for page, owner in self._pages.items() if owner != session_id}
         if session is not None:
             session.close()
 
-    def drop_page(self, page: str) -> None:
-        """End the session of a page that was closed."""
-        session_id = self._pages.pop(page, "")
-        if session_id:
-            self.drop(session_id)
+    def leave(self, page: str) -> None:
+        """Stop the work of a page that was closed; it is forgotten later, should it only have lost its connection."""
+        session = self._sessions.get(self._pages.get(page, ""))
+        if session is not None:
+            session.left = time.monotonic()
+            session.stop()
 
     def offer(self, session: Session, folder: Path) -> str:
         """Return a token under which the files of a folder may be downloaded."""
@@ -181,6 +193,6 @@ class Store:
 
     def _expired(self) -> list[str]:
         now = time.monotonic()
-        old = [key for key, session in self._sessions.items() if now - session.seen > IDLE_SECONDS]
+        old = [key for key, session in self._sessions.items() if session.expired(now)]
         spare = sorted(self._sessions, key=lambda key: self._sessions[key].seen)
         return list(dict.fromkeys(old + spare[: max(0, len(spare) - MOST_SESSIONS)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from esm_viz.ui.uploads import Place
 TAB_NAMES = ("Load", "Explore", "Merge", "Evaluate", "Export")
 OPENING = "Explore"
 LOOK, WAIT = 0.02, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
 _LOG = logging.getLogger("esm_viz.ui")
 Act = Callable[[Session, dict[str, Any]], tuple[str, ...]]
 
@@ -29,22 +31,22 @@ class Studio:
     """The page and its sessions."""
 
     def __init__(self, demo: Project, name: str, device: str, local: bool) -> None:
-        """Merge and measure the opening project once, so that the page opens with its pictures painted."""
+        """Merge the opening project and measure it on a few images, so that the page opens painted."""
         self.place = Place(demo, name, device, local)
         self.store = Store()
         self.name = name
         self.first = self.store.open(name, demo)
         work.adopt(self.first, name, demo, demo.with_alpha_found(demo.recipe))
         work.set_recipe(self.first, self.first.recipe)
-        if self.first.live is not None:
-            self.first.live.done.wait()
+        while self.first.live is not None and self.first.live.running and self.first.validation is None:
+            time.sleep(LOOK)
         work.evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
         self.parts: dict[str, gr.HTML] = {}
         self.blocks = self._build()
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, [*_PIECES], self.place)
-        with gr.Blocks(title="esm_viz", analytics_enabled=False, fill_height=True) as blocks:
+        with gr.Blocks(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
             self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
             for name in ("bar", "states"):
                 self.parts[name] = block(name, values[name])
@@ -76,7 +78,13 @@ class Studio:
             "bar": self._bar,
         }
         for name, act in acts.items():
-            self.parts[name].act(self._handler(act), [self.session_id], every, trigger_mode="multiple", **quiet)
+            self.parts[name].act(
+                self._handler(act, "board" if act is evaluate.act else "rail"),
+                [self.session_id],
+                every,
+                trigger_mode="multiple",
+                **quiet,
+            )
         self.parts["bar"].tick(self._tick, [self.session_id], every, trigger_mode="multiple", **quiet)
         tabs["Evaluate"].select(self._arrival(evaluate.arrive), [self.session_id], every, **quiet)
         tabs["Explore"].select(self._arrival(_explored), [self.session_id], every, **quiet)
@@ -94,7 +102,10 @@ class Studio:
         session.board = list(first.board)
         session.view.cell, session.view.pair = first.view.cell, first.view.pair
         session.version = first.version
-        return {self.session_id: session.id, **self._outputs(paint(session, (), self.place))}
+        if first.live is not None and first.live.running:  # still being measured: this page follows by itself
+            work.set_recipe(session, session.recipe)
+        names = (*work.LIVE, *work.SCORES, *work.BOARD, "found")
+        return {self.session_id: session.id, **self._outputs(paint(session, names, self.place))}
 
     def _gone(self) -> dict[Any, str]:
         return {self.parts["bar"]: encode(bar.gone(), 1 << 50)}
@@ -103,12 +114,14 @@ class Studio:
         return {self.parts["bar"]: gr.skip()}
 
     def _leave(self, request: gr.Request) -> None:
-        self.store.drop_page(request.session_hash or "")
+        self.store.leave(request.session_hash or "")
 
     def _outputs(self, pieces: dict[str, str]) -> dict[Any, str]:
         return {self.parts[name]: value for name, value in pieces.items()}
 
-    def _answer(self, session_id: str, act: Callable[[Session], tuple[str, ...]]) -> dict[Any, str]:
+    def _answer(
+        self, session_id: str, act: Callable[[Session], tuple[str, ...]], place: str = "rail"
+    ) -> dict[Any, str]:
         """Find the caller's session, act, and paint; an error is one sentence in its place."""
         if not session_id:
             return self._nothing()  # the page has not been given its id yet
@@ -118,18 +131,18 @@ class Studio:
         try:
             names = act(session)
         except EsmVizError as error:
-            session.errors["rail"] = str(error)
-            names = ("rail",)
+            session.errors[place] = str(error)
+            names = (place,)
         except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
             _LOG.debug("handler", exc_info=True)
-            session.errors["rail"] = UNEXPECTED
-            names = ("rail",)
+            session.errors[place] = UNEXPECTED
+            names = (place,)
         return self._outputs(paint(session, names, self.place))
 
-    def _handler(self, act: Act) -> Callable[..., dict[Any, str]]:
+    def _handler(self, act: Act, place: str) -> Callable[..., dict[Any, str]]:
         def handle(session_id: str, event: gr.EventData) -> dict[Any, str]:
             message = event._data if isinstance(event._data, dict) else {}
-            return self._answer(session_id, lambda session: act(session, message))
+            return self._answer(session_id, lambda session: act(session, message), place)
 
         return handle
 
@@ -155,9 +168,7 @@ class Studio:
 
     def _bar(self, session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         if message.get("do") == "cancel":
-            for job in (session.task, session.live):
-                if job is not None:
-                    job.cancel()
+            session.stop()
             return (*work.LIVE, *work.SCORES, *work.BOARD, "proof", "source")
         return merge.act(session, message)
 

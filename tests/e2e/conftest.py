@@ -21,7 +21,7 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-PATIENCE = 60.0  # seconds for the server to come up on a busy machine
+PATIENCE = 240.0  # seconds for the server to come up on a busy machine
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -71,7 +71,7 @@ def browser() -> Iterator[sync_api.Browser]:
 def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
     """Open the studio; afterwards no error may stand in the console and no other host may have been asked."""
     page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     strangers: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

@@ -21,6 +21,7 @@ from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.ui import uploads
 from esm_viz.ui.serve import is_loopback, routes
+from esm_viz.ui.store import GRACE_SECONDS
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
 from tests.support.errors import says
@@ -237,6 +238,18 @@ def test_a_closed_page_is_forgotten(studio: Studio) -> None:
     studio.store.drop(page.id)
     assert studio.store.get(page.id) is None
     assert not place.exists()
+
+
+def test_a_lost_connection_stops_the_work_and_is_forgotten_after_a_while(studio: Studio) -> None:
+    page = Page(studio)
+    page.act("rail", do="knob", name="alpha", value=0.15)
+    studio.store.leave("page")
+    session = studio.store._sessions[page.id]
+    assert not session.busy
+    assert not session.expired(session.left + GRACE_SECONDS - 1)
+    assert session.expired(session.left + GRACE_SECONDS + 1)
+    assert studio.store.get(page.id) is session  # it came back
+    assert session.left is None
 
 
 def test_an_uploaded_zip_with_a_recipe_is_loaded(page: Page, folder: Path, tmp_path: Path) -> None:
