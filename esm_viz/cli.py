@@ -20,7 +20,7 @@ from esm_viz.checkpoints.writing import write_tensors, write_text
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
 from esm_viz.pipeline import Project, inspect
-from esm_viz.recipe import DTYPES, Recipe
+from esm_viz.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.types import Report
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
@@ -33,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = _parser().parse_args(list(argv))
         result, text = options.run(options)
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else text)
+    except BrokenPipeError:  # the reader of our output had enough
+        return DONE
     except (Cancelled, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return STOPPED
@@ -45,7 +48,6 @@ def main(argv: Sequence[str]) -> int:
         _log.debug("unexpected", exc_info=True)
         print(f"error: {type(error).__name__} that should not happen, please report it", file=sys.stderr)
         return FAILED
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else text)
     return DONE
 
 
@@ -177,9 +179,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         recipe = recipe.replace(dtype=dtype)
     if "seed" in changes:
         seed = changes.pop("seed")
-        if not seed.isdecimal():
-            raise RecipeError(f"seed is {seed!r}", "give a whole number from 0", "command line")
-        recipe = recipe.replace(seed=int(seed))
+        digits = seed.isdecimal() and len(seed) < 30
+        recipe = recipe.replace(seed=checked_seed(int(seed) if digits else seed, "command line"))
     return with_parameters(recipe, **changes)
 
 

@@ -19,7 +19,7 @@ from esm_viz import recipe as recipes
 from esm_viz.card import model_card
 from esm_viz.checkpoints.reading import Checkpoint, sha256_file
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
-from esm_viz.errors import ExportError
+from esm_viz.errors import EsmVizError, ExportError
 from esm_viz.merge import settle
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
@@ -102,6 +102,30 @@ def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, por
     )
 
 
+def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
+    """Refuse a folder where the export would replace what it is made from, or what is no export.
+
+    Raises:
+        ExportError: a file of the recipe, the recipe itself or somebody's own file would be lost.
+    """
+    if not folder.is_dir():
+        return
+    mine = {recipe.resolve(path).resolve() for path in (recipe.base, *(model.path for model in recipe.models))}
+    for name in (WEIGHTS, RECIPE, CARD):
+        target = folder / name
+        if target.resolve() in mine or (target.exists() and not _is_export(folder)):
+            raise ExportError(f"{name} is there already and is no export", "choose another folder", folder.name)
+    if folder.resolve() == recipe.folder.resolve() and (folder / RECIPE).exists():
+        raise ExportError("the export would replace its own recipe", "choose another folder", folder.name)
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "esm_viz.recipe" in Checkpoint("export", folder / WEIGHTS).metadata
+    except EsmVizError:
+        return False
+
+
 def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore) -> list[ProofRow]:
     """Read everything back and set it beside what was on screen, one row a check."""
     again = Checkpoint("export", aside / WEIGHTS)
@@ -140,28 +164,30 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     """Return the recipe as the export carries it: every file with its digest, paths that work from there."""
     recipe = preview.recipe
 
-    def place(path: str) -> str:
+    def place(path: str, of: str) -> str:
         if not path:
             return ""
         if portable:
-            return Path(path).name if Path(path).is_absolute() else path
-        return Path(os.path.relpath(recipe.resolve(path).resolve(), folder.resolve())).as_posix()
+            return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
+        whole = recipe.resolve(path)
+        real = whole.parent.resolve() / whole.name  # a link's own name: what it points to may have no suffix
+        return Path(os.path.relpath(real, folder.resolve())).as_posix()
 
     models = tuple(
         recipes.ModelEntry(
             name=model.name,
-            path=place(model.path),
+            path=place(model.path, model.name),
             sha256=preview.digests[model.path],
             weight=model.weight,
-            proxies=place(model.proxies),
-            head=place(model.head) if isinstance(model.head, str) else model.head,
-            validation=place(model.validation),
-            test=place(model.test),
+            proxies=place(model.proxies, model.name),
+            head=place(model.head, model.name) if isinstance(model.head, str) else model.head,
+            validation=place(model.validation, model.name),
+            test=place(model.test, model.name),
         )
         for model in recipe.models
     )
     base = preview.digests[recipe.base]
-    return recipe.replace(base=place(recipe.base), base_sha256=base, models=models, folder=folder)
+    return recipe.replace(base=place(recipe.base, "base"), base_sha256=base, models=models, folder=folder)
 
 
 def _in_base_layout(preview: Preview) -> Iterator[tuple[str, Tensor]]:
@@ -191,12 +217,14 @@ def _metadata(preview: Preview) -> dict[str, str]:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside the target; afterwards it is gone, and so is what was made and stayed empty.
+    """Give an empty folder inside the target, so that renaming stays on one disk.
+
+    Afterwards it is gone, and so is every folder that was made and stayed empty.
 
     Raises:
         ExportError: neither can be made or written.
     """
-    aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
+    aside = folder / f".{secrets.token_hex(4)}.part"
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.cost import expected_cost
-from esm_viz.data.images import ImageSet, open_images
+from esm_viz.data.images import Classes, ImageSet, open_images
 from esm_viz.errors import HeadError, located
 from esm_viz.models.heads import Head, read_head
 from esm_viz.models.tower import Architecture
@@ -115,7 +115,7 @@ def _open_labelled(
             continue
         if head is None:
             raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
-        images = open_images(recipe.resolve(place), arch.image_size, head.classes, labelled=True)
+        images = open_images(recipe.resolve(place), arch.image_size, Classes(len(head.weight), head.classes))
         assert images.labels is not None  # open_images was asked for labels
         most = int(images.labels.max())
         if most >= len(head.weight):

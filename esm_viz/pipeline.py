@@ -22,7 +22,7 @@ from esm_viz import explore, export
 from esm_viz import recipe as recipes
 from esm_viz.cache import StageCache
 from esm_viz.data.images import to_pixels
-from esm_viz.errors import ImagesError, RecipeError
+from esm_viz.errors import HeadError, ImagesError, RecipeError
 from esm_viz.evaluate import Scorer, resolve_device
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.models.tower import encode
@@ -234,6 +234,7 @@ class Project:
 
         Raises:
             ImagesError: a task has no labelled validation images.
+            HeadError: an expert is never right on its own, so that nothing can be normalised by it.
         """
         recipe = with_parameters(self._own(recipe), alpha=1.0)
         self._scorer.need_labels("validation")
@@ -247,6 +248,10 @@ class Project:
 
             evaluation = self.evaluate(with_parameters(recipe, alpha=alpha), "validation", report=inside)
             visited += 1
+            for row in evaluation.tasks:
+                if not row.finetuned.correct:
+                    wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
+                    raise HeadError(wrong, "check its head and its labels")
             return evaluation.mean_normalised
 
         most = METHODS[recipe.method].knobs["alpha"].range
@@ -274,6 +279,7 @@ class Project:
         Raises:
             ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
         """
+        export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), lambda fraction, words: report(0.4 * fraction, words))
         weights = self.materialize(recipe, lambda fraction, words: report(0.4 + 0.1 * fraction, words))
         split = self.label_source()

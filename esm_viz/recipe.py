@@ -144,7 +144,7 @@ def parse_text(text: str, folder: Path, where: str = "recipe") -> Recipe:
     """
     try:
         raw = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader that also refuses aliases
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}" if mark else where
         problem = getattr(error, "problem", None) or "cannot be parsed"
@@ -170,9 +170,7 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
     dtype = top.get("dtype", "float32")
     if dtype not in DTYPES:
         _wrong("dtype", f"one of {', '.join(DTYPES)}", dtype, where)
-    seed = top.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
-        _wrong("seed", "a whole number from 0", seed, where)
+    seed = checked_seed(top.get("seed", 0), where)
     return Recipe(
         method=_text(_need(top, "merge_method", where), "merge_method", where),
         arch=_arch(_need(top, "arch", where), where),
@@ -344,8 +342,19 @@ def _optional(mapping: Mapping[str, Any], key: str, place: str, where: str) -> s
     return _text(raw, f"{place}: {key}", where) if raw is not None and raw != "" else ""
 
 
+def checked_seed(raw: object, where: str) -> int:
+    """Return a seed.
+
+    Raises:
+        RecipeError: it is no whole number that a generator takes.
+    """
+    if type(raw) is not int or not 0 <= raw <= LARGEST_SEED:
+        _wrong("seed", "a whole number from 0", raw, where)
+    return raw
+
+
 def _text(raw: object, what: str, where: str) -> str:
-    if not isinstance(raw, str) or not raw or "\x00" in raw:
+    if not isinstance(raw, str) or not raw or "\x00" in raw or any("\ud800" <= mark <= "\udfff" for mark in raw):
         _wrong(what, "a non-empty text", raw, where)
     return raw
 
@@ -359,5 +368,13 @@ def _digest(raw: object, what: str, where: str) -> str:
 
 
 def _wrong(what: str, expected: str, came: object, where: str) -> NoReturn:
-    shown = repr(came)
-    raise RecipeError(f"{what} is {shown if len(shown) <= 60 else shown[:57] + '...'}", f"give {expected}", where)
+    raise RecipeError(f"{what} is {shown(came)}", f"give {expected}", where)
+
+
+def shown(came: object) -> str:
+    """Write what came in an error's sentence: never long, never an error itself."""
+    try:
+        text = ascii(came) if isinstance(came, str) and not came.isprintable() else repr(came)
+    except (ValueError, RecursionError):  # Python refuses to write integers of thousands of digits
+        return "too long to show"
+    return text if len(text) <= 60 else text[:57] + "..."

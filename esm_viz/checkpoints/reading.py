@@ -49,6 +49,7 @@ class Checkpoint:
                 self._shapes = {name: tuple(view.get_shape()) for name, view in views.items()}
                 self._dtypes = {name: view.get_dtype() for name, view in views.items()}
                 self.metadata: dict[str, str] = file.metadata() or {}
+            self._opened = _stamp(path)
         except (SafetensorError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else "cannot be read"
             raise CheckpointError(
@@ -112,10 +113,18 @@ class Checkpoint:
         return {name: tensor.to(dtype) for name, tensor in self._stream(names)}
 
     def everything(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield every tensor of the file under its own name, as stored."""
-        with safe_open(self.path, "pt") as file:
-            for name in self.names:
-                yield name, file.get_tensor(name)
+        """Yield every tensor of the file under its own name, as stored.
+
+        Raises:
+            CheckpointError: the file changed underneath.
+        """
+        try:
+            with safe_open(self.path, "pt") as file:
+                for name in self.names:
+                    yield name, file.get_tensor(name)
+            self._same()
+        except (SafetensorError, OSError) as error:
+            raise self._changed() from error
 
     def verify(self, names: Iterable[str], expected: str = "") -> str:
         """Read the whole file once: hash it, and refuse numbers that are not finite.
@@ -154,11 +163,23 @@ class Checkpoint:
                         kind = "NaN" if torch.isnan(tensor).any() else "Inf"
                         raise CheckpointError(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
                     yield name, tensor
+            self._same()
         except (SafetensorError, OSError) as error:
             raise self._changed() from error
 
+    def _same(self) -> None:
+        """Refuse a file that is not the one whose header was read and whose digest was taken."""
+        if _stamp(self.path) != self._opened:
+            raise self._changed()
+
     def _changed(self) -> CheckpointError:
         return CheckpointError(f"{self.title}: the file changed while it was read", "start again", self.path.name)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def sha256_file(path: Path) -> str:
@@ -171,12 +192,19 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files by sorted relative name."""
-    if path.is_file():
-        return sha256_file(path)
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode())
+    """Return the SHA-256 of a file, or of a folder's files by sorted relative name.
+
+    Raises:
+        CheckpointError: one of them cannot be read.
+    """
+    try:
+        if path.is_file():
+            return sha256_file(path)
+        digest = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n".encode("utf-8", "replace"))
+    except OSError as error:
+        raise CheckpointError("a file cannot be read", "check its rights and that it is there", path.name) from error
     return digest.hexdigest()
 
 

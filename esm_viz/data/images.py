@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,12 +25,20 @@ from torch import Tensor
 from esm_viz.errors import ImagesError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start programs: EPS runs Ghostscript
 MOST_PIXELS = 64_000_000  # of one image; larger ones are refused before they are decoded
 MOST_BYTES = 100_000_000  # of one image file inside a zip
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # open_clip's OpenAI mean and standard deviation
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 Loader = Callable[[Sequence[int]], Tensor]
+
+
+class Classes(NamedTuple):
+    """What a head says of its classes: how many rows it has, and their names where it names them."""
+
+    rows: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,29 +58,26 @@ class ImageSet:
     load: Loader
 
 
-def open_images(path: Path, side: int, classes: Sequence[str] | None = None, labelled: bool = False) -> ImageSet:
+def open_images(path: Path, side: int, classes: Classes | None = None) -> ImageSet:
     """List a set of images without decoding them.
 
     Args:
         path: folder, `.zip` or `.safetensors`.
         side: the tower's image size in pixels.
-        classes: class names in the order of the head's rows; None or empty takes subfolders in sorted order.
-        labelled: whether labels are needed.
+        classes: of the head that reads the labels; None where labels are not needed.
 
     Raises:
         ImagesError: nothing is there, it cannot be read, or the labels do not fit the classes.
     """
     if path.is_dir():
         names = sorted(str(file.relative_to(path).as_posix()) for file in path.rglob("*") if _is_image(file.name))
-        return _listed(
-            path.name, names, lambda some: ((path / name).read_bytes() for name in some), side, classes, labelled
-        )
+        return _listed(path.name, names, lambda some: ((path / name).read_bytes() for name in some), side, classes)
     if not path.is_file():
         raise ImagesError("there are no such images", "check the path in the recipe", path.name)
     if path.suffix == ".zip":
-        return _open_zip(path, side, classes, labelled)
+        return _open_zip(path, side, classes)
     if path.suffix == ".safetensors":
-        return _open_packed(path, side, labelled)
+        return _open_packed(path, side, classes is not None)
     raise ImagesError("images are neither folder, .zip nor .safetensors", "give one of these", path.name)
 
 
@@ -108,7 +114,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not PurePosixPath(name).name.startswith(".")
 
 
-def _open_zip(path: Path, side: int, classes: Sequence[str] | None, labelled: bool) -> ImageSet:
+def _open_zip(path: Path, side: int, classes: Classes | None) -> ImageSet:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist() if _is_image(entry.filename)}
@@ -123,7 +129,7 @@ def _open_zip(path: Path, side: int, classes: Sequence[str] | None, labelled: bo
             for name in some:
                 yield archive.read(name)
 
-    return _listed(path.name, sorted(entries), fetch, side, classes, labelled)
+    return _listed(path.name, sorted(entries), fetch, side, classes)
 
 
 def _listed(
@@ -131,18 +137,17 @@ def _listed(
     names: list[str],
     fetch: Callable[[Sequence[str]], Iterator[bytes]],
     side: int,
-    classes: Sequence[str] | None,
-    labelled: bool,
+    classes: Classes | None,
 ) -> ImageSet:
     if not names:
         raise ImagesError("there are no images", f"give {', '.join(SUFFIXES[:4])} files", where)
-    labels = _folder_labels(names, classes, where) if labelled else None
+    labels = _folder_labels(names, classes, where) if classes is not None else None
 
     def load(indices: Sequence[int]) -> Tensor:
         chosen = [names[index] for index in indices]
         try:
             return torch.cat([_decode(raw, name, side, where) for name, raw in zip(chosen, fetch(chosen), strict=True)])
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, LookupError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError) as error:
             raise _unreadable(where) from error  # a zip's password is a RuntimeError, an entry that is gone a KeyError
 
     return ImageSet(where, len(names), labels, load)
@@ -152,26 +157,35 @@ def _unreadable(where: str) -> ImagesError:
     return ImagesError("an image cannot be read", "check that the files are still there and whole", where)
 
 
-def _folder_labels(names: list[str], classes: Sequence[str] | None, where: str) -> Tensor:
-    """Map the innermost folder of each image to a class: by name where the head names classes, else in sorted order."""
+def _folder_labels(names: list[str], classes: Classes, where: str) -> Tensor:
+    """Map the innermost folder of each image to a row of the head; what could be mapped wrongly is refused."""
     folders = [PurePosixPath(name).parent.name for name in names]
     if "" in folders:
         raise ImagesError("labelled images are not in class folders", "make one subfolder a class", where)
     found = sorted(set(folders))
-    if classes and set(found) <= set(classes):
-        order = {name: index for index, name in enumerate(classes)}
-    elif not classes or len(found) == len(classes):
-        order = {name: index for index, name in enumerate(found)}
+    if classes.names:
+        unknown = [folder for folder in found if folder not in classes.names]
+        if unknown:
+            raise ImagesError(
+                f"the folder {unknown[0]!r} is none of the head's classes ({', '.join(classes.names[:3])} …)",
+                "name class folders as the head does",
+                where,
+            )
+        order = {name: row for row, name in enumerate(classes.names)}
+    elif len(found) == classes.rows:  # torchvision's ImageFolder trains heads in sorted order too
+        order = {name: row for row, name in enumerate(found)}
     else:
         raise ImagesError(
-            f"there are {len(found)} class folders for {len(classes)} classes", "name them as the head does", where
+            f"there are {len(found)} class folders for a head of {classes.rows} rows",
+            "give every class a folder, or name the classes in the head's metadata",
+            where,
         )
     return torch.tensor([order[folder] for folder in folders])
 
 
 def _decode(raw: bytes, name: str, side: int, where: str) -> Tensor:
     try:
-        with Image.open(io.BytesIO(raw)) as image:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ImagesError(f"{name} has {image.width} x {image.height} pixels", "give smaller images", where)
             if image.size == (side, side):  # open_clip's resize and crop would change nothing

@@ -178,7 +178,7 @@ def essential_basis(updates: Sequence[LayerUpdate], rank_ratio: float, spectrum_
     columns, rows, norms, extremes = [], [], [], []
     for update in updates:
         delta, (eigenvalues, vectors) = update.delta, update.decomposition
-        eigenvalues, vectors = eigenvalues[:rank], vectors[:, :rank]
+        eigenvalues, vectors = eigenvalues[:rank] * update.weight**2, vectors[:, :rank]  # weight 0 moves nothing
         live = live_directions(eigenvalues)
         weights = spectrum_weights(eigenvalues, spectrum_exponent, rank)[live]
         essential = vectors[:, live]

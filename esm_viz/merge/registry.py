@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.errors import RecipeError
 from esm_viz.numerics.decompose import Decomposition, Moment
-from esm_viz.recipe import Recipe, as_number
+from esm_viz.recipe import Recipe, as_number, shown
 from esm_viz.types import Knob, Stage, Value
 
 T = TypeVar("T")
@@ -231,14 +231,14 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
     if knob.choices or (knob.word and value == knob.word):
         if value in knob.choices or value == knob.word:
             return value
-        raise RecipeError(f"{name} is {value!r}", f"use {' or '.join(knob.choices)}")
+        raise RecipeError(f"{name} is {shown(value)}", f"use {' or '.join(knob.choices)}")
     if knob.range is None:
         raise TypeError(f"knob {name} has neither range nor choices")
     least, most, _ = knob.range
     word = f" or the word {knob.word}" if knob.word else ""
     number = as_number(value)
     if number is None or not math.isfinite(number):
-        raise RecipeError(f"{name} is {value!r}", f"give a number from {least:g} to {most:g}{word}")
+        raise RecipeError(f"{name} is {shown(value)}", f"give a number from {least:g} to {most:g}{word}")
     if not least <= number <= most:
         raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -23,6 +24,7 @@ from esm_viz.errors import Cancelled, ExportError
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping, sha256_text
+from tests.support import tiny
 from tests.support.errors import says
 from tests.support.tiny import (
     C_FC,
@@ -326,10 +328,59 @@ def test_a_failed_export_leaves_the_earlier_one_whole(
 
 def test_a_folder_in_a_files_place_leaves_nothing_new(tmp_path: Path, project: Project) -> None:
     (tmp_path / "out" / "recipe.yaml").mkdir(parents=True)
-    with says(ExportError, "the export cannot be written (Is a directory), out, choose another folder"):
+    with says(ExportError, "recipe.yaml is there already and is no export, out, choose another folder"):
         project.export(project.recipe, tmp_path / "out")
     assert names(tmp_path / "out") == ["recipe.yaml"]
     assert names(tmp_path) == ["out"]
+
+
+def test_somebodys_own_file_is_never_replaced(tmp_path: Path, project: Project) -> None:
+    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
+    with says(ExportError, f"README.md is there already and is no export, {tmp_path.name}, choose another folder"):
+        project.export(project.recipe, tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
+
+
+def test_the_models_it_is_made_from_are_never_replaced(tmp_path: Path) -> None:
+    tiny.write_project(tmp_path)
+    (tmp_path / "base.safetensors").rename(tmp_path / "model.safetensors")
+    recipe = tiny.recipe(tmp_path).replace(base="model.safetensors")
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with says(
+        ExportError, f"model.safetensors is there already and is no export, {tmp_path.name}, choose another folder"
+    ):
+        Project.open(recipe, device="cpu").export(recipe, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_an_exports_own_recipe_cannot_replace_itself(out: Path) -> None:
+    again = load_recipe(out / "recipe.yaml")
+    with says(ExportError, "the export would replace its own recipe, out, choose another folder"):
+        Project.open(again, device="cpu").export(again, out)
+
+
+def test_a_linked_checkpoint_keeps_the_name_of_the_link(tmp_path: Path) -> None:
+    tiny.write_project(tmp_path)
+    (tmp_path / "base.safetensors").rename(tmp_path / "blob")
+    (tmp_path / "base.safetensors").symlink_to(tmp_path / "blob")
+    recipe = tiny.recipe(tmp_path)
+    Project.open(recipe, device="cpu").export(recipe, tmp_path / "out")
+    assert load_recipe(tmp_path / "out" / "recipe.yaml").base == "../base.safetensors"
+
+
+def test_absolute_paths_of_equal_names_stay_apart_in_a_download(tmp_path: Path) -> None:
+    tiny.write_project(tmp_path)
+    recipe = tiny.recipe(tmp_path)
+    models = []
+    for model in recipe.models:
+        folder = tmp_path / f"of-{model.name}"
+        folder.mkdir()
+        (tmp_path / model.path).rename(folder / "model.safetensors")
+        models.append(dataclasses.replace(model, path=str(folder / "model.safetensors")))
+    recipe = recipe.replace(models=tuple(models))
+    Project.open(recipe, device="cpu").export(recipe, tmp_path / "out", portable=True)
+    written = load_recipe(tmp_path / "out" / "recipe.yaml")
+    assert [model.path for model in written.models] == [f"{task}/model.safetensors" for task in tiny.TASKS]
 
 
 def test_putting_in_place_that_fails_halfway_restores_the_earlier_export(

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from esm_viz.data import images as module
-from esm_viz.data.images import MEAN, STD, draw, normalise, open_images, spread, to_pixels
+from esm_viz.data.images import MEAN, STD, Classes, draw, normalise, open_images, spread, to_pixels
 from esm_viz.errors import ImagesError
 from tests.support.errors import says
 from tests.support.tiny import SIDE, images
@@ -107,34 +107,38 @@ def test_pixels_survive_normalising_and_back() -> None:
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_labels_follow_the_heads_class_names(tmp_path: Path, kind: str) -> None:
     path = folder_of(tmp_path / "i", LABELLED) if kind == "folder" else zip_of(tmp_path / "i.zip", LABELLED)
-    found = open_images(path, SIDE, ("zebra", "dog", "cat", "ant"), labelled=True)
+    found = open_images(path, SIDE, Classes(4, ("zebra", "dog", "cat", "ant")))
     assert found.labels.tolist() == [3, 2, 1, 1]  # ant/3, cat/1, dog/0, dog/2
     assert found.labels.dtype == torch.int64
 
 
 def test_without_class_names_folders_count_in_sorted_order(tmp_path: Path) -> None:
-    assert open_images(folder_of(tmp_path, LABELLED), SIDE, (), labelled=True).labels.tolist() == [0, 1, 2, 2]
+    assert open_images(folder_of(tmp_path, LABELLED), SIDE, Classes(3)).labels.tolist() == [0, 1, 2, 2]
 
 
-def test_other_names_of_the_same_number_count_in_sorted_order(tmp_path: Path) -> None:
-    found = open_images(folder_of(tmp_path, LABELLED), SIDE, ("x", "y", "z"), labelled=True)
-    assert found.labels.tolist() == [0, 1, 2, 2]
-
-
-def test_other_names_of_another_number_are_refused(tmp_path: Path) -> None:
-    text = "there are 3 class folders for 2 classes, i, name them as the head does"
+def test_folders_that_the_head_does_not_name_are_refused_whatever_their_number(tmp_path: Path) -> None:
+    text = "the folder 'ant' is none of the head's classes (x, y, z …), i, name class folders as the head does"
     with says(ImagesError, text):
-        open_images(folder_of(tmp_path / "i", LABELLED), SIDE, ("x", "y"), labelled=True)
+        open_images(folder_of(tmp_path / "i", LABELLED), SIDE, Classes(3, ("x", "y", "z")))
+
+
+def test_a_missing_class_folder_does_not_shift_the_others(tmp_path: Path) -> None:
+    text = (
+        "there are 3 class folders for a head of 4 rows, i, "
+        "give every class a folder, or name the classes in the head's metadata"
+    )
+    with says(ImagesError, text):
+        open_images(folder_of(tmp_path / "i", LABELLED), SIDE, Classes(4))
 
 
 def test_labelled_images_need_class_folders(tmp_path: Path) -> None:
     with says(ImagesError, "labelled images are not in class folders, i, make one subfolder a class"):
-        open_images(folder_of(tmp_path / "i", {**LABELLED, "a.png": picture(9)}), SIDE, labelled=True)
+        open_images(folder_of(tmp_path / "i", {**LABELLED, "a.png": picture(9)}), SIDE, Classes(3))
 
 
 def test_packed_labels_come_along(tmp_path: Path) -> None:
     save_file({"images": images(3, 1), "labels": torch.tensor([2, 0, 1])}, tmp_path / "i.safetensors")
-    assert open_images(tmp_path / "i.safetensors", SIDE, labelled=True).labels.tolist() == [2, 0, 1]
+    assert open_images(tmp_path / "i.safetensors", SIDE, Classes(3)).labels.tolist() == [2, 0, 1]
 
 
 PACKED = {
@@ -179,7 +183,7 @@ def test_packed_images_are_refused_for(tmp_path: Path, case: str) -> None:
     tensors, text = PACKED[case]
     save_file(tensors, tmp_path / "i.safetensors")
     with says(ImagesError, text):
-        open_images(tmp_path / "i.safetensors", SIDE, labelled=True)
+        open_images(tmp_path / "i.safetensors", SIDE, Classes(3))
 
 
 # What cannot be read.

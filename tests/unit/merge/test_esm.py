@@ -191,3 +191,12 @@ def test_the_knobs_each_change_the_merge() -> None:
         "gain": 1.0,
     }.items():
         assert relative(esm(updates, **{name: value}), plain) > 0.01
+
+
+@pytest.mark.parametrize("shape", [(18, 6), (6, 18), (12, 12)])
+def test_a_task_of_weight_zero_is_a_task_that_moved_nothing(shape: tuple[int, int]) -> None:
+    first, second = normal(*shape, seed=1), normal(*shape, seed=2)
+    x = normal(40, shape[1], seed=3)
+    muted = esm([update(first, x), update(second, x, weight=0.0)])
+    still = esm([update(first, x), update(torch.zeros_like(second), x)])
+    assert relative(muted, still) < 1e-12
