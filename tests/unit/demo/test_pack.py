@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from esm_viz import load_recipe
-from esm_viz.data.images import normalise, open_images
+from esm_viz.data.images import Classes, normalise, open_images
 from esm_viz.demo import pack
 from esm_viz.demo.labelled import Labelled, Task
 from esm_viz.demo.tower import new_clip, pixels
@@ -33,7 +33,7 @@ def test_the_same_images_give_the_same_bytes(task, tmp_path):
 
 def test_labelled_images_come_back_with_their_class_and_every_byte(task, tmp_path):
     pack.write_images(tmp_path, task)
-    listed = open_images(tmp_path / "data/t/test.zip", 32, task.classes, labelled=True)
+    listed = open_images(tmp_path / "data/t/test.zip", 32, Classes(len(task.classes), tuple(task.classes)))
     assert listed.count == pack.LABELLED["test"]
     with zipfile.ZipFile(tmp_path / "data/t/test.zip") as archive:
         names = sorted(archive.namelist())
