@@ -1,6 +1,6 @@
 """From a knob's event to the painted picture, in Chromium on the demo: median and 95 % point in milliseconds.
 
-    python benchmarks/browser.py [--rounds 30]
+    python -m benchmarks browser [--rounds 30]
 
 The clock starts when the slider's event is fired and stops when Plotly has drawn the interference of that value, seen
 from inside the page; for the first accuracy it stops when bars of that recipe are drawn from the quick subset.
@@ -8,15 +8,10 @@ from inside the page; for the first accuracy it stops when bars of that recipe a
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 KNOBS = ("task_exponent", "dimension_exponent", "layer_exponent", "alpha")
 ROUND = """([knob, value, card]) => new Promise((done) => {
@@ -36,11 +31,8 @@ ROUND = """([knob, value, card]) => new Promise((done) => {
 REST = "document.querySelector('.job')?.innerText.trim() === 'Up to date'"
 
 
-def main() -> None:
+def main(rounds: int) -> None:
     """Print one line a knob."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
     from playwright.sync_api import sync_playwright
 
     from esm_viz.ui import serve
@@ -81,7 +73,3 @@ def show(name: str, times: list[float]) -> None:
     known = sorted(time if time >= 0 else float("inf") for time in times)
     high = known[min(len(known) - 1, round(0.95 * len(known)))]
     print(f"{name:<24} {statistics.median(known):7.0f} {high:7.0f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
