@@ -11,6 +11,8 @@
   const part = (element, name) => element.querySelector(name);
   const wide = () => innerWidth >= 1400;
 
+  const picked = (data) => (Array.isArray(data) ? data.slice(0, 2) : data);
+
   function cells(figure) {
     const found = [];
     for (const trace of figure?.data ?? []) {
@@ -32,11 +34,12 @@
   }
 
   function table(figure) {
-    const rows = [["series", "x", "y", "value"]];
+    const rows = [["series", "at", "y", "value"]];
     const cell = (value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
     for (const trace of figure.data) {
       if (trace.type === "heatmap") trace.y.forEach((y, j) => trace.x.forEach((x, i) => {
-        if (trace.z[j][i] != null) rows.push([...(trace.customdata?.[j][i] ?? [x, y]), "", trace.z[j][i]]);
+        const [first, second, number] = trace.customdata?.[j][i] ?? [x, y];
+        if (trace.z[j][i] != null) rows.push([first, second, "", number ?? trace.z[j][i]]);
       }));
       else if (trace.hoverinfo !== "skip") trace.x.forEach((x, i) => rows.push([trace.name ?? trace.customdata?.[i] ?? "", x, trace.y[i], ""]));
     }
@@ -81,7 +84,7 @@
     });
     if (first) box.on("plotly_click", (event) => {
       const data = event.points?.[0]?.customdata;
-      if (data != null && state.now.picks) state.trigger("act", { do: state.now.picks, data });
+      if (data != null && state.now.picks) state.trigger("act", { do: state.now.picks, data: picked(data) });
     });
   }
 
@@ -95,6 +98,7 @@
     if (state.seg.dataset.key !== key) {
       state.seg.dataset.key = key;
       state.seg.hidden = !choices.length;
+      state.seg.setAttribute("aria-label", "What to show: " + state.title.textContent);
       state.seg.replaceChildren(...choices.map(([value, label]) => {
         const button = document.createElement("button");
         button.textContent = label;
@@ -137,7 +141,7 @@
       if (!event.key.startsWith("Arrow") || !state.now.picks || !cells(state.now.figure).length) return;
       const to = neighbour(state.now.figure, event.key);
       event.preventDefault();
-      if (to) trigger("act", { do: state.now.picks, data: to.data });
+      if (to) trigger("act", { do: state.now.picks, data: picked(to.data) });
     });
   };
 })();

@@ -216,3 +216,13 @@ def cell_text(
             "grid": list(grid),
         },
     }
+
+
+def rows_of(
+    tasks: Sequence[str], layers: Sequence[Layer], values: Sequence[Sequence[float]], members: Sequence[int]
+) -> list[list[list[Any]]]:
+    """Return what a cell stands for: task, layer name, and the number itself, which a click and the CSV read."""
+    return [
+        [[task, layers[i].name, row[i] if math.isfinite(row[i]) else None] for i in members]
+        for task, row in zip(tasks, values, strict=True)
+    ]

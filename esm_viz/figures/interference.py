@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from esm_viz.figures.base import LABEL, Columns, Figure, label_margin, note, picture, ramp, task_axis, token
+from esm_viz.figures.base import LABEL, Columns, Figure, label_margin, note, picture, ramp, rows_of, task_axis, token
 from esm_viz.figures.words import number, safe, signed
 from esm_viz.types import Interference
 
@@ -35,7 +35,7 @@ def interference_figure(record: Interference, pinned: Interference | None = None
                 "y": list(range(len(record.tasks))),
                 "z": [[_finite(row[i], compare) for i in members] for row in shown],
                 "text": [[_hover(record, t, i, other) for i in members] for t in range(len(record.tasks))],
-                "customdata": [[[task, record.layers[i].name] for i in members] for task in record.tasks],
+                "customdata": rows_of(record.tasks, record.layers, record.values, members),
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoverongaps": False,
                 "zmin": -REACH if compare else 1 - TOP,

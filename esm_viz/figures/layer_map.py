@@ -13,6 +13,7 @@ from esm_viz.figures.base import (
     picture,
     ramp,
     ring,
+    rows_of,
     task_axis,
 )
 from esm_viz.figures.words import number, percent, safe
@@ -69,7 +70,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
                 "y": list(range(len(record.tasks))),
                 "z": [[row[i] for i in members] for row in record.shares],
                 "text": [[_hover(record, t, i) for i in members] for t in range(len(record.tasks))],
-                "customdata": [[[task, record.layers[i].name] for i in members] for task in record.tasks],
+                "customdata": rows_of(record.tasks, record.layers, record.values, members),
                 "hovertemplate": "%{text}<extra></extra>",
                 "zmin": 0,
                 "zmax": top,

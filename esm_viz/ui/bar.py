@@ -11,7 +11,7 @@ from esm_viz.ui.store import Session
 
 CALM = 0.5  # seconds before a job gets a bar; shorter ones only flicker
 RECIPE_ROUTE = "studio-recipe"
-BRAND_NAME = f'<span class="brand">{BRAND}esm_viz</span>'
+BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
 SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
 

@@ -82,7 +82,7 @@ def found(session: Session) -> dict[str, Any]:
         '<th style="width:170px">Own accuracy, %</th><th>Verdict</th>'
     )
     how = "One line for each file. Accuracy is the expert’s on its own validation images."
-    title = f"What was found in {safe(session.name)}"
+    title = f"{safe(session.name)}: what was found"
     return {"html": panel(title, how, table("mt", head, rows) + notes, pill("good", f"{len(files)} ready"))}
 
 

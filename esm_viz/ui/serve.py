@@ -72,6 +72,7 @@ def serve(
         quiet=False,
         run_history=False,
         footer_links=[],
+        favicon_path=ASSETS / "icon.png",
         ssr_mode=False,
         pwa=False,
         show_error=False,

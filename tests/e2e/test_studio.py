@@ -83,7 +83,7 @@ def test_a_click_on_a_cell_opens_its_spectrum_overlap_and_angles(page: Page, pro
         const y = box.y + l.yaxis._offset + l.yaxis.d2p(heat.y[1]);
         return {x, y, cell: heat.customdata[1][2]}; }"""
     )
-    task, layer = spot["cell"]
+    task, layer, _ = spot["cell"]
     page.mouse.click(spot["x"], spot["y"])
     label = project.layer(layer).label
     page.wait_for_function(

@@ -104,7 +104,7 @@ def test_the_map_colours_shares_and_prints_values() -> None:
     assert [trace["z"] for trace in heat] == [[[1 / 6], [1.0]], [[0.25, 0.375], [0.625, 0.5]]]
     assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 1.0)}
     assert EVERY["map"]["data"][-1]["text"] == ["3", "2", "1", "4", "5", "6"]
-    assert heat[1]["customdata"][1] == [["<b>bees", "b0.c_fc"], ["<b>bees", "b1.c_fc"]]
+    assert heat[1]["customdata"][1] == [["<b>bees", "b0.c_fc", 5], ["<b>bees", "b1.c_fc", 4]]
     assert heat[1]["text"][0][1] == "<b>ants, c_fc 2</b><br>3 directions for 90 % (38 % of 8)"
 
 
