@@ -16,5 +16,6 @@ The order of the chapters, one module each:
 9. `finetune`  eight experts that move only the blocks' matrices, and little
 10. `pack`     the files of `assets/demo`
 11. `report`   the table, by the package's own evaluation
-12. `build`    all of it in order
+12. `record`   sources, licences, hashes, seconds
+13. `build`    all of it in order
 """

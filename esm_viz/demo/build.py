@@ -1,7 +1,7 @@
 """The whole build in order: `python -m esm_viz.demo.build --seed 0 --work WORK --out assets/demo`.
 
-Drawn data and the pre-trained model are kept below `WORK/seed-N` and not made again, so that the later and
-cheaper stages can be tried in minutes.
+What each stage makes is kept below `WORK/seed-N` and not made again: delete a stage's files, and those of the stages
+after it, to try it with another plan.
 """
 
 from __future__ import annotations
@@ -44,20 +44,23 @@ class Clock:
         print(f"{name}: {self.seconds[name]:.0f} s", flush=True)
 
 
-def draw_all(folder: Path, sources: Sources, seed: int) -> None:
+def draw_all(folder: Path, sources: Sources, seed: int, clock: Clock) -> None:
     """Draw every data set that does not lie below `folder` yet, two at a time."""
     missing = [name for name in (*TASKS, "captions") if not (folder / f"{name}.npz").exists()]
-    with multiprocessing.Pool(2) as pool:
+    if not missing:
+        return
+    with clock.stage("draw"), multiprocessing.Pool(2) as pool:
         for name in pool.imap_unordered(partial(_draw, folder=folder, sources=sources, seed=seed), missing):
             print(f"drew {name}", flush=True)
 
 
-def pretrained(folder: Path, vocabulary: Vocabulary, seed: int) -> CLIP:
+def pretrained(folder: Path, vocabulary: Vocabulary, seed: int, clock: Clock) -> CLIP:
     """The pre-trained model, trained where it does not lie below `folder` yet."""
     path = folder / "pretrained.pt"
     if not path.exists():
-        trained = pretrain.pretrain(folder, tuple(TASKS), vocabulary, seed, pretrain.Plan())
-        torch.save(trained.state_dict(), path)
+        with clock.stage("pretrain"):
+            trained = pretrain.pretrain(folder, tuple(TASKS), vocabulary, seed, pretrain.Plan())
+            torch.save(trained.state_dict(), path)
     model = new_clip(len(vocabulary), seed)
     model.load_state_dict(torch.load(path, weights_only=True))
     return model
@@ -91,18 +94,22 @@ def build(seed: int, work: Path, out: Path) -> report.Table:
     clock = Clock(folder)
     with clock.stage("fetch"):
         sources = fetch(work / "sources")
-    with clock.stage("draw"):
-        draw_all(folder, sources, seed)
+    draw_all(folder, sources, seed, clock)
     tasks, broad, vocabulary = load(folder)
-    with clock.stage("pretrain"):
-        model = pretrained(folder, vocabulary, seed)
+    model = pretrained(folder, vocabulary, seed, clock)
     base = pack.rounded(model.visual.state_dict())
     model.visual.load_state_dict(base)  # from here on, the rounded weights are the model
-    with clock.stage("words"):
-        heads = words.learn_words(model, tasks, broad, vocabulary, seed, words.Plan())
-    with clock.stage("finetune"):
-        start = {name: tensor.float() for name, tensor in base.items()}
-        experts = finetune.finetune(start, heads, folder, tuple(TASKS), seed, finetune.Plan())
+    if not (folder / "heads.pt").exists():
+        with clock.stage("words"):
+            learnt = words.learn_words(model, tasks, broad, vocabulary, seed, words.Plan())
+            torch.save(learnt, folder / "heads.pt")
+    heads = torch.load(folder / "heads.pt", weights_only=True)
+    if not (folder / "experts.pt").exists():
+        with clock.stage("finetune"):
+            start = {name: tensor.float() for name, tensor in base.items()}
+            tuned = finetune.finetune(start, heads, folder, tuple(TASKS), seed, finetune.Plan())
+            torch.save(tuned, folder / "experts.pt")
+    experts = torch.load(folder / "experts.pt", weights_only=True)
     with clock.stage("pack"):
         out.mkdir(parents=True, exist_ok=True)
         pack.write_models(out, base, {name: pack.rounded(state) for name, state in experts.items()})
@@ -110,10 +117,11 @@ def build(seed: int, work: Path, out: Path) -> report.Table:
             pack.write_head(out, task, heads[task.name])
             pack.write_images(out, task)
         recipe = pack.write_recipe(out, tuple(TASKS), "search")
-    with clock.stage("measure"):
-        table = report.measure(recipe)
+    if not (folder / "table.json").exists():
+        with clock.stage("measure"):
+            (folder / "table.json").write_text(json.dumps(report.measure(recipe)))
+    table: report.Table = json.loads((folder / "table.json").read_text())
     pack.write_recipe(out, tuple(TASKS), table["esm"]["alpha"])
-    (folder / "table.json").write_text(json.dumps(table))
     record.write(out, work, sources, seed, table, clock.seconds)
     return table
 

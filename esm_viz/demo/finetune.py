@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 class Plan:
     """Little drift: a small rate and few steps keep the experts near the base, where merging works."""
 
-    steps: int = 250
+    steps: int = 200
     images: int = 64
     rate: float = 2e-4
     scale: float = 20.0  # of cosines before the softmax
@@ -42,7 +42,7 @@ def finetune(
         seed: of the order of the pictures.
         plan: length and rate.
     """
-    with multiprocessing.Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:  # forking a process that has threads may hang
         jobs = [(name, heads[name]) for name in tasks]
         experts = pool.map(partial(_expert, base=base, folder=folder, seed=seed, plan=plan), jobs, chunksize=1)
     return dict(zip(tasks, experts, strict=True))
