@@ -73,6 +73,9 @@
     const { figure } = state.now, box = state.fig;
     if (!figure || !box.clientWidth || !box.clientHeight) return;
     const clean = studio.resolve(figure, wide()), margin = clean.layout.margin;
+    const [columns, rows] = clean.layout.meta?.grid ?? [0, 0]; /* beyond what fits, the card scrolls, never the page */
+    box.style.minWidth = columns ? `${6.5 * columns + margin.l + margin.r}px` : "";
+    box.style.minHeight = rows ? `${15 * rows + margin.t + margin.b}px` : "";
     const room = { width: box.clientWidth - margin.l - margin.r, height: box.clientHeight - margin.t - margin.b };
     const data = clean.data.map((trace) => fit(trace, room));
     const layout = { ...clean.layout, width: box.clientWidth, height: box.clientHeight, autosize: false };

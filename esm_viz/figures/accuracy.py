@@ -34,6 +34,7 @@ def accuracy_figure(record: Evaluation, pinned: Evaluation | None = None, base: 
         data,
         _how(pinned, base),
         _says(record),
+        (0, len(tasks) + 1),
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
         xaxis=axis(
             f"accuracy on {images} {record.split} images a task, %",

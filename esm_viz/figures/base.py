@@ -90,8 +90,8 @@ def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
     return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
 
 
-def picture(data: list[dict[str, Any]], how: str, says: str, **layout: Any) -> Figure:
-    """Return the picture with the layout that all share."""
+def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:
+    """Return the picture with the layout that all share; `grid` counts columns and rows that need room to be read."""
     base = {
         "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -105,7 +105,7 @@ def picture(data: list[dict[str, Any]], how: str, says: str, **layout: Any) -> F
             "font": {"family": FONT, "size": LABEL, "color": token("panel")},
             "align": "left",
         },
-        "meta": {"how": how, "says": says},
+        "meta": {"how": how, "says": says, "grid": list(grid)},
         "uirevision": "keep",
     }
     return {"data": data, "layout": base | layout}
@@ -152,14 +152,14 @@ class Columns:
                 start += len(members) + GAP
         return cls(tuple(layers), tuple(places), tuple(families))
 
-    def axis(self, every: int = 1) -> dict[str, Any]:
-        """Return the x axis; `every` thins the ticks, the first and last block of a family always stay."""
+    def axis(self, most: int = 8) -> dict[str, Any]:
+        """Return the x axis with about `most` ticks a family, its first and last block always among them."""
         shown: list[int] = []
         for _, members in self.families:
             last = len(members) - 1
-            step = max(every, math.ceil(len(members) / 8))
-            kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last] + [last]
-            shown += [members[k] for k in dict.fromkeys(kept)]
+            step = math.ceil(len(members) / most)
+            kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last]
+            shown += [members[k] for k in dict.fromkeys([*kept, last])]
         return axis(
             "block in each family, input → output",
             tickvals=[self.places[i] for i in shown],
@@ -167,6 +167,7 @@ class Columns:
             range=[0.45, max(self.places, default=1.0) + 0.55],
             showgrid=False,
             fixedrange=True,
+            tickangle=0,
         )
 
     def titles(self) -> list[dict[str, Any]]:

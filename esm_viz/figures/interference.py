@@ -50,8 +50,9 @@ def interference_figure(record: Interference, pinned: Interference | None = None
         data,
         "Blue: B keeps more of this task than A. Orange: less." if compare else HOW,
         _says(record),
+        (len(record.layers) + 3, len(record.tasks)),
         margin={"l": label_margin(record.tasks), "r": 108 if pinned else 60, "t": 34, "b": 44},
-        xaxis=columns.axis(every=2),
+        xaxis=columns.axis(most=3),
         yaxis=task_axis(record.tasks),
         annotations=columns.titles() + _means(record, pinned),
     )

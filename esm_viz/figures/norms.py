@@ -72,7 +72,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
         else "Layer power makes large layers larger, small ones smaller.",
         f"‖ΔW‖ after the layer level, largest {number(max(record.after, default=math.nan))}.",
         margin={"l": 56, "r": 16 if level else 60, "t": 22, "b": 44},
-        xaxis=columns.axis(every=2),
+        xaxis=columns.axis(most=3),
         yaxis=axis(
             "‖ΔW‖", range=[0, high * 1.04], tickvals=[i * step for i in range(math.floor(high / step + 1e-9) + 1)]
         ),

@@ -76,6 +76,7 @@ def overlap_figure(record: Overlap, pair: tuple[str, str] | None = None) -> Figu
         [heat, texts],
         "Stronger pairs share more directions. Faintest: chance.",
         _says(record, pair),
+        (0, count),
         margin={"l": label_margin(record.tasks), "r": 84, "t": 2, "b": 10},
         xaxis=axis(tickvals=[], range=[-0.55, count + 0.5], showgrid=False, showline=False, fixedrange=True),
         yaxis=axis(
