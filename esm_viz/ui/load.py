@@ -6,6 +6,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from esm_viz import load_recipe
+from esm_viz.errors import EsmVizError
 from esm_viz.figures.base import task_colour
 from esm_viz.figures.words import percent, safe
 from esm_viz.types import FileFacts
@@ -29,7 +31,7 @@ def act(session: Session, message: dict[str, Any], here: uploads.Place) -> tuple
         session.view.arch = str(message["value"])
     elif do == "open" and here.local:
         path = Path(str(message.get("recipe", "")).strip()).expanduser()
-        work.load(session, path.parent.name or path.name, work.open_recipe_file(path, here.device))
+        work.load(session, path.parent.name or path.name, uploads.opener(lambda: load_recipe(path), here))
     return (*NAMES, "bar")
 
 
@@ -37,10 +39,10 @@ def receive(session: Session, files: list[str], here: uploads.Place) -> tuple[st
     """Take uploaded files out of the shared folder and load what they are."""
     try:
         recipe = uploads.take(files, session.private_folder(), session.view.arch)
-    except uploads.EsmVizError as error:
+    except EsmVizError as error:
         session.errors["load"] = str(error)
         return (*NAMES, "bar")
-    work.load(session, "Upload", uploads.opener(recipe, here.device))
+    work.load(session, "Upload", uploads.opener(lambda: recipe, here))
     return (*NAMES, "bar")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from esm_viz.errors import EsmVizError, RecipeError
+from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, load_text, parse_mapping
 from esm_viz.types import Report
@@ -44,7 +45,7 @@ def take(files: list[str], folder: Path, arch: str) -> Recipe:
     if len(set(names)) != len(names):
         raise RecipeError("two files have the same name", "rename one of them")
     for file, name in zip(files, names, strict=True):
-        shutil.move(file, folder / name)
+        _bring(Path(file), folder / name)
     archives = [name for name in names if name.lower().endswith(".zip")]
     if archives == names and len(names) == 1:
         unpack(folder / names[0], folder)
@@ -52,6 +53,18 @@ def take(files: list[str], folder: Path, arch: str) -> Recipe:
     if recipes:
         return contained(load_text(recipes[0]), folder)
     return contained(_from_names(folder, arch), folder)
+
+
+def _bring(source: Path, target: Path) -> None:
+    """Move an uploaded file out of Gradio's folder, where it lies under a name made from its content.
+
+    Raises:
+        RecipeError: somebody who uploaded the same file at the same moment took it first.
+    """
+    try:
+        shutil.move(source, target)
+    except FileNotFoundError as error:
+        raise RecipeError(f"{target.name} came twice at the same moment", "upload it again") from error
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -67,7 +80,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise RecipeError(f"{archive.name} unpacks to too much", "upload fewer or smaller files")
             for entry in entries:
                 _unpack_one(source, entry, folder)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError) as error:
         raise RecipeError(f"{archive.name} is damaged or not a zip", "pack it again") from error
 
 
@@ -121,15 +134,15 @@ def _from_names(folder: Path, arch: str) -> Recipe:
         head = {"head": heads[f"{name}.head"]} if f"{name}.head" in heads else {}
         models.append({"name": name, "path": file, "proxies": f"{name}.zip", **head})
     config = folder / "arch.json"
-    described: Any = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else arch
+    try:
+        described: Any = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else arch
+    except ValueError as error:
+        raise RecipeError("arch.json is not JSON", "give an open_clip model config") from error
     return parse_mapping(
         {"merge_method": "esm", "arch": described, "base_model": {"path": base}, "models": models}, folder
     )
 
 
-def opener(recipe: Recipe, device: str) -> Callable[[Report], Project]:
-    """Return what opens a recipe that was already read."""
-    return lambda report: Project.open(recipe, device=device, report=report)
-
-
-__all__ = ["EsmVizError", "Place", "contained", "opener", "take", "unpack"]
+def opener(read: Callable[[], Recipe], here: Place) -> Callable[[Report], Project]:
+    """Return what opens a recipe; all projects share one bounded cache, whose keys are contents, not places."""
+    return lambda report: Project.open(read(), device=here.device, cache=here.demo.stages.cache, report=report)

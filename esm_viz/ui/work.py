@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures.words import safe, short
@@ -114,8 +113,11 @@ def search_alpha(session: Session) -> None:
     def work(job: Job) -> None:
         recipe = session.recipe
         found = session.project.search_alpha(recipe, job.report)
-        if _keep(session, job, ("alpha",), lambda: setattr(session, "search", (recipe, found))):
-            set_recipe(session, with_parameters(recipe, alpha=found.alpha))
+        if not _keep(session, job, ("alpha",), lambda: setattr(session, "search", (recipe, found))):
+            return
+        found_recipe = with_parameters(recipe, alpha=found.alpha)
+        if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob moved meanwhile
+            set_recipe(session, found_recipe)
             session.touch((*LIVE, *SCORES))
 
     _task(session, "Searching α", work, "rail", ("rail", "alpha"))
@@ -229,10 +231,3 @@ def _keep(session: Session, job: Job, names: Iterable[str], write: Callable[[], 
         write()
         session.touch(names)
         return True
-
-
-def open_recipe_file(path: Path, device: str) -> Callable[[Report], Project]:
-    """Return what opens a recipe file of this machine."""
-    from esm_viz import load_recipe
-
-    return lambda report: Project.open(load_recipe(path), device=device, report=report)
