@@ -121,6 +121,11 @@ def test_a_default_written_out_has_the_identity_of_the_one_left_out() -> None:
     assert identity(mapping(gain=2, alpha=1)) == identity(mapping())
 
 
+def test_a_whole_number_has_the_identity_of_the_same_fraction() -> None:
+    whole, fraction = (parse_mapping(mapping(gain=gain), HERE) for gain in (2, 2.0))
+    assert canonical(whole, digests_of(whole)) == canonical(fraction, digests_of(fraction))
+
+
 CHANGES: dict[str, Any] = {
     "method": lambda raw: raw.update(merge_method="tsv_m"),
     "parameter": lambda raw: raw.update(parameters={"gain": 1.9}),
