@@ -9,23 +9,23 @@ from esm_viz.figures.base import LABEL, Columns, Figure, label_margin, note, pic
 from esm_viz.figures.words import number, safe, signed
 from esm_viz.types import Interference
 
-TOP = 2.0  # of the scale, whose middle, 1, is as far off as not merging
-REACH = 1.0  # of the B − A scale, both ways
-HOW = "Blue, 0: own shift kept. Orange: worse than not merging, 1."
+DECADES = 1.0  # of the log scale, both ways: 0.1 is as blue, 10 as orange, as it gets
+TINY = 1e-6  # interference below it is rounding noise
+HOW = "Blue: own shift kept. Neutral, 1: as far off as not merging."
+HOW_DIFFERENCE = "Blue: B keeps more of this task than A. Orange: less."
 
 
 def interference_figure(record: Interference, pinned: Interference | None = None, difference: bool = False) -> Figure:
-    """Draw interference on [0, TOP], or how B differs from A on ±REACH; blue is better in both.
+    """Draw interference on a log scale round 1, or that of B against A; blue is better in both.
 
     Args:
         record: the merge on screen, B.
         pinned: the state it is compared with, A.
-        difference: show B − A; without A, B is shown.
+        difference: colour by A / B instead of 1 / B; without A, B is shown.
     """
     columns = Columns.of(record.layers)
     other = _by_name(pinned) if pinned else {}
     compare = bool(difference and pinned)
-    shown = _differences(record, other) if compare else record.values
     data = []
     for _, members in columns.families:
         data.append(
@@ -33,13 +33,16 @@ def interference_figure(record: Interference, pinned: Interference | None = None
                 "type": "heatmap",
                 "x": [columns.places[i] for i in members],
                 "y": list(range(len(record.tasks))),
-                "z": [[_finite(row[i], compare) for i in members] for row in shown],
+                "z": [
+                    [_level(record, t, i, other if compare else None) for i in members]
+                    for t in range(len(record.tasks))
+                ],
                 "text": [[_hover(record, t, i, other) for i in members] for t in range(len(record.tasks))],
                 "customdata": rows_of(record.tasks, record.layers, record.values, members),
                 "hovertemplate": "%{text}<extra></extra>",
                 "hoverongaps": False,
-                "zmin": -REACH if compare else 1 - TOP,
-                "zmax": REACH if compare else 1,
+                "zmin": -DECADES,
+                "zmax": DECADES,
                 "colorscale": ramp("div"),
                 "xgap": 1,
                 "ygap": 2,
@@ -48,7 +51,7 @@ def interference_figure(record: Interference, pinned: Interference | None = None
         )
     return picture(
         data,
-        "Blue: B keeps more of this task than A. Orange: less." if compare else HOW,
+        HOW_DIFFERENCE if compare else HOW,
         _says(record),
         (len(record.layers) + 3, len(record.tasks)),
         margin={"l": label_margin(record.tasks), "r": 108 if pinned else 60, "t": 34, "b": 44},
@@ -58,9 +61,13 @@ def interference_figure(record: Interference, pinned: Interference | None = None
     )
 
 
-def _finite(value: float, compare: bool) -> float | None:
-    """Return what is coloured: more is better on the diverging scale, so the distance below 1, or below A."""
-    return None if math.isnan(value) else -value if compare else 1 - value
+def _level(record: Interference, task: int, index: int, other: dict[tuple[str, str], float] | None) -> float | None:
+    """Return what is coloured, −log10 of B, or of B / A: more is better."""
+    value = record.values[task][index]
+    base = 1.0 if other is None else other.get((record.tasks[task], record.layers[index].name), math.nan)
+    if math.isnan(value) or math.isnan(base):
+        return None
+    return math.log10(max(base, TINY) / max(value, TINY))
 
 
 def _by_name(record: Interference) -> dict[tuple[str, str], float]:
@@ -69,13 +76,6 @@ def _by_name(record: Interference) -> dict[tuple[str, str], float]:
         for task, row in zip(record.tasks, record.values, strict=True)
         for layer, value in zip(record.layers, row, strict=True)
     }
-
-
-def _differences(record: Interference, other: dict[tuple[str, str], float]) -> tuple[tuple[float, ...], ...]:
-    return tuple(
-        tuple(value - other.get((task, layer.name), math.nan) for layer, value in zip(record.layers, row, strict=True))
-        for task, row in zip(record.tasks, record.values, strict=True)
-    )
 
 
 def _hover(record: Interference, task: int, index: int, other: dict[tuple[str, str], float]) -> str:

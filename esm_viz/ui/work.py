@@ -68,7 +68,8 @@ def _live(session: Session, recipe: Recipe, job: Job) -> None:
         job.what = "Validation images for B"
         for limit in (QUICK, 0):
             scores = project.evaluate(recipe, "validation", limit, job.report)
-            if not _keep(session, job, SCORES, lambda: setattr(session, "validation", (recipe, scores))):  # noqa: B023
+            names = SCORES if limit else (*SCORES, "found")
+            if not _keep(session, job, names, lambda: setattr(session, "validation", (recipe, scores))):  # noqa: B023
                 return
     job.rest(REST)
     _keep(session, job, ("history", "states"), lambda: remember(session, recipe, report))

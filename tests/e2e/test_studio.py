@@ -104,8 +104,8 @@ def test_a_knob_changes_the_numbers_to_the_pipelines(page: Page, project: Projec
     truth = project.evaluate(recipe, "validation")
     assert shown_means(page) == pytest.approx([100 * score.merged.accuracy for score in truth.tasks])
     assert page.locator("#stats .stat .n").first.inner_text().startswith(f"{100 * truth.mean('merged'):.1f} %")
-    heat = page.evaluate("document.querySelector('#card-interference .fig').data[0].z[0][0]")
-    assert 1 - heat == pytest.approx(project.merge(recipe).interference.values[0][0])
+    heat = page.evaluate("document.querySelector('#card-interference .fig').data[0].customdata[0][0][2]")
+    assert heat == pytest.approx(project.merge(recipe).interference.values[0][0])
 
 
 def test_after_a_wild_drag_the_last_value_wins(page: Page, project: Project) -> None:

@@ -176,14 +176,15 @@ def test_a_difference_inside_the_noise_is_grey() -> None:
     assert "≈ −2" in labels[1]
 
 
-def test_interference_is_read_against_not_merging_and_its_difference_symmetrically() -> None:
+def test_interference_is_read_against_not_merging_on_a_log_scale() -> None:
     heat = EVERY["interference"]["data"]
-    assert [trace["z"] for trace in heat] == [[[None], [0.0]], [[0.6, 0.8], [pytest.approx(0.2), 0.4]]]
-    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(-1, 1)}  # 1 − interference: blue at 0, neutral at 1
+    assert heat[0]["z"] == [[None], [0.0]]  # unknown where a task did not move; neutral at 1
+    assert heat[1]["z"][0] == pytest.approx([-math.log10(0.4), -math.log10(0.2)])
+    assert [cell[2] for cell in heat[1]["customdata"][0]] == [0.4, 0.2]
     change = EVERY["difference"]["data"]
-    assert change[1]["z"][0] == pytest.approx([0.0, 0.1])  # less interference: B keeps more, blue
-    assert change[1]["z"][1] == pytest.approx([0.0, -0.1])
-    assert {(trace["zmin"], trace["zmax"]) for trace in change} == {(-1, 1)}
+    assert change[1]["z"][0] == pytest.approx([0.0, math.log10(0.2 / 0.1)])  # less interference: blue
+    assert change[1]["z"][1] == pytest.approx([0.0, math.log10(0.6 / 0.7)])
+    assert {(trace["zmin"], trace["zmax"]) for trace in [*heat, *change]} == {(-1, 1)}
 
 
 def test_norms_show_before_and_after_on_a_scale_that_can_be_held() -> None:
