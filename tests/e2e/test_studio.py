@@ -14,7 +14,8 @@ import pytest
 
 from esm_viz import load_recipe, with_parameters
 from esm_viz.pipeline import Project
-from tests.e2e.conftest import DEMO, ROOT, sync_api
+from esm_viz.recipe import Recipe
+from tests.e2e.conftest import ROOT, sync_api
 
 Page = sync_api.Page
 RANGE = "document.querySelector('#card-spectrum .fig')._fullLayout.xaxis.range"
@@ -25,8 +26,8 @@ WILD = """(input, values) => { let at = 0; const step = () => {
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return Project.open(load_recipe(DEMO), device="cpu")
+def project(recipe: Path) -> Project:
+    return Project.open(load_recipe(recipe), device="cpu")
 
 
 def tab(page: Page, number: int) -> None:
@@ -55,11 +56,15 @@ def shown_means(page: Page) -> list[float]:
     return [float(value) for value in page.evaluate(script)]
 
 
-def wait_for(page: Page, project: Project, recipe: Any) -> None:
-    """Wait until the page shows this recipe, fully measured."""
-    page.wait_for_function(
-        "(sha) => document.querySelector('#rail .rail').dataset.recipe === sha", arg=project.sha256(recipe)
-    )
+def wait_for(page: Page, project: Project, wanted: Recipe) -> None:
+    """Wait until the page shows this recipe merged."""
+    script = "(sha) => document.querySelector('#rail .rail').dataset.recipe === sha"
+    page.wait_for_function(script, arg=project.sha256(wanted))
+
+
+def wait_for_scores(page: Page, project: Project, wanted: Recipe) -> None:
+    """Wait until the page shows this recipe measured on all validation images."""
+    wait_for(page, project, wanted)
     at_rest(page)
     page.wait_for_function("!document.querySelector('#card-accuracy .card.stale')")
 
@@ -97,15 +102,15 @@ def test_a_click_on_a_cell_opens_its_spectrum_overlap_and_angles(page: Page, pro
 
 def test_a_knob_changes_the_numbers_to_the_pipelines(page: Page, project: Project) -> None:
     tab(page, 3)
-    recipe = with_parameters(project.recipe, alpha=0.37, layer_exponent=0.5)
+    wanted = with_parameters(project.recipe, alpha=0.37, layer_exponent=0.5)
     slider(page, "alpha").evaluate(SLIDE, "0.37")
     slider(page, "layer_exponent").evaluate(SLIDE, "0.5")
-    wait_for(page, project, recipe)
-    truth = project.evaluate(recipe, "validation")
+    wait_for_scores(page, project, wanted)
+    truth = project.evaluate(wanted, "validation")
     assert shown_means(page) == pytest.approx([100 * score.merged.accuracy for score in truth.tasks])
     assert page.locator("#stats .stat .n").first.inner_text().startswith(f"{100 * truth.mean('merged'):.1f} %")
     heat = page.evaluate("document.querySelector('#card-interference .fig').data[0].customdata[0][0][2]")
-    assert heat == pytest.approx(project.merge(recipe).interference.values[0][0])
+    assert heat == pytest.approx(project.merge(wanted).interference.values[0][0])
 
 
 def test_after_a_wild_drag_the_last_value_wins(page: Page, project: Project) -> None:
@@ -113,10 +118,10 @@ def test_after_a_wild_drag_the_last_value_wins(page: Page, project: Project) -> 
     values = [f"{(7 * step) % 40 / 10:.1f}" for step in range(50)] + ["1.3"]
     slider(page, "task_exponent").evaluate(WILD, values)
     page.wait_for_function("window.dragged")
-    recipe = with_parameters(project.recipe, task_exponent=1.3)
-    wait_for(page, project, recipe)
+    wanted = with_parameters(project.recipe, task_exponent=1.3)
+    wait_for_scores(page, project, wanted)
     assert page.locator("[data-knob=task_exponent] .v").input_value() == "1.3"
-    truth = project.evaluate(recipe, "validation")
+    truth = project.evaluate(wanted, "validation")
     assert shown_means(page) == pytest.approx([100 * score.merged.accuracy for score in truth.tasks])
 
 
@@ -160,7 +165,9 @@ def test_evaluate_measures_test_images_by_itself(page: Page, project: Project) -
     assert "test images" in page.evaluate("document.querySelector('#card-bars .fig').layout.xaxis.title.text")
 
 
-def test_an_export_downloads_and_the_command_line_agrees(page: Page, project: Project, tmp_path: Path) -> None:
+def test_an_export_downloads_and_the_command_line_agrees(
+    page: Page, project: Project, recipe: Path, tmp_path: Path
+) -> None:
     tab(page, 5)
     page.get_by_text("Write and check the model").click()
     page.wait_for_selector("text=The file is what you saw.")
@@ -171,7 +178,17 @@ def test_an_export_downloads_and_the_command_line_agrees(page: Page, project: Pr
     with zipfile.ZipFile(packed) as archive:
         archive.extractall(tmp_path)
     model = next(tmp_path.rglob("model.safetensors"))
-    command = [sys.executable, "-m", "esm_viz", "merge", str(DEMO), "--out", str(tmp_path / "again"), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "esm_viz",
+        "merge",
+        str(recipe),
+        "--out",
+        str(tmp_path / "again"),
+        "--device",
+        "cpu",
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (mine, tensors), (theirs, again) = parts(model), parts(tmp_path / "again" / "model.safetensors")
     assert mine["__metadata__"]["esm_viz.recipe_sha256"] == project.sha256(project.recipe)
