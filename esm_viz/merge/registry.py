@@ -194,7 +194,8 @@ def settle(recipe: Recipe) -> Recipe:
     """Check a recipe against its method: known names, values in range; write out every default.
 
     Raises:
-        RecipeError: the method or a parameter is unknown, or a value is out of range.
+        RecipeError: the method or a parameter is unknown, a value is out of range, or proxies that the method reads
+            are not there.
     """
     method = METHODS.get(recipe.method)
     if method is None:
@@ -209,6 +210,11 @@ def settle(recipe: Recipe) -> Recipe:
                 f"use {', '.join(method.knobs)}",
             )
         settled[name] = checked(name, value, method.knobs[name])
+    bare = [model.name for model in recipe.models if not model.proxies]
+    if method.needs == "proxies" and bare:
+        raise RecipeError(
+            f"{bare[0]} has no proxies, which {recipe.method} reads", "give up to 32 unlabelled images of it"
+        )
     return recipe.replace(parameters=MappingProxyType(settled))
 
 

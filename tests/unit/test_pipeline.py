@@ -580,12 +580,8 @@ def test_words_need_a_base_with_a_text_tower(tiny_folder: Path) -> None:
 def test_a_method_that_needs_proxies_says_which_task_has_none(tiny_folder: Path) -> None:
     raw = mapping()
     del raw["models"][2]["proxies"]
-    project = opened(tiny_folder, raw)
-    with says(
-        ImagesError,
-        f"cats has no proxies, at {project.layers[0].name}, give up to 32 unlabelled images of it in the recipe",
-    ):
-        project.merge(project.recipe)
+    with says(RecipeError, "cats has no proxies, which esm reads, give up to 32 unlabelled images of it"):
+        opened(tiny_folder, raw)
 
 
 def test_a_method_without_proxies_merges_without_them(tiny_folder: Path) -> None:

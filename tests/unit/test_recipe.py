@@ -137,7 +137,6 @@ CHANGES: dict[str, Any] = {
     "base": lambda raw: raw["base_model"].update(path="other.safetensors"),
     "model": lambda raw: raw["models"][0].update(path="other.safetensors"),
     "proxies": lambda raw: raw["models"][0].update(proxies="other.safetensors"),
-    "no proxies": lambda raw: raw["models"][0].pop("proxies"),
     "name": lambda raw: raw["models"][0].update(name="other"),
     "order": lambda raw: raw["models"].reverse(),
     "one model less": lambda raw: raw["models"].pop(),
