@@ -123,14 +123,14 @@
     if (now.stale) state.later = setTimeout(show, 300); else show();
   }
 
-  studio.card = (element, props, trigger, watch) => {
+  studio.card = (element, props, trigger, watch, event, name) => {
     element.innerHTML = FRAME;
     const card = part(element, ".card");
     const state = {
-      card, trigger, name: props.name, now: {}, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"),
+      card, trigger, name, now: {}, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"),
       seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"),
     };
-    card.dataset.card = props.name;
+    card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
     studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });
     new ResizeObserver(again).observe(state.fig);

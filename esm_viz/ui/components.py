@@ -24,7 +24,8 @@ def block(name: str, value: str = EMPTY) -> gr.HTML:
 
 def card(name: str, value: str = EMPTY) -> gr.HTML:
     """Return a card with one picture."""
-    return _component(f"card-{name}", value, "studio.card(element, props, trigger, watch, 'act')", name)
+    # The name stands in the script: Gradio drops own props of components that are updated before their tab is opened.
+    return _component(f"card-{name}", value, f"studio.card(element, props, trigger, watch, 'act', '{name}')")
 
 
 def rail(value: str = EMPTY) -> gr.HTML:
@@ -32,7 +33,7 @@ def rail(value: str = EMPTY) -> gr.HTML:
     return _component("rail", value, "studio.rail(element, props, trigger, watch, 'act')")
 
 
-def _component(elem_id: str, value: str, script: str, name: str = "") -> gr.HTML:
+def _component(elem_id: str, value: str, script: str) -> gr.HTML:
     return gr.HTML(
         value,
         elem_id=elem_id,
@@ -40,5 +41,4 @@ def _component(elem_id: str, value: str, script: str, name: str = "") -> gr.HTML
         js_on_load=script,
         head=SCRIPTS,
         apply_default_css=False,
-        name=name or elem_id,
     )

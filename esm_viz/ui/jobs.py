@@ -84,6 +84,14 @@ class Job:
             Cancelled: it did not.
         """
         self.resting = True
+        self.pause(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Leave the processor to the page for a moment.
+
+        Raises:
+            Cancelled: somebody stopped the job meanwhile.
+        """
         if self._stop.wait(seconds):
             raise Cancelled
 

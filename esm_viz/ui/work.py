@@ -21,6 +21,7 @@ from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.store import MOST_HISTORY, BoardRow, Session, State, Store
 
 QUICK = 32  # images a task, for the first look while a knob moves
+BREATH = 0.12  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
 REST = 0.8  # seconds without a newer value, after which a recipe is worth a line in the history
 PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
 EXPLORE = ("map", "spectrum", "overlap", "angles")
@@ -66,6 +67,7 @@ def _live(session: Session, recipe: Recipe, job: Job) -> None:
     job.first.set()
     if project.has_labels("validation"):
         job.what = "Validation images for B"
+        job.pause(BREATH)
         for limit in (QUICK, 0):
             scores = project.evaluate(recipe, "validation", limit, job.report)
             names = SCORES if limit else (*SCORES, "found")

@@ -102,6 +102,7 @@ def test_a_click_on_a_cell_opens_its_spectrum_overlap_and_angles(page: Page, pro
 
 def test_a_knob_changes_the_numbers_to_the_pipelines(page: Page, project: Project) -> None:
     tab(page, 3)
+    assert page.locator("#card-accuracy .card").get_attribute("data-card") == "accuracy"
     wanted = with_parameters(project.recipe, alpha=0.37, layer_exponent=0.5)
     slider(page, "alpha").evaluate(SLIDE, "0.37")
     slider(page, "layer_exponent").evaluate(SLIDE, "0.5")
