@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from playwright import sync_api
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
@@ -27,8 +28,6 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 PATIENCE = 240.0  # seconds for the server to come up on a busy machine
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
 def free_port() -> int:
@@ -41,7 +40,7 @@ def free_port() -> int:
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the recipe that the studio opens on."""
     if not DEMO.is_file():
-        pytest.skip("the demo is not built")
+        pytest.fail("the demo is not built: run script/build-demo")
     whole = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
     models = [{**model, "test": model["validation"]} for model in whole["models"][:3]]
     for model in models:
@@ -78,7 +77,7 @@ def address(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def browser() -> Iterator[sync_api.Browser]:
     chromium = os.environ.get("ESM_VIZ_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        pytest.skip("no Chromium on this machine")
+        pytest.fail("no Chromium on this machine: run script/test")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
