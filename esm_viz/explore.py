@@ -9,7 +9,7 @@ from torch import Tensor
 
 from esm_viz.errors import RecipeError
 from esm_viz.numerics.decompose import Decomposition, functional_energies
-from esm_viz.numerics.spectrum import FLOOR, cumulative_energy, rank_for_energy, rank_of_ratio
+from esm_viz.numerics.spectrum import cumulative_energy, live_directions, rank_for_energy, rank_of_ratio
 from esm_viz.numerics.subspace import overlap, principal_angles, random_subspace
 from esm_viz.recipe import Recipe
 from esm_viz.stages import Stages
@@ -52,8 +52,7 @@ def spectrum(stages: Stages, recipe: Recipe, task: str, layer: Layer) -> Spectru
 
 def leading(decomposition: Decomposition, rank: int) -> Tensor:
     """Return Ê, the first r directions that carry energy, (d_out, <= r)."""
-    live = decomposition.eigenvalues[:rank] > FLOOR * decomposition.eigenvalues[:1]
-    return decomposition.vectors[:, :rank][:, live]
+    return decomposition.vectors[:, :rank][:, live_directions(decomposition.eigenvalues[:rank])]
 
 
 def overlaps(stages: Stages, recipe: Recipe, layer: Layer) -> Overlap:

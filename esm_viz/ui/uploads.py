@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from esm_viz.data import images
 from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, load_text, parse_mapping
@@ -19,7 +20,6 @@ from esm_viz.types import Report
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
 SUFFIXES = (".safetensors", ".yaml", ".yml", ".zip", ".json")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -
     link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
         raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")
-    if not entry.filename.lower().endswith((*SUFFIXES, *IMAGES)):
+    if not entry.filename.lower().endswith((*SUFFIXES, *images.SUFFIXES)):
         return
     target = folder.joinpath(*path.parts)
     target.parent.mkdir(parents=True, exist_ok=True)
