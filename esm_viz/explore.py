@@ -22,11 +22,14 @@ _RANDOM_SEED = 0  # of the random subspaces that angles are compared with
 
 def prepare(stages: Stages, recipe: Recipe, report: Report = silent) -> None:
     """Run moments and decompositions of every task and layer."""
-    for at, task in enumerate(recipe.tasks):
-        for step, layer in enumerate(stages.layers):
-            report((at + step / len(stages.layers)) / len(recipe.tasks), f"decomposing {task}, {layer.label}")
-            stages.decomposition(recipe, task, layer)
-    report(1.0, "decomposed")
+    in_order = sorted(stages.layers, key=lambda layer: layer.block)  # as the forward passes meet them
+    pieces = [(task, layer) for layer in in_order for task in recipe.tasks]
+
+    def boundary(done: int) -> None:
+        task, layer = pieces[min(done, len(pieces) - 1)]
+        report(done / len(pieces), f"decomposing {layer.label}, {task}")
+
+    stages.spread(lambda piece: stages.decomposition(recipe, *piece), pieces, boundary)
 
 
 def rank_of(recipe: Recipe, layer: Layer) -> int:
@@ -37,7 +40,7 @@ def rank_of(recipe: Recipe, layer: Layer) -> int:
 def spectrum(stages: Stages, recipe: Recipe, task: str, layer: Layer) -> Spectrum:
     """Return eigenvalues and the energy kept by ESD's and by SVD's first k directions, k = 1..d_out."""
     decomposition = stages.decomposition(recipe, task, layer)
-    moment, delta = stages.moments(recipe, task)[layer.name], stages.delta(recipe, task, layer.name)
+    moment, delta = stages.moment(recipe, task, layer), stages.delta(recipe, task, layer.name)
     plain = functional_energies(stages.svd(recipe, task, layer).vectors, delta, moment)
     eigenvalues = _padded(decomposition.eigenvalues, layer.d_out)
     return Spectrum(

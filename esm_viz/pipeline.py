@@ -151,7 +151,8 @@ class Project:
         start = time.perf_counter()
         recipe = self._own(recipe)
         stages, alpha = self.stages, self._alpha(recipe)
-        scales = stages.scales(recipe, report)
+        stages.run(recipe, True, report)
+        scales = stages.scales(recipe)
         factors = stages.layer_factors(recipe)
         columns = []
         for layer in self.layers:

@@ -3,8 +3,9 @@
 | stage | per | key: digests of its files, and |
 |---|---|---|
 | delta | task, parameter | |
-| moments | task | proxies drawn |
-| decomposition | task, layer | proxies drawn |
+| moments | task, block | proxies drawn |
+| inputs | task, layer | proxies drawn |
+| decomposition | task, layer | proxies drawn, number of tasks |
 | basis, coordinates, product (a method's own) | layer | the knobs each one names |
 | merged | layer or parameter | the knobs `merge_layer` names |
 | shift | task, layer | proxies drawn |
@@ -15,7 +16,7 @@ The inter-layer level and α are numbers a layer and cost nothing: they act afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -26,14 +27,17 @@ from torch import Tensor
 from esm_viz.cache import StageCache
 from esm_viz.data.images import draw
 from esm_viz.errors import ImagesError, NumericsError, located
+from esm_viz.forward import Streams
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import METHODS, LayerUpdate, Memo
-from esm_viz.models.tower import ESSENTIAL, watch_inputs
-from esm_viz.numerics.decompose import Decomposition, Moment, esd, svd_basis
+from esm_viz.models.tower import ESSENTIAL
+from esm_viz.numerics.decompose import Decomposition, esd, svd_basis
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
-from esm_viz.numerics.moments import MomentSum
+from esm_viz.numerics.moments import Moment, MomentSum
 from esm_viz.numerics.scaling import relative_power
+from esm_viz.numerics.singular import gram
 from esm_viz.opening import MOST_PROXIES, Headers
+from esm_viz.parallel import one_thread, spread
 from esm_viz.recipe import ModelEntry, Recipe
 from esm_viz.types import Layer, Report, Stage, silent
 
@@ -86,7 +90,7 @@ class Stages:
             tuned, base = (side.tensors([name], torch.float64)[name].to(self.device) for side in sides)
             return tuned - base
 
-        return self.cache.get(("delta", *self.files(recipe, task), name, self.device), compute)
+        return self._kept(("delta", *self.files(recipe, task), name, self.device), compute)
 
     def proxies(self, recipe: Recipe, task: str) -> Tensor:
         """Return a task's preprocessed proxies, at most 32, drawn by the recipe's seed."""
@@ -102,32 +106,39 @@ class Stages:
         path = _entry(recipe, task).proxies
         return recipe.arch, self.digests[path] if path else "", drawn
 
-    def moments(self, recipe: Recipe, task: str) -> Mapping[str, Moment]:
-        """Return the second moment of every layer's input in the fine-tuned model, by layer name."""
+    def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
+        """Return the second moment of a layer's input in the fine-tuned model."""
 
         def compute() -> Mapping[str, Moment]:
-            arch = self.headers.arch
-            weights = self.headers.experts[task].tensors(arch.shapes, torch.float32)
-            tower = arch.tower({name: tensor.to(self.device) for name, tensor in weights.items()})
-            like = torch.zeros((), dtype=torch.float64, device=self.device)
-            sums = {layer.name: MomentSum(layer.d_in, like) for layer in self.layers}
-            watch_inputs(tower, self.layers, self.proxies(recipe, task), lambda name, rows: sums[name].add(rows))
-            return {name: total.moment() for name, total in sums.items()}
+            moments = {}
+            for name, rows in self._block_inputs(recipe, task, layer.block).items():
+                total = MomentSum(rows.shape[-1], self.device)
+                total.add(rows)
+                moments[name] = total.moment()
+            return moments
 
-        digest = self.digests[_entry(recipe, task).path]
-        return self.cache.get(("moments", digest, *self.proxy_key(recipe, task), self.device), compute)
+        return self._kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
+
+    def inputs(self, recipe: Recipe, task: str, layer: Layer) -> Tensor:
+        """Return a layer's input in the fine-tuned model, (images, tokens, d_in), float32, image by image."""
+
+        def compute() -> Tensor:
+            return self._block_inputs(recipe, task, layer.block)[layer.name].clone()
+
+        return self._kept(("inputs", *self._forward_key(recipe, task), layer.name), compute)
 
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
-        """Return the ESD of a task's change at a layer, at full useful rank."""
-        key = ("esd", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
-        return self.cache.get(
-            key, lambda: esd(self.delta(recipe, task, layer.name), self.moments(recipe, task)[layer.name])
+        """Return the ESD of a task's change at a layer, at full useful rank: the directions that a merge can keep."""
+        useful = max(layer.d_out // len(recipe.models), 1)
+        key = ("esd", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, useful, self.device)
+        return self._kept(
+            key, lambda: esd(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer), useful)
         )
 
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the left singular vectors and squared singular values of a task's change at a layer."""
         key = ("svd", *self.files(recipe, task), layer.name, self.device)
-        return self.cache.get(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
+        return self._kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
 
     def updates(self, recipe: Recipe, name: str, layer: Layer | None) -> list[LayerUpdate]:
         """Return the tasks' changes of one parameter in the recipe's order, their tensors not yet made."""
@@ -142,7 +153,7 @@ class Stages:
                 LayerUpdate(
                     (layer.d_out, layer.d_in),
                     delta,
-                    _later(lambda task, at=layer: self.moments(recipe, task)[at.name], model.name),
+                    _later(self.moment, recipe, model.name, layer),
                     _later(self.decomposition, recipe, model.name, layer),
                     model.weight,
                 )
@@ -172,7 +183,7 @@ class Stages:
                     raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
             return Merged(delta, norm)
 
-        return self.cache.get(key, compute)
+        return self._kept(key, compute)
 
     def effects(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
         """Return what every knob's formula makes now over all layers, (least, most)."""
@@ -192,16 +203,41 @@ class Stages:
         """Return a method's memo for one parameter."""
 
         def remember(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
-            return self.cache.get((recipe.method, stage, knobs, *self._identity(recipe, name)), compute)
+            return self._kept((recipe.method, stage, knobs, *self._identity(recipe, name)), compute)
 
         return remember
 
+    def run(self, recipe: Recipe, measured: bool, report: Report = silent) -> None:
+        """Merge every layer on all cores, a layer a piece; afterwards all that one may ask of the merge is cached.
+
+        Args:
+            recipe: settled.
+            measured: also measure what the merge does on every task's tokens.
+            report: progress, may raise Cancelled: no further layer is begun.
+        """
+        step = self.pulls if measured else lambda at, layer: self.merged(at, layer.name, layer)
+        count = len(self.layers)
+
+        def boundary(done: int) -> None:
+            report(done / count, f"merging, {done} of {count} layers")
+
+        in_order = sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))  # as a forward pass meets them
+        self.spread(lambda layer: step(recipe, layer), in_order, boundary)
+
+    def spread(self, work: Callable[[T], object], pieces: Sequence[T], boundary: Callable[[int], None]) -> None:
+        """Do pieces of work on all cores; one after the other where a GPU does each."""
+        if self.device == "cpu":
+            spread(work, pieces, boundary)
+            return
+        for at, piece in enumerate(pieces):
+            boundary(at)
+            work(piece)
+        boundary(len(pieces))
+
     def layer_factors(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none."""
-        merged = {}
-        for step, layer in enumerate(self.layers):
-            report(step / len(self.layers), f"merging {layer.label}")
-            merged[layer.name] = self.merged(recipe, layer.name, layer).norm
+        self.run(recipe, False, report)
+        merged = {layer.name: self.merged(recipe, layer.name, layer).norm for layer in self.layers}
         exponent = recipe.parameters.get("layer_exponent")
         if exponent is None:
             return dict.fromkeys(merged, 1.0)
@@ -225,10 +261,7 @@ class Stages:
     def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
         """Return a task's own shift on its own tokens at one layer; no knob touches it."""
         key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
-        return self.cache.get(
-            key,
-            lambda: shift(self.delta(recipe, task, layer.name), self.moments(recipe, task)[layer.name].matrix),
-        )
+        return self._kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
 
     def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
         """Return what the merge (at scale 1) does on every task's tokens at one layer."""
@@ -239,13 +272,34 @@ class Stages:
 
         def compute() -> tuple[Pull, ...]:
             delta = self.merged(recipe, layer.name, layer).delta
-            gram = delta.mT @ delta
+            product = gram(delta)
             return tuple(
-                pull(delta, gram, self.shift(recipe, task, layer), self.moments(recipe, task)[layer.name].matrix)
+                pull(delta, product, self.shift(recipe, task, layer), self.moment(recipe, task, layer))
                 for task in recipe.tasks
             )
 
-        return self.cache.get(key, compute)
+        return self._kept(key, compute)
+
+    def _block_inputs(self, recipe: Recipe, task: str, block: int) -> dict[str, Tensor]:
+        key = self._forward_key(recipe, task)
+        return self._streams.inputs(key, self.headers.experts[task], lambda: self.proxies(recipe, task), block)
+
+    def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
+        """Return what a fine-tuned model's activations depend on."""
+        return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
+
+    def _kept(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
+
+        def alone() -> T:
+            with one_thread():
+                return compute()
+
+        return self.cache.get(key, alone)
+
+    @cached_property
+    def _streams(self) -> Streams:
+        return Streams(self.headers.arch, self.device)
 
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
         """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""

@@ -1,9 +1,13 @@
-"""Threads of the linear algebra library that wait asleep instead of spinning; to be imported before torch.
+"""Threads of the linear algebra libraries; to be imported before torch and numpy.
 
-Our matrices are small and many. On a machine that does something else as well, a spinning thread keeps its partner
-from the core it waits for: an eigenproblem of side 128 then took 400 ms on two busy cores, and 5 ms asleep.
+Our matrices are small and many: what keeps the cores busy is one matrix a core (`parallel`), not two cores a matrix.
+
+- Threads wait asleep instead of spinning. On a machine that does something else as well, a spinning thread keeps its
+  partner from the core it waits for: an eigenproblem of side 128 then took 400 ms on two busy cores, and 5 ms asleep.
+- numpy's library, which solves our eigenproblems, uses the thread that calls it and no other.
 """
 
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

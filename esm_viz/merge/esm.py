@@ -7,6 +7,7 @@ p_task, p_dim). The inter-layer level and α are numbers a layer and act after t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.merge.tsv_m import merge_singular_vectors
-from esm_viz.numerics.polar import inverse_root, orthogonalized
+from esm_viz.numerics.polar import orthogonalized
 from esm_viz.numerics.scaling import relative_power
+from esm_viz.numerics.singular import gram, right_levels, through_polar
 from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
 from esm_viz.types import Knob
 
@@ -78,27 +80,26 @@ ALPHA_SCOPE = Knob(
 )
 
 
-WELL_CONDITIONED = 1e-8
-"""Ratio of Gram eigenvalues above which the shared products give ΔW to 1e-7; below it the stack itself is used."""
-
-
 class Basis(NamedTuple):
     """The side of a layer's merge that only ρ and γ touch.
 
+    Where the stack of rows is tall, p_task and p_dim need nothing of the stack's size: with task factors s_t and
+    dimension factors D, C = [s_t rows_t] D has CᵀC = D (Σ s_t² G_t) D and ortho(E) C = (Σ s_t P_t) D.
+
     Attributes:
-        ortho: ortho(E), (d_out, live columns of all tasks), float64.
-        rows: per task, w_t · Ĉ_t, (its live directions, d_in).
-        grams: per task, rowsᵀ rows, (d_in, d_in); empty where the stack of rows is wider than tall.
-        products: per task, ortho(E)_t rows_t, (d_out, d_in); empty likewise.
+        rows: per task, w_t · Ĉ_t, (its live directions, d_in), float64.
+        grams: G_t = rowsᵀ rows, (d_in, d_in), per task; empty where the stack of rows is wider than tall.
+        products: P_t = ortho(E)_t rows_t, (d_out, d_in), per task; empty likewise.
+        ortho: ortho(E), (d_out, live columns of all tasks), where the stack of rows is wide; None otherwise.
         norms: per task, ‖ΔW_t‖_F with the task's weight.
         rank: r, dead directions included.
         weights: least and most w over live directions of all tasks; (1, 1) where nothing moved.
     """
 
-    ortho: Tensor
     rows: tuple[Tensor, ...]
     grams: tuple[Tensor, ...]
     products: tuple[Tensor, ...]
+    ortho: Tensor | None
     norms: Tensor
     rank: int
     weights: tuple[float, float]
@@ -178,36 +179,26 @@ def essential_basis(updates: Sequence[LayerUpdate], rank_ratio: float, spectrum_
     columns, rows, norms, extremes = [], [], [], []
     for update in updates:
         delta, (eigenvalues, vectors) = update.delta, update.decomposition
-        eigenvalues, vectors = eigenvalues[:rank] * update.weight**2, vectors[:, :rank]  # weight 0 moves nothing
-        live = live_directions(eigenvalues)
-        weights = spectrum_weights(eigenvalues, spectrum_exponent, rank)[live]
-        essential = vectors[:, live]
+        eigenvalues = eigenvalues[:rank] * update.weight**2  # weight 0 moves nothing
+        live = int(live_directions(eigenvalues).sum())
+        weights = spectrum_weights(eigenvalues, spectrum_exponent, rank)[:live]
+        essential = vectors[:, :live]
         columns.append(essential * weights)
         rows.append((essential.mT @ delta) * weights[:, None])
         norms.append(torch.linalg.vector_norm(delta))
-        extremes += [float(weights.min()), float(weights.max())] if len(weights) else []
-    stack = torch.cat(columns, 1)
+        extremes += [float(weights.min()), float(weights.max())] if live else []
     count = min(d_out, rank * len(updates))  # dead columns stay in the mean over singular values
+    ortho = orthogonalized(torch.cat(columns, 1), count)
     span = (min(extremes), max(extremes)) if extremes else (1.0, 1.0)
-    ortho = orthogonalized(stack, count)
-    grams, products = _shared_products(ortho, rows)
-    return Basis(ortho, tuple(rows), grams, products, torch.stack(norms), rank, span)
-
-
-def _shared_products(ortho: Tensor, rows: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return what lets p_task and p_dim move without a product of the stack's size (see `fuse`)."""
-    if sum(len(part) for part in rows) < rows[0].shape[1]:
-        return (), ()
-    columns = ortho.split([len(part) for part in rows], dim=1)
-    products = tuple(side @ part for side, part in zip(columns, rows, strict=True))
-    return tuple(part.mT @ part for part in rows), products
+    if sum(len(part) for part in rows) < updates[0].d_in:
+        return Basis(tuple(rows), (), (), ortho, torch.stack(norms), rank, span)
+    sides = ortho.split([len(part) for part in rows], dim=1)
+    products = tuple(side @ part for side, part in zip(sides, rows, strict=True))
+    return Basis(tuple(rows), tuple(gram(part) for part in rows), products, None, torch.stack(norms), rank, span)
 
 
 def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused:
     """Scale the coordinates by task and by dimension, orthogonalize them, multiply (METHOD, ESM steps 1 to 3).
-
-    With task factors s_t and dimension factors D, C = [s_t rows_t] D. Where the stack is tall, CᵀC = D (Σ s_t² G_t) D
-    and ortho(E) C = (Σ s_t P_t) D come from the basis' shared products, and polar(C) = C (CᵀC)^(−1/2).
 
     Args:
         basis: of the layer.
@@ -216,18 +207,32 @@ def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused
     """
     by_task = relative_power(basis.norms, task_exponent)
     count = min(basis.rank * len(basis.rows), basis.rows[0].shape[1])  # dead rows stay in the mean singular value
-    if basis.grams:
-        gram = _weighted_sum(basis.grams, by_task.square())
-        by_dimension = relative_power(gram.diagonal().sqrt(), dimension_exponent)
-        scale = (gram.diagonal() * by_dimension.square()).max().sqrt()
-        factors = by_dimension / scale if scale > 0 else by_dimension
-        root = inverse_root(factors[:, None] * gram * factors, WELL_CONDITIONED)
-        if root is not None:
-            shared = _weighted_sum(basis.products, by_task) * factors
-            return Fused(shared @ root.factor * (root.nuclear * scale / count), _span(by_task), _span(by_dimension))
-    stack = torch.cat([rows * factor for rows, factor in zip(basis.rows, by_task, strict=True)])
-    by_dimension = relative_power(torch.linalg.vector_norm(stack, dim=0), dimension_exponent)
-    return Fused(basis.ortho @ orthogonalized(stack * by_dimension, count), _span(by_task), _span(by_dimension))
+    stack = partial(_stack, basis.rows, by_task)
+    if basis.ortho is not None:
+        rows = stack()
+        by_dimension = relative_power(torch.linalg.vector_norm(rows, dim=0), dimension_exponent)
+        factor = basis.ortho @ orthogonalized(rows * by_dimension, count)
+        return Fused(factor, _span(by_task), _span(by_dimension))
+    squares = _weighted_sum(basis.grams, by_task.square())
+    norms = squares.diagonal().sqrt()
+    by_dimension = relative_power(norms, dimension_exponent)
+    scale = (norms * by_dimension).max()
+    if scale == 0:
+        return Fused(torch.zeros_like(basis.products[0]), _span(by_task), _span(by_dimension))
+    factors = by_dimension / scale
+    levels = right_levels(
+        factors[:, None] * squares * factors,
+        lambda vectors: stack() @ (factors[:, None] * vectors),
+        sum(map(len, basis.rows)),
+    )
+    nuclear = torch.stack([level.values.sum() for level in levels]).sum() * scale
+    product = through_polar(_weighted_sum(basis.products, by_task) * factors, levels)
+    return Fused(product * (nuclear / count), _span(by_task), _span(by_dimension))
+
+
+def _stack(rows: Sequence[Tensor], by_task: Tensor) -> Tensor:
+    """Return C before its dimensions are scaled, (rows of all tasks, d_in)."""
+    return torch.cat([part * factor for part, factor in zip(rows, by_task, strict=True)])
 
 
 def _weighted_sum(parts: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_
 from torch import Tensor
 
 from esm_viz.errors import RecipeError
-from esm_viz.numerics.decompose import Decomposition, Moment
+from esm_viz.numerics.decompose import Decomposition
+from esm_viz.numerics.moments import Moment
 from esm_viz.recipe import Recipe, as_number, shown
 from esm_viz.types import Knob, Stage, Value
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.numerics.polar import polar
+from esm_viz.numerics.singular import singular
 
 
 @merge_method("tsv_m", title="TSV-M", source="arXiv:2412.00081")
@@ -33,8 +34,6 @@ def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
 
 
 def _leading_triplets(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (d_out, r), S (r,), V (d_in, r); columns of vanishing triplets are zero, so they claim no room."""
-    u, s, vt = torch.linalg.svd(delta, full_matrices=False)
-    u, s, v = u[:, :rank], s[:rank], vt[:rank].mT
-    live = s > max(delta.shape) * torch.finfo(s.dtype).eps * s[:1]
-    return u * live, s * live, v * live
+    """Return U (d_out, k), S (k,), V (d_in, k) of the first r triplets that do not vanish, k <= r."""
+    u, s, v = singular(delta)
+    return u[:, :rank], s[:rank], v[:, :rank]

@@ -41,6 +41,7 @@ class Architecture:
         quick_gelu: which activation its blocks use.
         layers: the matrices ESM treats by name, families in order, blocks ascending.
         shapes: of every parameter.
+        blocks: how many there are.
     """
 
     def __init__(self, arch: str, config: Mapping[str, Any] | None) -> None:
@@ -84,6 +85,9 @@ class Architecture:
                 f"arch reads {' x '.join(map(str, tower.image_size))} images", "use a ViT of square images"
             )
         self._empty = tower.eval()
+        self._stem = copy.deepcopy(tower)
+        self._stem.transformer = nn.Identity()
+        self.blocks = len(tower.transformer.resblocks)
         self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
         self.image_size = int(sides.pop())
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tower.state_dict().items()}
@@ -94,6 +98,46 @@ class Architecture:
         tower = copy.deepcopy(self._empty)
         tower.load_state_dict(dict(weights), assign=True)
         return tower.requires_grad_(False)
+
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """Return the parameters outside the blocks."""
+        return tuple(name for name in self.shapes if not _BLOCK.fullmatch(name))
+
+    def block_names(self, block: int) -> tuple[str, ...]:
+        """Return a block's parameters."""
+        return tuple(name for name in self.shapes if name.startswith(_block_prefix(block)))
+
+    def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """Return what enters the first block, (n, tokens, width).
+
+        Args:
+            weights: the parameters outside the blocks.
+            images: preprocessed, (n, 3, H, W).
+        """
+        stem = copy.deepcopy(self._stem)
+        stem.load_state_dict(dict(weights), assign=True)
+        return stem._embeds(images)
+
+    def run_block(
+        self, block: int, weights: Mapping[str, Tensor], stream: Tensor, see: Callable[[str, Tensor], None]
+    ) -> Tensor:
+        """Run one block and show its layers' inputs; returns what enters the next, (n, tokens, width).
+
+        Args:
+            block: counted from 0.
+            weights: the block's parameters, by their names in the tower.
+            stream: what enters it, (n, tokens, width).
+            see: told each layer's name and its input, (n, tokens, d_in).
+        """
+        prefix = _block_prefix(block)
+        module = copy.deepcopy(self._empty.transformer.resblocks[block])
+        module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()}, assign=True)
+        for suffix in _SUFFIXES:
+            # in_proj is a parameter of the attention itself; the others are modules of their own
+            watched = module.get_submodule(suffix.rpartition(".")[0])
+            watched.register_forward_pre_hook(lambda _, inputs, name=prefix + suffix: see(name, inputs[0]))
+        return module(stream)
 
     def describe(self) -> str:
         """Name the activation, which no checkpoint's tensors can tell."""
@@ -117,28 +161,8 @@ def encode(tower: nn.Module, images: Tensor, boundary: Callable[[int], None] = l
     return torch.cat(parts)
 
 
-def watch_inputs(
-    tower: nn.Module, layers: tuple[Layer, ...], images: Tensor, see: Callable[[str, Tensor], None]
-) -> None:
-    """Run images through a tower and show every layer's input, batch by batch.
-
-    Args:
-        tower: in eval mode.
-        layers: whose inputs are watched.
-        images: preprocessed, (n, 3, H, W).
-        see: told the layer's name and its input, (batch, tokens, d_in).
-    """
-    modules = dict(tower.named_modules())
-    hooks = []
-    for layer in layers:
-        # in_proj is a parameter of the attention itself; the others are modules of their own
-        module = modules[layer.name.rpartition(".")[0]]
-        hooks.append(module.register_forward_pre_hook(lambda _module, inputs, name=layer.name: see(name, inputs[0])))
-    try:
-        encode(tower, images)
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _block_prefix(block: int) -> str:
+    return f"transformer.resblocks.{block}."
 
 
 @functools.cache

@@ -1,46 +1,42 @@
 """ESD, Essential Subspace Decomposition: PCA of a layer's output shift, from second moments alone.
 
-ΔO = X ΔWᵀ is never formed. With M = XᵀX, the uncentred covariance is ΔOᵀΔO / (n−1) = ΔW M ΔWᵀ / (n−1), and its range
-lies in the range of ΔW, so the eigenproblem has the side min(d_out, d_in).
+With FᵀF = XᵀX and F of min(n, d_in) rows, ΔW Fᵀ has the left singular vectors and singular values of ΔOᵀ = ΔW Xᵀ: the
+n tokens are never multiplied with ΔW where they outnumber the input dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from esm_viz.errors import NumericsError
-
-
-class Moment(NamedTuple):
-    """Second moment of a layer's input: M = XᵀX, (d_in, d_in), float64, over n tokens, and their mean (d_in,)."""
-
-    matrix: Tensor
-    tokens: int
-    mean: Tensor
+from esm_viz.numerics.moments import Moment
+from esm_viz.numerics.singular import STRONG, descending_eigen, gram, singular
+from esm_viz.numerics.spectrum import FLOOR
 
 
 class Decomposition(NamedTuple):
-    """Directions in output space and what each carries, k = min(d_out, d_in) of them.
+    """Directions in output space and what each carries.
 
     Attributes:
-        eigenvalues: λ, (k,), float64, descending, >= 0, in squared activation; the other d_out − k are 0.
-        vectors: E, (d_out, k), float64, orthonormal columns; signs are free.
+        eigenvalues: λ, (min(d_out, d_in),), float64, descending, >= 0, in squared activation; the others are 0.
+        vectors: E, (d_out, k), float64, orthonormal columns, signs free; only directions with λ above the rounding
+            level have one, and no more than were asked for.
     """
 
     eigenvalues: Tensor
     vectors: Tensor
 
 
-def esd(delta: Tensor, moment: Moment) -> Decomposition:
+def esd(delta: Tensor, moment: Moment, most: int | None = None) -> Decomposition:
     """Decompose a task's output shift at one layer (arXiv:2602.20208, section 3; METHOD, ESD).
 
     Args:
         delta: ΔW_t, (d_out, d_in), float64.
         moment: of X_t, the layer's input in the fine-tuned model.
+        most: how many directions to keep; all that are live where None.
 
     Returns:
         λ_i = eigenvalues of ΔOᵀΔO / (n−1); with a single token the divisor is 1.
@@ -48,13 +44,12 @@ def esd(delta: Tensor, moment: Moment) -> Decomposition:
     Raises:
         NumericsError: delta or moment holds a NaN or Inf.
     """
-    divisor = max(moment.tokens - 1, 1)
-    return _principal(delta, lambda rows: rows @ moment.matrix @ rows.mT / divisor)
+    return _principal(delta, moment.factor(), moment.divisor, most)
 
 
-def svd_basis(delta: Tensor) -> Decomposition:
+def svd_basis(delta: Tensor, most: int | None = None) -> Decomposition:
     """Decompose ΔW itself: the left singular vectors and squared singular values; ESD for white inputs."""
-    return _principal(delta, lambda rows: rows @ rows.mT)
+    return _principal(delta, None, 1, most)
 
 
 def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:
@@ -65,24 +60,38 @@ def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:
         delta: ΔW_t, (d_out, d_in).
         moment: of the layer's input.
     """
-    coordinates = basis.mT @ delta
-    return ((coordinates @ moment.matrix) * coordinates).sum(1) / max(moment.tokens - 1, 1)
+    return moment.energies(basis.mT @ delta) / moment.divisor
 
 
-def _principal(delta: Tensor, gram_of_rows: Callable[[Tensor], Tensor]) -> Decomposition:
-    """Diagonalise gram_of_rows(ΔW), through ΔW = Q R on the smaller side when ΔW is tall."""
+def _principal(delta: Tensor, factor: Tensor | None, divisor: int, most: int | None) -> Decomposition:
+    """Return the left singular vectors and squared singular values of ΔW Fᵀ over √divisor."""
     if not torch.isfinite(delta).all():
         raise NumericsError("the change of this layer is not finite", "check the checkpoint for NaN or Inf")
-    scale = delta.abs().max()
-    if scale == 0:
-        d_out, k = len(delta), min(delta.shape)
-        return Decomposition(delta.new_zeros(k), torch.eye(d_out, k, dtype=delta.dtype, device=delta.device))
-    unit = delta / scale  # squares of 1e-30 and 1e30 stay in range
-    tall = delta.shape[0] > delta.shape[1]
-    frame, rows = torch.linalg.qr(unit) if tall else (None, unit)
-    gram = gram_of_rows(rows)
-    if not torch.isfinite(gram).all():
-        raise NumericsError("the second moment of this layer is not finite", "check the proxies and the checkpoint")
-    eigenvalues, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
-    eigenvalues, vectors = eigenvalues.flip(0).clamp_min(0) * scale**2, vectors.flip(1)
-    return Decomposition(eigenvalues, frame @ vectors if frame is not None else vectors)
+    useful = min(delta.shape)
+    eigenvalues = delta.new_zeros(useful)
+    scales = [part.abs().max() if part.numel() else delta.new_zeros(()) for part in (delta, factor) if part is not None]
+    if not all(scales):
+        return Decomposition(eigenvalues, delta.new_zeros(len(delta), 0))
+    shift = delta / scales[0]  # squares of 1e-30 and 1e30 stay in range
+    if factor is not None:
+        shift = shift @ (factor / scales[1]).mT
+    energies, vectors = _left(shift, useful if most is None else most)
+    unit = torch.stack(scales).square().prod() / divisor
+    eigenvalues[: len(energies)] = energies[:useful].clamp_min(0) * unit
+    return Decomposition(eigenvalues, vectors)
+
+
+def _left(shift: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the eigenvalues of shift shiftᵀ that its smaller side has, and its first live left singular vectors."""
+    tall = shift.shape[0] > shift.shape[1]
+    energies, vectors = descending_eigen(gram(shift if tall else shift.mT))
+    live = int((energies[:most] > FLOOR * energies[0]).sum())
+    if not tall:
+        return energies, vectors[:, :live].contiguous()
+    strong = int((energies[:live] > STRONG * energies[0]).sum())
+    left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
+    if strong < live:  # the squares of the others have lost digits: look at what the strong ones leave
+        rest = singular(shift @ vectors[:, strong:])
+        energies[strong:live] = rest.values[: live - strong].square()
+        left = torch.cat([left, rest.left[:, : live - strong]], 1)
+    return energies, left

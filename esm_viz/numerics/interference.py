@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from esm_viz.numerics.moments import Moment
+
 
 class Shift(NamedTuple):
     """A task's own shift on its own tokens: ΔW_t M_t, (d_out, d_in), and its energy c = tr(ΔW_t M_t ΔW_tᵀ)."""
@@ -29,27 +31,28 @@ class Pull(NamedTuple):
     own: float
 
 
-def shift(own: Tensor, moment: Tensor) -> Shift:
+def shift(own: Tensor, moment: Moment) -> Shift:
     """Measure a task's own change on its tokens.
 
     Args:
         own: ΔW_t, (d_out, d_in), float64.
-        moment: M_t = X_tᵀX_t, (d_in, d_in), float64.
+        moment: M_t = X_tᵀX_t.
     """
-    through = own @ moment
+    through = moment.times(own)
     return Shift(through, float((through * own).sum()))
 
 
-def pull(merged: Tensor, gram: Tensor, own: Shift, moment: Tensor) -> Pull:
+def pull(merged: Tensor, product: Tensor, own: Shift, moment: Moment) -> Pull:
     """Measure a merge on one task's tokens.
 
     Args:
         merged: ΔW, (d_out, d_in), float64.
-        gram: ΔWᵀΔW, (d_in, d_in), float64.
+        product: ΔWᵀΔW, (d_in, d_in), float64.
         own: the task's own shift.
-        moment: M_t = X_tᵀX_t, (d_in, d_in), float64.
+        moment: M_t = X_tᵀX_t.
     """
-    return Pull(float((gram * moment).sum()), float((merged * own.through).sum()), own.energy)
+    energy = moment.energies(merged).sum() if moment.square is None else (product * moment.square).sum()
+    return Pull(float(energy), float((merged * own.through).sum()), own.energy)
 
 
 def interference(measured: Pull, scale: float) -> float:

@@ -1,28 +1,101 @@
-"""Second moments of layer inputs, summed batch by batch in float64."""
+"""Second moments of layer inputs: M = XᵀX in float64, or X itself where it has fewer rows than columns."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 
-from esm_viz.numerics.decompose import Moment
+from esm_viz.errors import NumericsError
+from esm_viz.numerics.singular import descending_eigen
+
+
+class Moment(NamedTuple):
+    """Second moment M = XᵀX, (d_in, d_in), of a layer's input X over n tokens.
+
+    Attributes:
+        square: M, float64; None where `rows` says the same in fewer numbers.
+        tokens: n.
+        mean: of the tokens, (d_in,), float64.
+        rows: X, (n, d_in), as the forward pass gave it; None where `square` is there.
+    """
+
+    square: Tensor | None
+    tokens: int
+    mean: Tensor
+    rows: Tensor | None = None
+
+    @property
+    def matrix(self) -> Tensor:
+        """Return M, (d_in, d_in), float64."""
+        return self.square if self.square is not None else _wide(self).mT @ _wide(self)
+
+    @property
+    def divisor(self) -> int:
+        """Return n − 1, by which covariances are divided; 1 for a single token."""
+        return max(self.tokens - 1, 1)
+
+    def factor(self) -> Tensor:
+        """Return F, (m, d_in), float64, with FᵀF = M and m = min(n, d_in).
+
+        Raises:
+            NumericsError: M holds a NaN or Inf.
+        """
+        whole = _wide(self) if self.square is None else self.square
+        scale = whole.abs().max() if whole.numel() else whole.new_zeros(())
+        if not torch.isfinite(scale):
+            raise NumericsError("the second moment of this layer is not finite", "check the proxies and the checkpoint")
+        if self.square is None or scale == 0:
+            return whole
+        triangle, failed = torch.linalg.cholesky_ex(whole / scale)
+        if not failed:
+            return triangle.mT * scale.sqrt()
+        values, vectors = descending_eigen(whole / scale)  # M is singular: few images, or tokens that are all alike
+        return (vectors * (values.clamp_min(0) * scale).sqrt()).mT
+
+    def times(self, left: Tensor) -> Tensor:
+        """Return A M, (k, d_in), for A (k, d_in)."""
+        return left @ self.square if self.square is not None else (left @ _wide(self).mT) @ _wide(self)
+
+    def energies(self, left: Tensor) -> Tensor:
+        """Return ‖X aᵀ‖² of every row a of A, (k,), which is the diagonal of A M Aᵀ."""
+        if self.square is None:
+            return (left @ _wide(self).mT).square().sum(1)
+        return ((left @ self.square) * left).sum(1)
+
+
+def _wide(moment: Moment) -> Tensor:
+    assert moment.rows is not None  # a moment has one of the two
+    return moment.rows.double()
 
 
 class MomentSum:
-    """Running XᵀX and token count of one layer's input."""
+    """Running XᵀX and token count of one layer's input; X itself is kept as long as it is the smaller."""
 
-    def __init__(self, d_in: int, like: Tensor) -> None:
-        """Start from zero, on the device and in the dtype (float64) of `like`."""
-        self._matrix = like.new_zeros(d_in, d_in)
-        self._sum = like.new_zeros(d_in)
+    def __init__(self, d_in: int, device: str = "cpu") -> None:
+        """Start from nothing."""
+        self._d_in, self._device = d_in, device
+        self._rows: list[Tensor] = []
+        self._square: Tensor | None = None
+        self._sum = torch.zeros(d_in, dtype=torch.float64, device=device)
         self._tokens = 0
 
     def add(self, tokens: Tensor) -> None:
         """Add a batch of inputs, (..., d_in); rows are tokens, of all images alike."""
-        rows = tokens.reshape(-1, tokens.shape[-1]).to(self._matrix.dtype)
-        self._matrix.addmm_(rows.mT, rows)
-        self._sum += rows.sum(0)
+        rows = tokens.reshape(-1, self._d_in)
+        self._sum += rows.sum(0, dtype=torch.float64)
         self._tokens += len(rows)
+        self._rows.append(rows)
+        if self._tokens >= self._d_in:
+            wide = torch.cat(self._rows).double()
+            self._square = wide.mT @ wide if self._square is None else self._square.addmm_(wide.mT, wide)
+            self._rows = []
 
     def moment(self) -> Moment:
         """Return what was summed."""
-        return Moment(self._matrix, self._tokens, self._sum / max(self._tokens, 1))
+        mean = self._sum / max(self._tokens, 1)
+        if self._square is not None:
+            return Moment(self._square, self._tokens, mean)
+        rows = torch.cat(self._rows) if self._rows else self._sum.new_zeros(0, self._d_in)
+        return Moment(None, self._tokens, mean, rows.clone() if len(self._rows) == 1 else rows)

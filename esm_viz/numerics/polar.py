@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ILL_CONDITIONED = 1e-10
-"""Below this ratio of Gram eigenvalues (singular values 1e-5 apart) float64 squares blur the small ones: use an SVD."""
+from esm_viz.numerics.singular import gram, right_levels, through_polar
 
 
 class Polar(NamedTuple):
@@ -24,42 +23,20 @@ class Polar(NamedTuple):
 
 
 def polar(matrix: Tensor) -> Polar:
-    """Split off the polar factor, through the Gram matrix of the smaller side where that is accurate.
-
-    One Newton-Schulz step (P ← P (3 − PᵀP) / 2) takes out what squaring the singular values cost; stacks too
-    ill-conditioned for that, or rank-deficient, go through a float64 SVD.
+    """Split off the polar factor, M (MᵀM)^(−1/2), through the Gram matrix of the smaller side.
 
     Args:
-        matrix: (m, n), float64.
+        matrix: M, (m, n), float64.
     """
     scale = matrix.abs().max() if matrix.numel() else matrix.new_zeros(())
     if scale == 0:
         return Polar(torch.zeros_like(matrix), matrix.new_zeros(()))
     unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
     thin = unit if unit.shape[0] >= unit.shape[1] else unit.mT
-    root = inverse_root(thin.mT @ thin)
-    if root is None:
-        factor, nuclear = _polar_by_svd(thin)
-    else:
-        factor, nuclear = thin @ root.factor, root.nuclear
-        factor = 1.5 * factor - 0.5 * factor @ (factor.mT @ factor)
+    levels = right_levels(gram(thin), lambda vectors: thin @ vectors, max(thin.shape))
+    factor = through_polar(thin, levels)
+    nuclear = torch.stack([level.values.sum() for level in levels]).sum()
     return Polar(factor if thin is unit else factor.mT, nuclear * scale)
-
-
-def inverse_root(gram: Tensor, least: float = ILL_CONDITIONED) -> Polar | None:
-    """Return (MᵀM)^(−1/2), (n, n), and Σ of M's singular values; None where that would not be accurate.
-
-    polar(M) = M (MᵀM)^(−1/2), so several stacks that share their Gram matrices need no decomposition of their own.
-
-    Args:
-        gram: G = MᵀM, (n, n), float64; entries neither huge nor tiny.
-        least: smallest ratio of G's eigenvalues that is accepted.
-    """
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    if not eigenvalues[0] > least * eigenvalues[-1]:
-        return None
-    singular = eigenvalues.sqrt()
-    return Polar((vectors / singular) @ vectors.mT, singular.sum())
 
 
 def orthogonalized(matrix: Tensor, count: int | None = None) -> Tensor:
@@ -71,9 +48,3 @@ def orthogonalized(matrix: Tensor, count: int | None = None) -> Tensor:
     """
     factor, nuclear = polar(matrix)
     return factor * (nuclear / (count or min(matrix.shape)))
-
-
-def _polar_by_svd(thin: Tensor) -> tuple[Tensor, Tensor]:
-    u, s, vt = torch.linalg.svd(thin, full_matrices=False)
-    keep = s > max(thin.shape) * torch.finfo(thin.dtype).eps * s[0]
-    return u[:, keep] @ vt[keep], s.sum()

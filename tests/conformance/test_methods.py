@@ -15,7 +15,8 @@ from torch import Tensor
 from esm_viz.errors import RecipeError
 from esm_viz.merge import METHODS, LayerUpdate, run_now, settle
 from esm_viz.merge.registry import Method
-from esm_viz.numerics.decompose import Moment, esd
+from esm_viz.numerics.decompose import esd
+from esm_viz.numerics.moments import Moment
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from esm_viz.types import Knob

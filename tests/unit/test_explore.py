@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from esm_viz.merge import settle, with_method, with_parameters
-from esm_viz.models import tower
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, OUT_PROJ, TASKS, mapping, recipe
+from tests.support.watching import watch_inputs
 
 NAMES = [IN_PROJ, C_FC, C_PROJ, OUT_PROJ]
 
@@ -34,7 +34,7 @@ def shifts(project: Project) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
             into[name] = rows.double().flatten(0, 1)
 
         filled = headers.arch.tower(expert.tensors(headers.arch.shapes, torch.float32))
-        tower.watch_inputs(filled, project.layers, project.stages.proxies(project.recipe, task), note)
+        watch_inputs(filled, project.layers, project.stages.proxies(project.recipe, task), note)
         for name in NAMES:
             tuned, base = (side.tensors([name], torch.float64)[name] for side in (expert, headers.base))
             found[task, name] = tuned - base, seen[name]

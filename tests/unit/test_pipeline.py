@@ -41,6 +41,7 @@ from tests.support.tiny import (
     relative,
     write_project,
 )
+from tests.support.watching import watch_inputs
 
 ROOT = Path(__file__).parents[2]
 LAYERS = 8  # 2 blocks of 4 matrices
@@ -391,7 +392,7 @@ def test_the_order_of_models_does_not_change_the_merge_beyond_rounding(project: 
 
 def inputs_of(filled: nn.Module, layers: tuple[Layer, ...], pictures: Tensor) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
-    tower.watch_inputs(filled, layers, pictures, lambda name, rows: seen.update({name: rows.double()}))
+    watch_inputs(filled, layers, pictures, lambda name, rows: seen.update({name: rows.double()}))
     return seen
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from esm_viz.errors import NumericsError
 from esm_viz.merge import METHODS, LayerUpdate, run_now
 from esm_viz.merge.esm import esm, essential_basis, fuse
-from esm_viz.numerics.decompose import Moment, esd
+from esm_viz.numerics.decompose import esd
+from esm_viz.numerics.moments import Moment
 from tests.support.errors import says
 from tests.support.tiny import normal, relative
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from esm_viz.errors import Cancelled, RecipeError
 from esm_viz.models import tower as module
 from esm_viz.models.attention import SelfAttention
-from esm_viz.models.tower import Architecture, encode, watch_inputs
+from esm_viz.models.tower import Architecture, encode
 from tests.support.errors import says
 from tests.support.tiny import CONFIG, EMBED, SIDE, base_weights, filled, images, relative
 
@@ -66,11 +66,15 @@ def test_the_boundary_is_told_after_every_batch_and_may_stop(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_hooks_see_the_inputs_that_a_hand_made_forward_pass_has(quick: bool) -> None:
+def test_blocks_run_one_by_one_see_the_inputs_that_a_hand_made_forward_pass_has(quick: bool) -> None:
     raw = {**CONFIG, "quick_gelu": quick}
     arch = Architecture("", raw)
     seen: dict[str, Tensor] = {}
-    watch_inputs(arch.tower(WEIGHTS), arch.layers, PICTURES, lambda name, rows: seen.update({name: rows.clone()}))
+    with torch.inference_mode():
+        stream = arch.embed({name: WEIGHTS[name] for name in arch.stem_names}, PICTURES)
+        for block in range(arch.blocks):
+            weights = {name: WEIGHTS[name] for name in arch.block_names(block)}
+            stream = arch.run_block(block, weights, stream, lambda name, rows: seen.update({name: rows.clone()}))
     truth = inputs_by_hand(quick)
     assert set(seen) == {layer.name for layer in arch.layers} == set(truth)
     for name, rows in truth.items():
@@ -104,16 +108,16 @@ def inputs_by_hand(quick: bool) -> dict[str, Tensor]:
     return inputs
 
 
-def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
+def test_blocks_run_one_by_one_end_where_the_whole_tower_ends() -> None:
     arch = Architecture("", CONFIG)
     tower = arch.tower(WEIGHTS)
-
-    def fail(name: str, rows: Tensor) -> None:
-        raise Cancelled
-
-    with pytest.raises(Cancelled):
-        watch_inputs(tower, arch.layers, PICTURES, fail)
-    assert encode(tower, PICTURES).shape == (7, EMBED)
+    with torch.inference_mode():
+        stream = arch.embed({name: WEIGHTS[name] for name in arch.stem_names}, PICTURES)
+        for block in range(arch.blocks):
+            weights = {name: WEIGHTS[name] for name in arch.block_names(block)}
+            stream = arch.run_block(block, weights, stream, lambda name, rows: None)
+        features = tower._pool(stream)[0] @ tower.proj
+    assert relative(features, encode(tower, PICTURES)) < 1e-6  # float32
 
 
 def test_layers_come_by_family_then_block_with_their_shapes() -> None:

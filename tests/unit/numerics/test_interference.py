@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from esm_viz.numerics.interference import Pull, interference, pull, shift
+from esm_viz.numerics.moments import Moment
 from tests.support.tiny import normal
 
 X, OWN, MERGED = normal(30, 6, seed=1), normal(5, 6, seed=2), normal(5, 6, seed=3)
 
 
 def measured(merged: torch.Tensor, own: torch.Tensor) -> Pull:
-    """Return a, b, c from second moments alone."""
-    moment = X.mT @ X
-    return pull(merged, merged.mT @ merged, shift(own, moment), moment)
+    """Return a, b, c from second moments alone, the same whether M or X itself is at hand."""
+    square, rows = Moment(X.mT @ X, len(X), X.mean(0)), Moment(None, len(X), X.mean(0), X)
+    found, other = (pull(merged, merged.mT @ merged, shift(own, moment), moment) for moment in (square, rows))
+    assert found == pytest.approx(other, rel=1e-12)
+    return found
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0, 2.5])

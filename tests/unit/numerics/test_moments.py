@@ -7,13 +7,11 @@ import torch
 from esm_viz.numerics.moments import MomentSum
 from tests.support.tiny import normal
 
-FLOAT64 = torch.zeros((), dtype=torch.float64)
-
 
 def test_batches_sum_to_the_dense_second_moment() -> None:
     batches = [normal(4, 3, 5, seed=1), normal(1, 3, 5, seed=2)]
     x = torch.cat([batch.reshape(-1, 5) for batch in batches])
-    total = MomentSum(5, FLOAT64)
+    total = MomentSum(5)
     for batch in batches:
         total.add(batch)
     found = total.moment()
@@ -24,14 +22,14 @@ def test_batches_sum_to_the_dense_second_moment() -> None:
 
 def test_float32_inputs_are_summed_in_float64() -> None:
     # 1e8 + 1 is 1e8 in float32, where the sum of these two squares would lose the second.
-    total = MomentSum(1, FLOAT64)
+    total = MomentSum(1)
     total.add(torch.tensor([[1e4], [1.0]], dtype=torch.float32))
     assert total.moment().matrix.item() == 1e8 + 1
 
 
 def test_adding_one_token_at_a_time_is_the_same_as_all_at_once() -> None:
     x = normal(30, 4, seed=3)
-    whole, single = MomentSum(4, FLOAT64), MomentSum(4, FLOAT64)
+    whole, single = MomentSum(4), MomentSum(4)
     whole.add(x)
     for token in x:
         single.add(token)
@@ -40,7 +38,7 @@ def test_adding_one_token_at_a_time_is_the_same_as_all_at_once() -> None:
 
 
 def test_nothing_added_is_a_zero_moment_of_no_tokens() -> None:
-    found = MomentSum(3, FLOAT64).moment()
+    found = MomentSum(3).moment()
     assert not found.matrix.any()
     assert not found.mean.any()
     assert found.tokens == 0

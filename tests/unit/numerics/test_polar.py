@@ -40,7 +40,8 @@ def test_ill_conditioned_matrices_stay_within_a_tenth_of_a_millionth(m: int, n: 
 @pytest.mark.parametrize("least", [1e-1, 1e-3, 1.1e-5, 0.9e-5, 1e-8])
 def test_an_ill_conditioned_factor_is_still_orthonormal(least: float) -> None:
     factor = polar(with_singular_values(9, 5, [1.0, 0.5, 0.1, 2 * least, least])[0]).factor
-    assert (factor.mT @ factor - torch.eye(5)).abs().max() < 1e-11  # what one Newton-Schulz step leaves at 1.1e-5
+    # 1e-10 where a level's squares end; below, rounding M itself moves its factor by as much as is allowed here.
+    assert (factor.mT @ factor - torch.eye(5)).abs().max() < 1e-10 + 1e-15 / least
 
 
 @pytest.mark.parametrize(("m", "n"), [(9, 5), (5, 9), (6, 6)])

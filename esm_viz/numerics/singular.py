@@ -1,0 +1,130 @@
+"""Singular values and vectors through Gram matrices: the one decomposition that everything here is made of.
+
+The eigenproblem of MᵀM has the smaller side of M and costs a fraction of an SVD, but squaring buries what is small
+below the rounding of what is large. So only the strong part of a spectrum (singular values within 1e-3 of the largest)
+is taken from it; M is then applied to the eigenvectors of the rest, which brings their small images out of the
+rounding, and the same is done with those few columns. Each level resolves three more digits, down to float64's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+threadpool_limits(1, user_api="blas")  # numpy's, where it was imported before our `threads` could say so
+STRONG = 1e-6
+"""Eigenvalues of a Gram matrix above STRONG times the largest are exact to 1e-10 of their own size."""
+_BLOCKS = 6  # of a symmetric product: more save more operations, in products that are too small to be quick
+_LEAST_BLOCKED = 512
+
+
+class Level(NamedTuple):
+    """Right singular vectors, (n, k), orthonormal, and their singular values, (k,), within 1e-3 of each other."""
+
+    right: Tensor
+    values: Tensor
+
+
+class Singular(NamedTuple):
+    """M = U S Vᵀ on the non-zero singular values: left (m, k), values (k,) descending, right (n, k)."""
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+
+def singular(matrix: Tensor) -> Singular:
+    """Return the compact singular value decomposition; k is the numerical rank, 0 for a zero matrix.
+
+    Args:
+        matrix: M, (m, n), float64, finite.
+    """
+    scale = matrix.abs().max() if matrix.numel() else matrix.new_zeros(())
+    if scale == 0:
+        m, n = matrix.shape
+        return Singular(matrix.new_zeros(m, 0), matrix.new_zeros(0), matrix.new_zeros(n, 0))
+    unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
+    tall = unit.shape[0] >= unit.shape[1]
+    thin = unit if tall else unit.mT
+    levels = right_levels(gram(thin), lambda vectors: thin @ vectors, max(thin.shape))
+    left = torch.cat([thin @ (level.right / level.values) for level in levels], 1)
+    right = torch.cat([level.right for level in levels], 1)
+    values = torch.cat([level.values for level in levels]) * scale
+    return Singular(left, values, right) if tall else Singular(right, values, left)
+
+
+def right_levels(product: Tensor, times: Callable[[Tensor], Tensor], side: int) -> list[Level]:
+    """Return the right singular vectors of M, strong ones first, down to its numerical rank.
+
+    Args:
+        product: MᵀM, (n, n), float64, entries neither huge nor tiny.
+        times: V -> M V; asked only where the spectrum is wide.
+        side: the larger side of M, which its rounding grows with.
+    """
+    levels: list[Level] = []
+    frame: Tensor | None = None  # of the directions that are left, (n, k)
+    floor = 0.0
+    while True:
+        eigenvalues, vectors = descending_eigen(product)
+        largest = float(eigenvalues[0])
+        floor = floor or (side * torch.finfo(product.dtype).eps) ** 2 * largest
+        if not largest > floor:
+            return levels
+        count = int((eigenvalues > max(STRONG * largest, floor)).sum())
+        strong = vectors[:, :count] if frame is None else frame @ vectors[:, :count]
+        levels.append(Level(strong, eigenvalues[:count].sqrt()))
+        if count == len(eigenvalues):
+            return levels
+        frame = vectors[:, count:] if frame is None else frame @ vectors[:, count:]
+        small = times(frame)
+        product = gram(small)
+
+
+def through_polar(left: Tensor, levels: Sequence[Level]) -> Tensor:
+    """Return A (MᵀM)^(−1/2), (k, n), on M's row space: polar(M) for A = M, and A = Q M gives Q polar(M).
+
+    Args:
+        left: A, (k, n).
+        levels: of M.
+    """
+    total = left.new_zeros(left.shape)
+    for right, values in levels:
+        n, count = right.shape
+        if count * (n + left.shape[0]) < n * left.shape[0]:
+            total += (left @ (right / values)) @ right.mT
+        else:
+            root = gram((right / values.sqrt()).mT)
+            total = torch.addmm(total, left, root) if len(levels) > 1 else left @ root
+    return total
+
+
+def gram(matrix: Tensor) -> Tensor:
+    """Return MᵀM, (n, n), each pair of columns multiplied once."""
+    n = matrix.shape[1]
+    if n < _LEAST_BLOCKED or matrix.is_cuda:
+        return matrix.mT @ matrix
+    product = matrix.new_empty(n, n)
+    edges = [n * at // _BLOCKS for at in range(_BLOCKS + 1)]
+    for start, end in pairwise(edges):
+        rows = matrix[:, start:end].mT @ matrix[:, start:]
+        product[start:end, start:] = rows
+        product[end:, start:end] = rows[:, end - start :].mT
+    return product
+
+
+def descending_eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues, (n,), descending, and eigenvectors, (n, n), of a symmetric matrix.
+
+    On the CPU numpy's solver is the quicker one (`benchmarks/README.md` has the table).
+    """
+    if symmetric.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(symmetric)
+        return values.flip(-1), vectors.flip(-1)
+    found = np.linalg.eigh(symmetric.numpy())
+    return torch.from_numpy(found.eigenvalues[::-1].copy()), torch.from_numpy(found.eigenvectors[:, ::-1].copy())
