@@ -20,7 +20,9 @@ _RANK = 64  # of an update's strong part
 _SIZE = 0.1  # of an update against the weights it changes
 
 
-def write(folder: Path, vision: dict[str, Any], embed_dim: int, tasks: int, proxies: int, **parameters: object) -> Recipe:
+def write(
+    folder: Path, vision: dict[str, Any], embed_dim: int, tasks: int, proxies: int, **parameters: object
+) -> Recipe:
     """Write base, fine-tunes and proxies into a folder and return their recipe.
 
     Args:
@@ -50,7 +52,11 @@ def write(folder: Path, vision: dict[str, Any], embed_dim: int, tasks: int, prox
 
 def _weights(name: str, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
     if len(shape) == 1:
-        return torch.ones(shape) if ".ln_" in name and name.endswith("weight") else 0.02 * torch.randn(shape, generator=draw)
+        return (
+            torch.ones(shape)
+            if ".ln_" in name and name.endswith("weight")
+            else 0.02 * torch.randn(shape, generator=draw)
+        )
     fan = torch.Size(shape[1:]).numel()
     return torch.randn(shape, generator=draw) / fan**0.5
 

@@ -1,21 +1,29 @@
 """One cache for all stages: explicit keys, bounded in bytes, least recently used leaves first.
 
 A key is a tuple of everything its stage reads (content digests, knobs). Two threads that ask for the same key compute
-it once; a computation that fails or is cancelled leaves nothing behind.
+it once; a computation that fails or is cancelled leaves nothing behind. What was costly to compute and is small to
+keep may move to a folder of its own instead of leaving: files that only this cache, in this process, ever reads.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 T = TypeVar("T")
 SHARE_OF_MEMORY = 4  # the default bound is a quarter of the machine's memory
+SPILL_FACTOR = 8  # what is on disk may be this many times what is in memory
 _OVERHEAD = 256  # bytes counted for any entry, so that small ones are bounded too
 
 
@@ -24,19 +32,37 @@ def default_limit() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
 
 
+class _Entry(NamedTuple):
+    value: object
+    size: int
+    spills: bool
+
+
 class StageCache:
     """Values of stages by key, at most `limit` bytes of them."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        """Start empty; `limit` in bytes, a quarter of memory where None."""
+    def __init__(self, limit: int | None = None, spill: Path | None = None) -> None:
+        """Start empty.
+
+        Args:
+            limit: bytes; a quarter of memory where None.
+            spill: folder in which one is made for what leaves memory; what leaves is gone where None.
+        """
         self.limit = default_limit() if limit is None else limit
         self.bytes = 0
-        self._entries: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # with how many use it
         self._guard = threading.Lock()
+        self._disk = _Spill(spill, SPILL_FACTOR * self.limit) if spill is not None else None
 
-    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the value of `key`, computing it once if it is not there."""
+    def get(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
+        """Return the value of `key`, computing it once if it is not there.
+
+        Args:
+            key: everything that `compute` reads.
+            compute: gives the value.
+            spills: the value is a named tuple of tensors that is worth a file when it has to leave memory.
+        """
         found, value = self._find(key)
         if found:
             return cast(T, value)
@@ -47,8 +73,9 @@ class StageCache:
             with turn:
                 found, value = self._find(key)
                 if not found:
-                    value = compute()
-                    self._keep(key, value)
+                    value = self._disk.take(key) if self._disk and spills else None
+                    value = compute() if value is None else value
+                    self._keep(key, value, spills)
         finally:
             with self._guard:  # the lock goes with the last who waits for it, also after a failure
                 turn, users = self._running.pop(key)
@@ -62,18 +89,72 @@ class StageCache:
             if entry is None:
                 return False, None
             self._entries.move_to_end(key)
-            return True, entry[0]
+            return True, entry.value
 
-    def _keep(self, key: Hashable, value: object) -> None:
+    def _keep(self, key: Hashable, value: object, spills: bool) -> None:
         size = _OVERHEAD + size_in_bytes(value)
+        leaving: list[tuple[Hashable, _Entry]] = []
         with self._guard:
             if size > self.limit:
-                return
-            self._entries[key] = value, size
-            self.bytes += size
+                leaving.append((key, _Entry(value, size, spills)))
+            else:
+                self._entries[key] = _Entry(value, size, spills)
+                self.bytes += size
             while self.bytes > self.limit:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self.bytes -= freed
+                leaving.append(self._entries.popitem(last=False))
+                self.bytes -= leaving[-1][1].size
+        for left, entry in leaving if self._disk else ():  # no other thread waits for the disk
+            if entry.spills and self._disk:
+                self._disk.put(left, cast(tuple[Tensor, ...], entry.value))
+
+
+class _Spill:
+    """Named tuples of tensors in files of a fresh folder, at most `limit` bytes of them, gone with their owner."""
+
+    def __init__(self, parent: Path, limit: int) -> None:
+        self._folder = parent / f"esm_viz-{secrets.token_hex(8)}"
+        self._folder.mkdir(parents=True, mode=0o700)
+        self._limit, self._bytes = limit, 0
+        self._files: OrderedDict[Hashable, tuple[Path, int, type, str]] = OrderedDict()
+        self._guard = threading.Lock()
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    def put(self, key: Hashable, value: tuple[Tensor, ...]) -> None:
+        """Write a value; where the disk has no room it is forgotten, as if there were no folder."""
+        path = self._folder / f"{secrets.token_hex(8)}.safetensors"
+        size = size_in_bytes(value)
+        with self._guard:
+            if key in self._files or size > self._limit:
+                return
+        try:
+            save_file({str(at): part.cpu().contiguous() for at, part in enumerate(value)}, path)
+        except (OSError, SafetensorError):
+            path.unlink(missing_ok=True)
+            return
+        with self._guard:
+            self._files[key] = path, size, type(value), str(value[0].device)
+            self._bytes += size
+            while self._bytes > self._limit:
+                _, (old, freed, _, _) = self._files.popitem(last=False)
+                old.unlink(missing_ok=True)
+                self._bytes -= freed
+
+    def take(self, key: Hashable) -> object | None:
+        """Read a value back; None where it never was, or its file is gone or broken."""
+        with self._guard:
+            found = self._files.get(key)
+            if found is not None:
+                self._files.move_to_end(key)
+        if found is None:
+            return None
+        path, _, kind, device = found
+        try:
+            parts = load_file(path, device=device)
+        except (OSError, SafetensorError):
+            with self._guard:
+                self._bytes -= self._files.pop(key, (path, 0, kind, device))[1]
+            return None
+        return kind(*(parts[str(at)] for at in range(len(parts))))
 
 
 def size_in_bytes(value: object) -> int:

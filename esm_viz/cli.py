@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from esm_viz import answers, load_recipe, with_method, with_parameters
+from esm_viz.cache import StageCache
 from esm_viz.checkpoints.writing import write_tensors, write_text
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
@@ -80,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
             sub.add_argument("--json", action="store_true", help="print the result as JSON")
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+        sub.add_argument("--cache", type=float, metavar="GB", help="memory for cached stages; a quarter of it all")
+        sub.add_argument("--spill", type=Path, metavar="DIR", help="disk for what leaves that memory; none")
         return sub
 
     command("check", _check, "read headers only: layouts, keys, shapes, cost to expect")
@@ -152,13 +156,31 @@ def _encode(options: argparse.Namespace) -> tuple[Any, str]:
 def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui import serve  # the command line must not wait for a web server's imports
 
-    serve(options.recipe, host=options.host, port=options.port, device=options.device, share=options.share)
+    where = {"host": options.host, "port": options.port, "share": options.share}
+    serve(options.recipe, device=options.device, cache=_cache(options), **where)
     return {}, "stopped"
 
 
 def _open(options: argparse.Namespace) -> tuple[Recipe, Project]:
     recipe = _recipe(options)
-    return recipe, Project.open(recipe, device=options.device, report=_progress())
+    return recipe, Project.open(recipe, device=options.device, cache=_cache(options), report=_progress())
+
+
+def _cache(options: argparse.Namespace) -> StageCache:
+    """Return the cache that --cache and --spill describe.
+
+    Raises:
+        RecipeError: the size is none, or the folder cannot be used.
+    """
+    gigabytes = options.cache
+    if gigabytes is not None and not 0 <= gigabytes < math.inf:
+        raise RecipeError(f"--cache is {gigabytes:g}", "give a number of gigabytes, 2 say", "command line")
+    try:
+        return StageCache(None if gigabytes is None else int(gigabytes * 1e9), options.spill)
+    except OSError as error:
+        raise RecipeError(
+            f"--spill cannot be used ({error.strerror})", "give a folder to write to", "command line"
+        ) from error
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

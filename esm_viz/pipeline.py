@@ -185,12 +185,14 @@ class Project:
         def compute() -> dict[str, Tensor]:
             scales = self.stages.scales(recipe, report)
             named = {layer.name: layer for layer in self.layers}
-            weights = {}
-            for name in self._headers.arch.shapes:
+
+            def weight(name: str) -> Tensor:
                 base = self._headers.base.tensors([name], torch.float64)[name].to(self.device)
                 delta = self.stages.merged(recipe, name, named.get(name)).delta
-                weights[name] = (base + scales[name] * delta).to(_DTYPES[recipe.dtype])
-            return weights
+                return base.add_(delta, alpha=scales[name]).to(_DTYPES[recipe.dtype])
+
+            names = list(self._headers.arch.shapes)
+            return dict(zip(names, self.stages.spread(weight, names), strict=True))
 
         return self.stages.cache.get(("weights", self.canonical(recipe), self.device), compute)
 

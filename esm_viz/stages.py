@@ -42,6 +42,7 @@ from esm_viz.recipe import ModelEntry, Recipe
 from esm_viz.types import Layer, Report, Stage, silent
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Merged(NamedTuple):
@@ -132,7 +133,9 @@ class Stages:
         useful = max(layer.d_out // len(recipe.models), 1)
         key = ("esd", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, useful, self.device)
         return self._kept(
-            key, lambda: esd(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer), useful)
+            key,
+            lambda: esd(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer), useful),
+            spills=True,
         )
 
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
@@ -183,7 +186,7 @@ class Stages:
                     raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
             return Merged(delta, norm)
 
-        return self._kept(key, compute)
+        return self._kept(key, compute, spills=True)
 
     def effects(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
         """Return what every knob's formula makes now over all layers, (least, most)."""
@@ -224,15 +227,18 @@ class Stages:
         in_order = sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))  # as a forward pass meets them
         self.spread(lambda layer: step(recipe, layer), in_order, boundary)
 
-    def spread(self, work: Callable[[T], object], pieces: Sequence[T], boundary: Callable[[int], None]) -> None:
+    def spread(
+        self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
+    ) -> list[R]:
         """Do pieces of work on all cores; one after the other where a GPU does each."""
         if self.device == "cpu":
-            spread(work, pieces, boundary)
-            return
+            return spread(work, pieces, boundary)
+        results = []
         for at, piece in enumerate(pieces):
             boundary(at)
-            work(piece)
+            results.append(work(piece))
         boundary(len(pieces))
+        return results
 
     def layer_factors(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none."""
@@ -288,14 +294,14 @@ class Stages:
         """Return what a fine-tuned model's activations depend on."""
         return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
 
-    def _kept(self, key: Hashable, compute: Callable[[], T]) -> T:
+    def _kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
 
         def alone() -> T:
             with one_thread():
                 return compute()
 
-        return self.cache.get(key, alone)
+        return self.cache.get(key, alone, spills)
 
     @cached_property
     def _streams(self) -> Streams:

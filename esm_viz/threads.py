@@ -8,6 +8,11 @@ Our matrices are small and many: what keeps the cores busy is one matrix a core 
 """
 
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "numpy" in sys.modules:  # a notebook was quicker: its library has read its environment already
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="blas")

@@ -90,8 +90,8 @@ def _left(shift: Tensor, most: int) -> tuple[Tensor, Tensor]:
         return energies, vectors[:, :live].contiguous()
     strong = int((energies[:live] > STRONG * energies[0]).sum())
     left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
-    if strong < live:  # the squares of the others have lost digits: look at what the strong ones leave
-        rest = singular(shift @ vectors[:, strong:])
-        energies[strong:live] = rest.values[: live - strong].square()
-        left = torch.cat([left, rest.left[:, : live - strong]], 1)
+    if strong < live:  # the squares of the others have lost digits: look at their own images
+        weak = singular(shift @ vectors[:, strong:live])
+        energies[strong : strong + len(weak.values)] = weak.values.square()
+        left = torch.cat([left, weak.left], 1)
     return energies, left

@@ -14,10 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-threadpool_limits(1, user_api="blas")  # numpy's, where it was imported before our `threads` could say so
 STRONG = 1e-6
 """Eigenvalues of a Gram matrix above STRONG times the largest are exact to 1e-10 of their own size."""
 _BLOCKS = 6  # of a symmetric product: more save more operations, in products that are too small to be quick

@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from esm_viz import load_recipe
+from esm_viz.cache import StageCache
 from esm_viz.pipeline import Project
 from esm_viz.ui.bar import RECIPE_ROUTE
 from esm_viz.ui.export import ROUTE
@@ -29,14 +30,16 @@ HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for she
 UPLOAD_LIMIT = "8gb"
 
 
-def build(recipe: str | Path | None = None, device: str = "auto", local: bool = True) -> Studio:
+def build(
+    recipe: str | Path | None = None, device: str = "auto", local: bool = True, cache: StageCache | None = None
+) -> Studio:
     """Open a recipe, the demo where none is given, and return the studio on it.
 
     Raises:
         EsmVizError: the recipe or its files are wrong.
     """
     path = Path(recipe) if recipe else DEMO
-    project = Project.open(load_recipe(path), device=device)
+    project = Project.open(load_recipe(path), device=device, cache=cache)
     project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
     return Studio(project, name, device, local)
@@ -49,6 +52,7 @@ def serve(
     device: str = "auto",
     share: bool = False,
     block: bool = True,
+    cache: StageCache | None = None,
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -59,11 +63,12 @@ def serve(
         device: "auto", "cpu" or "cuda".
         share: make a public link.
         block: wait until interrupted; False returns at once, for tests.
+        cache: of all projects' stages; a quarter of memory where None.
 
     Raises:
         EsmVizError: the recipe or its files are wrong.
     """
-    studio = build(recipe, device, local=is_loopback(host) and not share)
+    studio = build(recipe, device, is_loopback(host) and not share, cache)
     atexit.register(studio.store.close)
     studio.blocks.launch(
         server_name=host,

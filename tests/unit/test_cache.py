@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.cache import StageCache, default_limit, size_in_bytes
+from esm_viz.cache import SPILL_FACTOR, StageCache, default_limit, size_in_bytes
 from esm_viz.errors import Cancelled
 from esm_viz.numerics.decompose import Decomposition
 
@@ -172,6 +174,95 @@ def test_after_a_failure_waiting_threads_still_compute_one_at_a_time() -> None:
 
     in_threads(3, work)
     assert most == 1
+
+
+# What leaves memory for a folder.
+
+
+def decomposition(seed: int) -> Decomposition:
+    return Decomposition(torch.arange(3.0) + seed, torch.full((4, 3), float(seed), dtype=torch.float64).T)
+
+
+ROOM_FOR_ONE = 256 + size_in_bytes(decomposition(0))
+
+
+def filled(folder: Path) -> StageCache:
+    """Return a cache with room for one value, of which three were asked."""
+    cache = StageCache(ROOM_FOR_ONE, folder)
+    for seed in range(3):
+        cache.get(seed, lambda seed=seed: decomposition(seed), spills=True)
+    return cache
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*.safetensors"))
+
+
+def test_what_leaves_memory_comes_back_from_its_file_bit_for_bit(tmp_path: Path) -> None:
+    cache = filled(tmp_path)
+    assert cache.bytes <= cache.limit
+    assert len(files(tmp_path)) == 2
+    for seed in range(3):
+        work = Counted()
+        found = cache.get(seed, work, spills=True)
+        assert work.runs == 0
+        assert type(found) is Decomposition
+        assert all(torch.equal(part, truth) for part, truth in zip(found, decomposition(seed), strict=True))
+
+
+def test_what_is_not_worth_a_file_leaves_for_good(tmp_path: Path) -> None:
+    cache = StageCache(ROOM_FOR_ONE, tmp_path)
+    for seed in range(3):
+        cache.get(seed, lambda seed=seed: decomposition(seed))
+    assert not files(tmp_path)
+    assert not holds(cache, 0)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "other"])
+def test_a_file_that_was_harmed_is_computed_again(tmp_path: Path, harm: str) -> None:
+    cache = filled(tmp_path)
+    for path in files(tmp_path):
+        if harm == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:20] if harm == "cut" else b"not a safetensors file")
+    work = Counted(decomposition(0))
+    assert torch.equal(cache.get(0, work, spills=True).vectors, decomposition(0).vectors)
+    assert work.runs == 1
+    cache.get(2, Counted(decomposition(2)), spills=True)  # now 0 has to leave again, to a file that is whole
+    assert cache.get(0, Counted(), spills=True).vectors.shape == (3, 4)
+
+
+def test_what_lies_on_disk_is_bounded_too(tmp_path: Path) -> None:
+    cache = StageCache(ROOM_FOR_ONE, tmp_path)
+    for seed in range(50):
+        cache.get(seed, lambda seed=seed: decomposition(seed), spills=True)
+    sizes = size_in_bytes(decomposition(0)) * len(files(tmp_path))
+    assert 0 < sizes <= SPILL_FACTOR * ROOM_FOR_ONE
+
+
+def test_a_value_too_large_for_memory_goes_straight_to_its_file(tmp_path: Path) -> None:
+    cache = StageCache(ROOM_FOR_ONE - 1, tmp_path)
+    cache.get("large", lambda: decomposition(0), spills=True)
+    work = Counted()
+    cache.get("large", work, spills=True)
+    assert (cache.bytes, work.runs) == (0, 0)
+
+
+def test_the_folder_goes_with_its_cache(tmp_path: Path) -> None:
+    cache = filled(tmp_path)
+    assert files(tmp_path)
+    del cache
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_caches_in_one_folder_never_read_each_other(tmp_path: Path) -> None:
+    first, second = filled(tmp_path), StageCache(ROOM_FOR_ONE, tmp_path)
+    work = Counted(decomposition(9))
+    assert second.get(0, work, spills=True).vectors[0, 0] == 9
+    assert work.runs == 1
+    assert first.get(0, Counted(), spills=True).vectors[0, 0] == 0
 
 
 def test_sizes_are_those_of_the_tensors_inside() -> None:

@@ -46,9 +46,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
-    "ui": (*WORDS, "recipe", "data", "merge", "pipeline", "__init__", "figures"),
+    "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
     "answers": (*WORDS, "recipe", "explore", "pipeline", "figures"),
-    "cli": (*WORDS, "recipe", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
+    "cli": (*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
     "__main__": ("cli",),
 }
 BUILD_ONLY = "demo"  # makes assets/demo: may use all rooms, and no room uses it
