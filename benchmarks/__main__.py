@@ -1,21 +1,37 @@
-"""`python -m benchmarks [engine|browser] [--rounds N]`: print the figures we quote."""
+"""`python -m benchmarks [WHAT] [--quick] [--rounds N]`: print the figures we quote."""
 
 from __future__ import annotations
 
 import argparse
 
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser")
+
 
 def main() -> None:
-    """Run one benchmark, or both."""
+    """Run one benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Print the figures we quote.")
-    parser.add_argument("which", nargs="?", choices=("engine", "browser", "all"), default="all")
-    parser.add_argument("--rounds", type=int, default=0, help="5 for the engine, 30 for the browser where not given")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="engine", help="see benchmarks/README.md")
+    parser.add_argument("--quick", action="store_true", help="2 blocks instead of all, smaller sizes")
+    parser.add_argument("--rounds", type=int, help="of which the median is printed")
     options = parser.parse_args()
-    if options.which in ("engine", "all"):
-        from benchmarks import engine  # each needs only its own libraries
+    # Each needs only its own libraries.
+    if options.what in ("engine", "demo"):
+        from benchmarks import engine
 
-        engine.main(options.rounds or 5)
-    if options.which in ("browser", "all"):
+        engine.main(options.rounds or 3, options.quick, options.what == "demo")
+    elif options.what == "polar":
+        from benchmarks import polar
+
+        polar.main(options.rounds or 3, options.quick)
+    elif options.what == "routed":
+        from benchmarks import routed
+
+        routed.main(options.rounds or 10)
+    elif options.what == "memory":
+        from benchmarks import memory
+
+        memory.main(options.quick)
+    else:
         from benchmarks import browser
 
         browser.main(options.rounds or 30)

@@ -1,25 +1,29 @@
 """The engine beside the plain way, in one run: from scratch, and after one knob.
 
-    python -m benchmarks engine --quick      ViT-B/32 shapes, 8 tasks, 2 blocks of the 12
+    python -m benchmarks --quick             ViT-B/32 shapes, 8 tasks, 2 blocks of the 12
     python -m benchmarks engine              the same with all 12, about a quarter of an hour
-    python -m benchmarks engine --demo       the embedded demo, with accuracy
+    python -m benchmarks demo                the embedded demo, with accuracy
 
-`plain` is handed its tensors and activations; ours reads files, runs the forward passes and measures the same merge.
+From scratch means: from opened files to every merged ΔW. Moved means: to every new ΔW, all layers, stages cached.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import esm_viz
-from benchmarks import plain, synthetic
+from benchmarks import plain, plain_run, synthetic
 from esm_viz.cache import StageCache
 from esm_viz.models.tower import ESSENTIAL
 from esm_viz.recipe import Recipe
@@ -41,47 +45,63 @@ _CACHE = 16 << 30  # bytes: as much as these shapes like to keep
 def main(rounds: int, quick: bool, demo: bool) -> None:
     """Print medians over rounds, and each as a ratio to the plain way from scratch in the same run."""
     if demo:
-        _print(esm_viz.load_recipe(DEMO), rounds, "the demo")
+        _print(esm_viz.load_recipe(DEMO), DEMO, rounds, "the demo")
         return
     blocks = QUICK_BLOCKS if quick else synthetic.VIT_B_32["layers"]
     with tempfile.TemporaryDirectory() as folder:
-        vision = {**synthetic.VIT_B_32, "layers": blocks}
-        recipe = synthetic.write(Path(folder), vision, 512, TASKS, PROXIES)
-        _print(recipe, rounds, f"ViT-B/32 shapes, {blocks} of 12 blocks")
+        recipe = synthetic.write(Path(folder), {**synthetic.VIT_B_32, "layers": blocks}, 512, TASKS, PROXIES)
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(recipe.to_yaml(), encoding="utf-8")
+        _print(recipe, path, rounds, f"ViT-B/32 shapes, {blocks} of 12 blocks")
 
 
-def _print(recipe: Recipe, rounds: int, what: str) -> None:
-    project = esm_viz.Project.open(recipe)
-    deltas, inputs = _material(project)
+def _print(recipe: Recipe, path: Path, rounds: int, what: str) -> None:
     figures: dict[str, list[float]] = {}
     for at in range(rounds):
-        seconds = {SCRATCH: _timed(lambda: _plain(project, deltas, inputs)), **_ours(recipe, at)}
-        for name, value in seconds.items():
+        for name, value in {**_plain(path), **_ours(recipe, at)}.items():
             figures.setdefault(name, []).append(value)
     base = statistics.median(figures[SCRATCH])
     print(f"{what}, {len(recipe.models)} tasks, {torch.get_num_threads()} threads, median of {rounds}")
-    print(f"{'work':<52}{'ms':>10}{'times faster':>14}")
+    print(f"{'work':<54}{'ms':>10}{'times faster':>14}")
     for name, values in figures.items():
         median = statistics.median(values)
-        print(f"{name:<52}{1000 * median:>10.1f}{base / median:>14.1f}")
-    merged = _plain(project, deltas, inputs)
-    print(f"{'error of ΔW against float64 on the same activations':<52}{'ours':>10}{'plain':>14}")
-    for layer in project.layers[: 4 * project.layers[-1].block : max(project.layers[-1].block, 1)]:
-        if layer.family in ESSENTIAL:
-            truth = plain.merge_layer(_wide(deltas[layer.name]), _wide(inputs[layer.name]))
+        print(f"{name:<54}{1000 * median:>10.1f}{base / median:>14.1f}", flush=True)
+    _print_errors(recipe)
+
+
+def _print_errors(recipe: Recipe) -> None:
+    """Print the relative error of one block's ΔW against float64 algebra on the same activations."""
+    print(f"{'error of ΔW against float64, same activations':<54}{'ours':>10}{'plain':>14}")
+    project = esm_viz.Project.open(recipe)
+    for layer in project.layers:
+        if layer.family in ESSENTIAL and layer.block == project.layers[-1].block // 2:
+            deltas = [project.stages.delta(recipe, task, layer.name) for task in project.tasks]
+            inputs = [project.stages.inputs(recipe, task, layer).flatten(0, 1) for task in project.tasks]
+            truth = plain.merge_layer(deltas, [rows.double() for rows in inputs])
+            theirs = plain.merge_layer([delta.float() for delta in deltas], inputs)
             ours = project.stages.merged(recipe, layer.name, layer).delta
-            print(f"  {layer.label:<50}{_relative(ours, truth):>10.1e}{_relative(merged[layer.name], truth):>14.1e}")
+            print(f"  {layer.label:<52}{_relative(ours, truth):>10.1e}{_relative(theirs, truth):>14.1e}", flush=True)
+
+
+def _plain(path: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.plain_run", str(path)]
+    run = subprocess.run(command, env=os.environ | plain_run.ENVIRONMENT, check=True, capture_output=True, text=True)
+    seconds = json.loads(run.stdout)
+    return {
+        SCRATCH: seconds["reading"] + seconds["merging"],
+        "plain: of that, reading and forward passes": seconds["reading"],
+    }
 
 
 def _ours(recipe: Recipe, at: int) -> dict[str, float]:
     project = esm_viz.Project.open(recipe, cache=StageCache(_CACHE))  # nothing is there yet
     stages = project.stages
+    ready, merged = _timed(project.prepare), _timed(lambda: stages.scales(recipe))
     seconds = {
-        "ours: moments and ESD, reading and forward passes": _timed(project.prepare),
-        "ours: ESM after that": _timed(lambda: stages.scales(recipe)),
+        "ours: ESD + ESM from scratch": ready + merged,
+        "ours: of that, reading, forward passes and ESD": ready,
     }
-    seconds["ours: ESD + ESM from scratch"] = sum(seconds.values())
-    _timed(lambda: project.merge(recipe))
+    project.merge(recipe)
     for symbol, name in KNOBS.items():
         moved = esm_viz.with_parameters(recipe, **{name: _other(recipe.parameters[name], at)})
         seconds[f"ours: {symbol} moved, to a new ΔW"] = _timed(lambda to=moved: stages.scales(to))
@@ -96,38 +116,9 @@ def _ours(recipe: Recipe, at: int) -> dict[str, float]:
     return seconds
 
 
-def _material(project: esm_viz.Project) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
-    """Return float32 ΔW_t and X_t of every layer, so that the plain way is timed without reading or forward passes."""
-    recipe, stages = project.recipe, project.stages
-    deltas: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
-    inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
-    for layer in sorted(project.layers, key=lambda layer: layer.block):
-        for task in project.tasks:
-            inputs[layer.name].append(stages.inputs(recipe, task, layer).flatten(0, 1))
-            deltas[layer.name].append(stages.delta(recipe, task, layer.name).float())
-    return deltas, inputs
-
-
-def _plain(
-    project: esm_viz.Project, deltas: Mapping[str, list[Tensor]], inputs: Mapping[str, list[Tensor]]
-) -> dict[str, Tensor]:
-    merged = {
-        layer.name: plain.merge_layer(deltas[layer.name], inputs[layer.name])
-        if layer.family in ESSENTIAL
-        else plain.merge_singular_vectors(deltas[layer.name])
-        for layer in project.layers
-    }
-    plain.scale_families(merged, {layer.name: layer.family for layer in project.layers})
-    return merged
-
-
 def _other(value: object, at: int) -> float:
     """Return a value the knob did not have before, inside every range."""
     return 0.5 + 0.01 * at if float(str(value)) != 0.5 + 0.01 * at else 0.75
-
-
-def _wide(tensors: list[Tensor]) -> list[Tensor]:
-    return [tensor.double() for tensor in tensors]
 
 
 def _relative(found: Tensor, truth: Tensor) -> float:

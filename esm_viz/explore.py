@@ -20,18 +20,6 @@ SHARE = 0.9  # of the energy, in the rank map
 _RANDOM_SEED = 0  # of the random subspaces that angles are compared with
 
 
-def prepare(stages: Stages, recipe: Recipe, report: Report = silent) -> None:
-    """Run moments and decompositions of every task and layer."""
-    in_order = sorted(stages.layers, key=lambda layer: layer.block)  # as the forward passes meet them
-    pieces = [(task, layer) for layer in in_order for task in recipe.tasks]
-
-    def boundary(done: int) -> None:
-        task, layer = pieces[min(done, len(pieces) - 1)]
-        report(done / len(pieces), f"decomposing {layer.label}, {task}")
-
-    stages.spread(lambda piece: stages.decomposition(recipe, *piece), pieces, boundary)
-
-
 def rank_of(recipe: Recipe, layer: Layer) -> int:
     """Return r at a layer; methods without the rank knob are shown at ρ = 1."""
     return rank_of_ratio(float(recipe.parameters.get("rank_ratio", 1.0)), layer.d_out, len(recipe.models))
@@ -87,7 +75,7 @@ def layer_map(stages: Stages, recipe: Recipe, kind: str, report: Report = silent
     """
     if kind not in MAP_KINDS:
         raise RecipeError(f"there is no map {kind!r}", f"use {', '.join(MAP_KINDS)}")
-    prepare(stages, recipe, report)
+    stages.prepare(recipe, report)
     values, shares = [], []
     for at, task in enumerate(recipe.tasks):
         pairs = [_cell(stages, recipe, kind, at, task, layer) for layer in stages.layers]

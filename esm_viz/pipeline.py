@@ -122,7 +122,7 @@ class Project:
 
     def prepare(self, report: Report = silent) -> None:
         """Run the heavy stages of every task and layer: moments and decompositions."""
-        explore.prepare(self.stages, self.recipe, report)
+        self.stages.prepare(self.recipe, report)
 
     def layer_map(self, kind: str, recipe: Recipe, report: Report = silent) -> LayerMap:
         """Return one number a task and layer; kind is "rank90", "energy", "norm" or "overlap"."""

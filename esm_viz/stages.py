@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -37,12 +38,13 @@ from esm_viz.numerics.moments import Moment, MomentSum
 from esm_viz.numerics.scaling import relative_power
 from esm_viz.numerics.singular import gram
 from esm_viz.opening import MOST_PROXIES, Headers
-from esm_viz.parallel import one_thread, spread
+from esm_viz.parallel import cores, one_thread, spread
 from esm_viz.recipe import ModelEntry, Recipe
 from esm_viz.types import Layer, Report, Stage, silent
 
 T = TypeVar("T")
 R = TypeVar("R")
+_PREPARING = 0.6  # about the share of a first merge that goes into decompositions
 
 
 class Merged(NamedTuple):
@@ -111,9 +113,9 @@ class Stages:
         """Return the second moment of a layer's input in the fine-tuned model."""
 
         def compute() -> Mapping[str, Moment]:
-            moments = {}
+            moments, shapes = {}, self.headers.arch.shapes
             for name, rows in self._block_inputs(recipe, task, layer.block).items():
-                total = MomentSum(rows.shape[-1], self.device)
+                total = MomentSum(shapes[name][1], shapes[name][0], self.device)
                 total.add(rows)
                 moments[name] = total.moment()
             return moments
@@ -210,6 +212,29 @@ class Stages:
 
         return remember
 
+    def prepare(self, recipe: Recipe, report: Report = silent) -> None:
+        """Decompose every task's change at every layer, block by block: one forward pass a task.
+
+        As many tasks go abreast as there are cores, so that no core waits for another's forward pass, and the inputs
+        of a block are used at once.
+        """
+        tasks, step = recipe.tasks, cores()
+        pieces = [
+            (task, layer)
+            for _, block in groupby(sorted(self.layers, key=lambda layer: layer.block), key=lambda layer: layer.block)
+            for layers in [list(block)]
+            for at in range(0, len(tasks), step)
+            for layer in layers
+            for task in tasks[at : at + step]
+        ]
+
+        def boundary(done: int) -> None:
+            task, layer = pieces[min(done, len(pieces) - 1)]
+            report(done / len(pieces), f"decomposing {layer.label} of {task}")
+
+        self.spread(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
+        self._prepared.add(recipe.seed)
+
     def run(self, recipe: Recipe, measured: bool, report: Report = silent) -> None:
         """Merge every layer on all cores, a layer a piece; afterwards all that one may ask of the merge is cached.
 
@@ -219,12 +244,15 @@ class Stages:
             report: progress, may raise Cancelled: no further layer is begun.
         """
         step = self.pulls if measured else lambda at, layer: self.merged(at, layer.name, layer)
-        count = len(self.layers)
+        count, begun = len(self.layers), 0.0
+        if METHODS[recipe.method].needs == "proxies" and recipe.seed not in self._prepared:
+            begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
+            self.prepare(recipe, lambda fraction, words: report(begun * fraction, words))
 
         def boundary(done: int) -> None:
-            report(done / count, f"merging, {done} of {count} layers")
+            report(begun + (1 - begun) * done / count, f"merging, {done} of {count} layers")
 
-        in_order = sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))  # as a forward pass meets them
+        in_order = sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
         self.spread(lambda layer: step(recipe, layer), in_order, boundary)
 
     def spread(
@@ -302,6 +330,11 @@ class Stages:
                 return compute()
 
         return self.cache.get(key, alone, spills)
+
+    @cached_property
+    def _prepared(self) -> set[int]:
+        """Return the seeds whose decompositions were all made once; what is missing since was evicted for others."""
+        return set()
 
     @cached_property
     def _streams(self) -> Streams:

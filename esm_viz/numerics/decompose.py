@@ -1,7 +1,6 @@
 """ESD, Essential Subspace Decomposition: PCA of a layer's output shift, from second moments alone.
 
-With FᵀF = XᵀX and F of min(n, d_in) rows, ΔW Fᵀ has the left singular vectors and singular values of ΔOᵀ = ΔW Xᵀ: the
-n tokens are never multiplied with ΔW where they outnumber the input dimensions.
+With FᵀF = XᵀX, ΔW Fᵀ has the left singular vectors and singular values of ΔOᵀ = ΔW Xᵀ, however many tokens X has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Second moments of layer inputs: M = XᵀX in float64, or X itself where it has fewer rows than columns."""
+"""Second moments of layer inputs: M = XᵀX in float64, or X itself where that saves work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Moment(NamedTuple):
     """Second moment M = XᵀX, (d_in, d_in), of a layer's input X over n tokens.
 
     Attributes:
-        square: M, float64; None where `rows` says the same in fewer numbers.
+        square: M, float64; None where `rows` says the same.
         tokens: n.
         mean: of the tokens, (d_in,), float64.
         rows: X, (n, d_in), as the forward pass gave it; None where `square` is there.
@@ -37,7 +37,7 @@ class Moment(NamedTuple):
         return max(self.tokens - 1, 1)
 
     def factor(self) -> Tensor:
-        """Return F, (m, d_in), float64, with FᵀF = M and m = min(n, d_in).
+        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or a square root of M.
 
         Raises:
             NumericsError: M holds a NaN or Inf.
@@ -71,10 +71,15 @@ def _wide(moment: Moment) -> Tensor:
 
 
 class MomentSum:
-    """Running XᵀX and token count of one layer's input; X itself is kept as long as it is the smaller."""
+    """Running XᵀX and token count of one layer's input; X itself is kept where that saves work.
 
-    def __init__(self, d_in: int, device: str = "cpu") -> None:
-        """Start from nothing."""
+    For a layer with fewer outputs than inputs X ΔWᵀ is cheaper than XᵀX, and X in float32 is not larger than M in
+    float64 up to about 2 d_in tokens. For any other layer X is kept as long as it has fewer rows than columns.
+    """
+
+    def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu") -> None:
+        """Start from nothing; without d_out the layer is not taken to be wide."""
+        self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in else d_in - 1
         self._d_in, self._device = d_in, device
         self._rows: list[Tensor] = []
         self._square: Tensor | None = None
@@ -87,7 +92,7 @@ class MomentSum:
         self._sum += rows.sum(0, dtype=torch.float64)
         self._tokens += len(rows)
         self._rows.append(rows)
-        if self._tokens >= self._d_in:
+        if self._tokens > self._most_rows:
             wide = torch.cat(self._rows).double()
             self._square = wide.mT @ wide if self._square is None else self._square.addmm_(wide.mT, wide)
             self._rows = []

@@ -54,7 +54,7 @@ class Watched(StageCache):
         super().__init__(1 << 30)
         self.ran: list[str] = []
 
-    def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+    def get(self, key: Hashable, compute: Callable[[], Any], spills: bool = False) -> Any:
         assert isinstance(key, tuple)
         name = key[1] if key[0] in METHODS else key[0]
 
@@ -62,7 +62,7 @@ class Watched(StageCache):
             self.ran.append(str(name))
             return compute()
 
-        return super().get(key, noted)
+        return super().get(key, noted, spills)
 
     def woken(self) -> set[str]:
         """Return what ran since the last question."""
@@ -343,6 +343,10 @@ def test_cancelling_leaves_the_cache_whole_and_the_next_run_right(
 def test_merging_is_stopped_at_the_layer_where_the_user_stopped_it(tiny_folder: Path) -> None:
     cache = Watched()
     project = opened(tiny_folder, cache=cache)
+    with pytest.raises(Cancelled):
+        project.merge(project.recipe, Progress(3))
+    assert cache.ran.count("esd") == 2  # a first merge decomposes
+    project.prepare()
     with pytest.raises(Cancelled):
         project.merge(project.recipe, Progress(3))
     assert cache.ran.count("merged") == 2

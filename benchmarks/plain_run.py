@@ -1,0 +1,70 @@
+"""`python -m benchmarks.plain_run RECIPE`: time the plain way from scratch in a process of its own, print JSON.
+
+Its own, because our package tells the linear algebra libraries to keep to one thread a matrix and to wait asleep: the
+plain way goes as most code does, with all threads on one matrix, spinning.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+import esm_viz
+from benchmarks import plain
+from esm_viz.models.tower import ESSENTIAL
+from esm_viz.types import Layer
+
+ENVIRONMENT = {"OMP_WAIT_POLICY": "ACTIVE"}
+
+
+def main(path: str) -> None:
+    """Time reading with forward passes, and ESD with ESM."""
+    project = esm_viz.Project.open(esm_viz.load_recipe(path))
+    start = time.perf_counter()
+    deltas, inputs = material(project)
+    reading = time.perf_counter() - start
+    start = time.perf_counter()
+    merge(project.layers, deltas, inputs)
+    print(json.dumps({"reading": reading, "merging": time.perf_counter() - start}))
+
+
+def material(project: esm_viz.Project) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+    """Return float32 ΔW_t and X_t of every layer: whole checkpoints read, whole forward passes, everything held."""
+    headers, recipe = project.headers(), project.recipe
+    deltas: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
+    inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
+    base = headers.base.tensors(deltas, torch.float32)
+    for task in project.tasks:
+        weights = headers.experts[task].tensors(headers.arch.shapes, torch.float32)
+        tower = headers.arch.tower(weights)
+        for layer in project.layers:
+            module = tower.get_submodule(layer.name.rpartition(".")[0])
+            module.register_forward_pre_hook(
+                lambda _, seen, into=inputs[layer.name]: into.append(seen[0].flatten(0, 1))
+            )
+            deltas[layer.name].append(weights[layer.name] - base[layer.name])
+        with torch.inference_mode():
+            tower(project.stages.proxies(recipe, task))
+    return deltas, inputs
+
+
+def merge(
+    layers: tuple[Layer, ...], deltas: Mapping[str, list[Tensor]], inputs: Mapping[str, list[Tensor]]
+) -> dict[str, Tensor]:
+    """Merge all layers the plain way."""
+    merged = {
+        layer.name: plain.merge_layer(deltas[layer.name], inputs[layer.name])
+        if layer.family in ESSENTIAL
+        else plain.merge_singular_vectors(deltas[layer.name])
+        for layer in layers
+    }
+    return plain.scale_families(merged, {layer.name: layer.family for layer in layers})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
