@@ -223,7 +223,6 @@ def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused
     levels = right_levels(
         factors[:, None] * squares * factors,
         lambda vectors: stack() @ (factors[:, None] * vectors),
-        sum(map(len, basis.rows)),
     )
     nuclear = torch.stack([level.values.sum() for level in levels]).sum() * scale
     product = through_polar(_weighted_sum(basis.products, by_task) * factors, levels)

@@ -33,7 +33,7 @@ def polar(matrix: Tensor) -> Polar:
         return Polar(torch.zeros_like(matrix), matrix.new_zeros(()))
     unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
     thin = unit if unit.shape[0] >= unit.shape[1] else unit.mT
-    levels = right_levels(gram(thin), lambda vectors: thin @ vectors, max(thin.shape))
+    levels = right_levels(gram(thin), lambda vectors: thin @ vectors)
     factor = through_polar(thin, levels)
     nuclear = torch.stack([level.values.sum() for level in levels]).sum()
     return Polar(factor if thin is unit else factor.mT, nuclear * scale)

@@ -3,7 +3,7 @@
 The eigenproblem of MᵀM has the smaller side of M and costs a fraction of an SVD, but squaring buries what is small
 below the rounding of what is large. So only the strong part of a spectrum (singular values within 1e-3 of the largest)
 is taken from it; M is then applied to the eigenvectors of the rest, which brings their small images out of the
-rounding, and the same is done with those few columns. Each level resolves three more digits, down to float64's own.
+rounding, and the same is done with those few columns. Each level resolves three more digits, down to NULL.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from torch import Tensor
 
 STRONG = 1e-6
 """Eigenvalues of a Gram matrix above STRONG times the largest are exact to 1e-10 of their own size."""
+NULL = 1e-10
+"""Singular values at or below NULL times the largest are rounding: an eigenvector of a Gram matrix leans towards the
+strong ones by rounding over their eigenvalues, and shows singular values up to 1e-12 where there are none."""
 _BLOCKS = 6  # of a symmetric product: more save more operations, in products that are too small to be quick
 _LEAST_BLOCKED = 512
 
@@ -50,20 +53,19 @@ def singular(matrix: Tensor) -> Singular:
     unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
     tall = unit.shape[0] >= unit.shape[1]
     thin = unit if tall else unit.mT
-    levels = right_levels(gram(thin), lambda vectors: thin @ vectors, max(thin.shape))
+    levels = right_levels(gram(thin), lambda vectors: thin @ vectors)
     left = torch.cat([thin @ (level.right / level.values) for level in levels], 1)
     right = torch.cat([level.right for level in levels], 1)
     values = torch.cat([level.values for level in levels]) * scale
     return Singular(left, values, right) if tall else Singular(right, values, left)
 
 
-def right_levels(product: Tensor, times: Callable[[Tensor], Tensor], side: int) -> list[Level]:
+def right_levels(product: Tensor, times: Callable[[Tensor], Tensor]) -> list[Level]:
     """Return the right singular vectors of M, strong ones first, down to its numerical rank.
 
     Args:
         product: MᵀM, (n, n), float64, entries neither huge nor tiny.
         times: V -> M V; asked only where the spectrum is wide.
-        side: the larger side of M, which its rounding grows with.
     """
     levels: list[Level] = []
     frame: Tensor | None = None  # of the directions that are left, (n, k)
@@ -71,7 +73,7 @@ def right_levels(product: Tensor, times: Callable[[Tensor], Tensor], side: int) 
     while True:
         eigenvalues, vectors = descending_eigen(product)
         largest = float(eigenvalues[0])
-        floor = floor or (side * torch.finfo(product.dtype).eps) ** 2 * largest
+        floor = floor or NULL**2 * largest
         if not largest > floor:
             return levels
         count = int((eigenvalues > max(STRONG * largest, floor)).sum())
