@@ -104,10 +104,12 @@ class Stages:
 
     def proxy_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
         """Return what shapes the moments besides the weights: architecture, proxies, and the seed where it decides."""
-        listed = self.headers.proxies.get(task)
-        drawn = recipe.seed if listed is not None and listed.count > MOST_PROXIES else None
-        path = _entry(recipe, task).proxies
-        return recipe.arch, self.digests[path] if path else "", drawn
+        return self._proxies_of(_entry(recipe, task), recipe.arch, recipe.seed)
+
+    def _proxies_of(self, model: ModelEntry, arch: str, seed: int) -> tuple[Hashable, ...]:
+        listed = self.headers.proxies.get(model.name)
+        drawn = seed if listed is not None and listed.count > MOST_PROXIES else None
+        return arch, self.digests[model.proxies] if model.proxies else "", drawn
 
     def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
         """Return the second moment of a layer's input in the fine-tuned model."""
@@ -301,7 +303,7 @@ class Stages:
         """Return what the merge (at scale 1) does on every task's tokens at one layer."""
         method = METHODS[recipe.method]
         knobs = tuple(sorted(method.arguments(recipe.parameters).items()))
-        measured_on = tuple((self.files(recipe, task), self.proxy_key(recipe, task)) for task in recipe.tasks)
+        measured_on = self._models(recipe.models, recipe.arch, recipe.seed, True)
         key = ("pulls", recipe.method, knobs, measured_on, *self._identity(recipe, layer.name))
 
         def compute() -> tuple[Pull, ...]:
@@ -343,11 +345,22 @@ class Stages:
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
         """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""
         reads_proxies = METHODS[recipe.method].needs == "proxies"
-        models = tuple(
-            (self.digests[model.path], model.weight, self.proxy_key(recipe, model.name) if reads_proxies else ())
-            for model in recipe.models
-        )
+        models = self._models(recipe.models, recipe.arch, recipe.seed, reads_proxies)
         return name, self.digests[recipe.base], models, self.device
+
+    def _models(self, models: tuple[ModelEntry, ...], arch: str, seed: int, proxies: bool) -> tuple[Hashable, ...]:
+        """Return the fine-tunes' contents and weights, in order; looked up, since every live layer asks."""
+        key = models, arch, seed, proxies
+        if key not in self._known_models:
+            self._known_models[key] = tuple(
+                (self.digests[model.path], model.weight, self._proxies_of(model, arch, seed) if proxies else ())
+                for model in models
+            )
+        return self._known_models[key]
+
+    @cached_property
+    def _known_models(self) -> dict[Hashable, tuple[Hashable, ...]]:
+        return {}
 
 
 def _entry(recipe: Recipe, task: str) -> ModelEntry:

@@ -70,16 +70,19 @@ def _wide(moment: Moment) -> Tensor:
     return moment.rows.double()
 
 
+_LARGE = 2048
+
+
 class MomentSum:
     """Running XᵀX and token count of one layer's input; X itself is kept where that saves work.
 
-    For a layer with fewer outputs than inputs X ΔWᵀ is cheaper than XᵀX, and X in float32 is not larger than M in
-    float64 up to about 2 d_in tokens. For any other layer X is kept as long as it has fewer rows than columns.
+    It does while it has fewer rows than columns; and at a large layer with fewer outputs than inputs, where X ΔWᵀ is
+    much cheaper than XᵀX and X in float32 is hardly larger than M in float64, up to 2.5 d_in tokens.
     """
 
     def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu") -> None:
         """Start from nothing; without d_out the layer is not taken to be wide."""
-        self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in else d_in - 1
+        self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in and d_in >= _LARGE else d_in - 1
         self._d_in, self._device = d_in, device
         self._rows: list[Tensor] = []
         self._square: Tensor | None = None
