@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from esm_viz.numerics.moments import Moment
@@ -51,8 +52,12 @@ def pull(merged: Tensor, product: Tensor, own: Shift, moment: Moment) -> Pull:
         own: the task's own shift.
         moment: M_t = X_tᵀX_t.
     """
-    energy = moment.energies(merged).sum() if moment.square is None else (product * moment.square).sum()
-    return Pull(float(energy), float((merged * own.through).sum()), own.energy)
+    energy = moment.energies(merged).sum() if moment.square is None else _inner(product, moment.square)
+    return Pull(float(energy), float(_inner(merged, own.through)), own.energy)
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    return torch.dot(left.reshape(-1), right.reshape(-1))
 
 
 def interference(measured: Pull, scale: float) -> float:
