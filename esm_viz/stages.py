@@ -117,6 +117,15 @@ class Stages:
         digest = self.digests[_entry(recipe, task).path]
         return self.cache.get(("moments", digest, *self.proxy_key(recipe, task), self.device), compute)
 
+    def inputs(self, recipe: Recipe, task: str, layer: Layer) -> Tensor:
+        """Return X_t of one layer in the fine-tuned model, (images, tokens, d_in), float32."""
+        arch = self.headers.arch
+        weights = self.headers.experts[task].tensors(arch.shapes, torch.float32)
+        tower = arch.tower({name: tensor.to(self.device) for name, tensor in weights.items()})
+        parts: list[Tensor] = []
+        watch_inputs(tower, (layer,), self.proxies(recipe, task), lambda _name, rows: parts.append(rows))
+        return torch.cat(parts)
+
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the ESD of a task's change at a layer, at full useful rank."""
         key = ("esd", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)

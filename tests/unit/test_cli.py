@@ -84,7 +84,7 @@ def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
     assert found["norms"]["bees"][tiny.C_FC] == pytest.approx(float(delta.double().norm()), rel=1e-6)
     page = (tmp_path / "out" / "explore.html").read_text(encoding="utf-8")
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
-    assert page.count("<section>") == 5 + len(tiny.TASKS)
+    assert page.count("<section>") == 8 + 2 * len(tiny.TASKS)  # 4 maps, 4 of all tasks, 2 a task
 
 
 def test_merge_writes_a_model_that_its_own_recipe_makes_again_bit_for_bit(

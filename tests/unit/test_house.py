@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "merge": (*WORDS, "recipe", "numerics"),
     "opening": (*WORDS, "recipe", "cost", "checkpoints", "models", "data"),
     "stages": (*WORDS, "recipe", "cache", "models", "data", "numerics", "merge", "opening"),
-    "explore": (*WORDS, "recipe", "numerics", "stages"),
+    "explore": (*WORDS, "recipe", "models", "data", "numerics", "stages"),
     "evaluate": (*WORDS, "recipe", "cache", "checkpoints", "models", "data", "numerics", "opening"),
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "card": (*WORDS, "recipe", "merge"),
@@ -45,8 +45,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
     "ui": (*WORDS, "recipe", "data", "merge", "pipeline", "__init__", "figures"),
-    "answers": (*WORDS, "recipe", "explore", "pipeline", "figures"),
-    "cli": (*WORDS, "recipe", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
+    "answers": WORDS,
+    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
+    "cli": (*WORDS, "recipe", "checkpoints", "data", "merge", "pipeline", "answers", "exploration", "__init__", "ui"),
     "__main__": ("cli",),
 }
 BUILD_ONLY = "demo"  # makes assets/demo: may use all rooms, and no room uses it

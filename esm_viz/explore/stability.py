@@ -1,0 +1,74 @@
+"""Whether other proxies, or fewer, would have given the same essential subspace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from esm_viz.explore.subspaces import leading, rank_of, task_key
+from esm_viz.numerics.decompose import Moment, esd, functional_energies
+from esm_viz.numerics.moments import MomentSum
+from esm_viz.numerics.subspace import overlap
+from esm_viz.recipe import Recipe
+from esm_viz.stages import Stages
+from esm_viz.types import Draws, Layer, Report, Spread, Stability, silent
+
+SIZES = (1, 4, 8, 16, 32)  # proxies in a draw
+SEEDS = 5  # draws of each size
+
+
+def stability(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report = silent) -> Stability:
+    """Compare bases of a few proxies with each other and with that of all, at rank r."""
+    key = ("stability", rank_of(recipe, layer), layer.name, stages.device, *task_key(stages, recipe, task))
+    return stages.cache.get(key, lambda: _measure(stages, recipe, task, layer, report))
+
+
+def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report) -> Stability:
+    rank, delta = rank_of(recipe, layer), stages.delta(recipe, task, layer.name)
+    inputs = stages.inputs(recipe, task, layer)
+    whole = _moment(inputs, delta)
+    everything = leading(stages.decomposition(recipe, task, layer), rank)
+    total = float((delta @ whole.matrix * delta).sum()) / max(whole.tokens - 1, 1)
+    moved = everything.shape[1] > 0
+
+    def basis(images: Sequence[int]) -> Tensor:
+        return leading(esd(delta, _moment(inputs[list(images)], delta)), rank)
+
+    def with_all(found: Tensor) -> float:
+        return overlap(found, everything) if moved else math.nan
+
+    def energy(found: Tensor) -> float:
+        return float(functional_energies(found, delta, whole).sum()) / total if moved else math.nan
+
+    def drawn(count: int) -> Draws:
+        firsts, between = [], []
+        for seed in range(SEEDS):
+            order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).tolist()
+            firsts.append(basis(order[:count]))
+            if 2 * count <= len(inputs):
+                between.append(overlap(firsts[-1], basis(order[count : 2 * count])) if moved else math.nan)
+        return Draws(count, _spread(map(with_all, firsts)), _spread(between), _spread(map(energy, firsts)))
+
+    sizes = []
+    smaller = [size for size in SIZES if size < len(inputs)]
+    for step, count in enumerate(smaller):
+        report(step / len(smaller), f"{task}, {layer.label}: drawing {count} of {len(inputs)} proxies")
+        sizes.append(drawn(count))
+    one = _spread([energy(everything)])  # all of them can be drawn in one way only
+    sizes.append(Draws(len(inputs), _spread([with_all(everything)]), _spread([]), one))
+    plain = leading(stages.svd(recipe, task, layer), rank)
+    return Stability(task, layer, rank, SEEDS, tuple(sizes), with_all(plain), energy(plain), rank / layer.d_out)
+
+
+def _moment(images: Tensor, like: Tensor) -> Moment:
+    total = MomentSum(images.shape[-1], like)
+    total.add(images)
+    return total.moment()
+
+
+def _spread(values: Iterable[float]) -> Spread:
+    found = list(values)
+    return Spread(sum(found) / len(found), min(found), max(found)) if found else Spread(*[math.nan] * 3)
