@@ -18,6 +18,7 @@ from esm_viz.types import Draws, Layer, Report, Spread, Stability, silent
 
 SIZES = (1, 4, 8, 16, 32)  # proxies in a draw
 SEEDS = 5  # draws of each size
+NONE = Spread(math.nan, math.nan, math.nan)
 
 
 def stability(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report = silent) -> Stability:
@@ -27,40 +28,39 @@ def stability(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: R
 
 
 def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report) -> Stability:
+    report(0.0, f"{task}, {layer.label}: reading the proxies")
     rank, delta = rank_of(recipe, layer), stages.delta(recipe, task, layer.name)
     inputs = stages.inputs(recipe, task, layer)
-    whole = _moment(inputs, delta)
     everything = leading(stages.decomposition(recipe, task, layer), rank)
+    level, sizes = rank / layer.d_out, [size for size in SIZES if size < len(inputs)]
+    if not everything.shape[1]:
+        nothing = tuple(Draws(size, NONE, NONE, NONE) for size in (*sizes, len(inputs)))
+        return Stability(task, layer, rank, SEEDS, nothing, math.nan, math.nan, level)
+    whole = _moment(inputs, delta)
     total = float((delta @ whole.matrix * delta).sum()) / max(whole.tokens - 1, 1)
-    moved = everything.shape[1] > 0
 
     def basis(images: Sequence[int]) -> Tensor:
         return leading(esd(delta, _moment(inputs[list(images)], delta)), rank)
 
-    def with_all(found: Tensor) -> float:
-        return overlap(found, everything) if moved else math.nan
-
     def energy(found: Tensor) -> float:
-        return float(functional_energies(found, delta, whole).sum()) / total if moved else math.nan
+        return float(functional_energies(found, delta, whole).sum()) / total
 
-    def drawn(count: int) -> Draws:
+    measured = []
+    for step, count in enumerate(sizes):
         firsts, between = [], []
         for seed in range(SEEDS):
+            done = (step + seed / SEEDS) / len(sizes)
+            report(done, f"{task}, {layer.label}: drawing {count} of {len(inputs)} proxies")
             order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).tolist()
             firsts.append(basis(order[:count]))
             if 2 * count <= len(inputs):
-                between.append(overlap(firsts[-1], basis(order[count : 2 * count])) if moved else math.nan)
-        return Draws(count, _spread(map(with_all, firsts)), _spread(between), _spread(map(energy, firsts)))
-
-    sizes = []
-    smaller = [size for size in SIZES if size < len(inputs)]
-    for step, count in enumerate(smaller):
-        report(step / len(smaller), f"{task}, {layer.label}: drawing {count} of {len(inputs)} proxies")
-        sizes.append(drawn(count))
-    one = _spread([energy(everything)])  # all of them can be drawn in one way only
-    sizes.append(Draws(len(inputs), _spread([with_all(everything)]), _spread([]), one))
+                between.append(overlap(firsts[-1], basis(order[count : 2 * count])))
+        shared = (overlap(first, everything) for first in firsts)
+        measured.append(Draws(count, _spread(shared), _spread(between), _spread(map(energy, firsts))))
+    # All of them can be drawn in one way only.
+    measured.append(Draws(len(inputs), _spread([overlap(everything, everything)]), NONE, _spread([energy(everything)])))
     plain = leading(stages.svd(recipe, task, layer), rank)
-    return Stability(task, layer, rank, SEEDS, tuple(sizes), with_all(plain), energy(plain), rank / layer.d_out)
+    return Stability(task, layer, rank, SEEDS, tuple(measured), overlap(plain, everything), energy(plain), level)
 
 
 def _moment(images: Tensor, like: Tensor) -> Moment:
@@ -71,4 +71,4 @@ def _moment(images: Tensor, like: Tensor) -> Moment:
 
 def _spread(values: Iterable[float]) -> Spread:
     found = list(values)
-    return Spread(sum(found) / len(found), min(found), max(found)) if found else Spread(*[math.nan] * 3)
+    return Spread(sum(found) / len(found), min(found), max(found)) if found else NONE
