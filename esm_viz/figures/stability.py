@@ -25,7 +25,7 @@ LEAST_GAP = 0.075  # between two labels, in units of the y axis
 
 
 class Curve(NamedTuple):
-    """One line of the picture: what it is, its values by size, and how it is told apart."""
+    """One line of the picture: what it is, its values by size, and how it is told apart; marks are no task's."""
 
     name: str
     values: tuple[Spread, ...]
@@ -45,11 +45,11 @@ def stability_figure(record: Stability, index: int = 0) -> Figure:
     counts, sizes = [size.images for size in record.sizes], record.sizes
     all_of_them, mine = f"with all {counts[-1]}", task_colour(index)
     curves = (
-        Curve("energy kept", tuple(size.energy for size in sizes), token("ink"), "■", "square", "dot"),
+        Curve("energy kept", tuple(size.energy for size in sizes), token("ink"), "✕", "x", "dot"),
         Curve(
             all_of_them, tuple(size.with_all for size in sizes), mine, task_glyph(index), task_symbol(index), "solid"
         ),
-        Curve("two draws", tuple(size.between for size in sizes), token("ref"), "○", "circle-open", "solid"),
+        Curve("two draws", tuple(size.between for size in sizes), token("ref"), "∗", "asterisk", "solid"),
     )
     levels = (("SVD, no images", record.svd_overlap, "dash"), ("random", record.random_level, "dot"))
     ends = [
@@ -96,7 +96,12 @@ def _line(curve: Curve, counts: Sequence[int]) -> dict[str, Any]:
             "color": curve.colour,
         },
         "line": {"width": 2.5, "dash": curve.dash, "color": curve.colour},
-        "marker": {"size": 8, "symbol": curve.symbol, "color": curve.colour},
+        "marker": {
+            "size": 8,
+            "symbol": curve.symbol,
+            "color": curve.colour,
+            "line": {"width": 1.5, "color": curve.colour},
+        },
         "text": [f"{number(value.low, 3)} to {number(value.high, 3)}" for _, value in known],
         "hovertemplate": "%{y:.3f} (%{text}) with %{x} images<extra><b>%{fullData.name}</b></extra>",
     }
@@ -126,9 +131,10 @@ def _says(record: Stability) -> str:
         return f"{where}: this expert did not change here."
     half: Draws | None = next((size for size in reversed(record.sizes) if not math.isnan(size.between.mean)), None)
     if half is None:
-        return f"{where}: one draw of proxies, which keeps {percent(whole.energy.mean, 1)} % of the energy."
+        return f"{where}: all proxies are one draw, which keeps {percent(whole.energy.mean, 1)} % of the energy."
+    images = f"{half.images} image{'s' if half.images > 1 else ''}"
     return (
-        f"{where}: two draws of {half.images} proxies overlap by {number(half.between.mean)}, random subspaces by "
-        f"{number(record.random_level)}; {half.images} keep {percent(half.energy.mean, 1)} % of the energy, all "
+        f"{where}: two draws of {images} overlap by {number(half.between.mean)}, random subspaces by "
+        f"{number(record.random_level)}; {images} kept {percent(half.energy.mean, 1)} % of the energy, all "
         f"{whole.images} keep {percent(whole.energy.mean, 1)} %."
     )
