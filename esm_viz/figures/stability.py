@@ -51,7 +51,7 @@ def stability_figure(record: Stability, index: int = 0) -> Figure:
         ),
         Curve("two draws", tuple(size.between for size in sizes), token("ref"), "∗", "asterisk", "solid"),
     )
-    levels = (("SVD, no images", record.svd_overlap, "dash"), ("random", record.random_level, "dot"))
+    levels = (("┅ SVD, no images", record.svd_overlap, "dash"), ("┈ random", record.random_level, "dot"))
     ends = [
         (f'<span style="color:{curve.colour}">{curve.glyph}</span> {curve.name}', _last(curve.values))
         for curve in curves
@@ -61,7 +61,7 @@ def stability_figure(record: Stability, index: int = 0) -> Figure:
         [_line(curve, counts) for curve in curves],
         "Flat lines: more proxy images would change little. Bars: least and most over draws.",
         _says(record),
-        margin={"l": 52, "r": 128, "t": 8, "b": 44},
+        margin={"l": 52, "r": 138, "t": 8, "b": 44},
         xaxis=axis(
             "proxy images drawn",
             type="log",

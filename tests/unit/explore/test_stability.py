@@ -104,3 +104,12 @@ def test_asking_again_runs_no_tower(project: Project, monkeypatch: pytest.Monkey
     first = project.stability("cats", C_PROJ, project.recipe)
     monkeypatch.setattr(Stages, "inputs", lambda *arguments: pytest.fail("ran again"))
     assert project.stability("cats", C_PROJ, project.recipe) == first
+
+
+def test_the_rank_knob_and_the_layer_have_their_own_answers(project: Project) -> None:
+    small = with_parameters(project.recipe, rank_ratio=0.3)
+    shared = [project.stability("ants", name, recipe) for name in NAMES for recipe in (project.recipe, small)]
+    fresh = Project.open(project.recipe, device="cpu")
+    again = [fresh.stability("ants", name, recipe) for name in NAMES for recipe in (small, project.recipe)]
+    assert list(map(repr, shared[::2])) == list(map(repr, again[1::2]))  # as text: NaN differs from itself
+    assert list(map(repr, shared[1::2])) == list(map(repr, again[::2]))

@@ -166,6 +166,13 @@ def test_angles_are_those_of_the_dense_subspaces(
     assert len(found.random_degrees) == k
 
 
+def test_the_rank_knob_has_its_own_angles(project: Project) -> None:
+    small = with_parameters(project.recipe, rank_ratio=0.3)
+    whole, part = (project.angles(C_PROJ, "ants", "cats", each) for each in (project.recipe, small))
+    assert (len(whole.degrees), len(part.degrees)) == (5, 1)
+    assert part == Project.open(small, device="cpu").angles(C_PROJ, "ants", "cats", small)
+
+
 def test_random_angles_are_drawn_once_for_all_pairs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     draw = subspaces.random_subspace
