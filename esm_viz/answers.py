@@ -6,71 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from esm_viz import figures
-from esm_viz.explore import pairs_of
-from esm_viz.figures.page import pictures_page
-from esm_viz.pipeline import Project
-from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation, ExportProof, Inspection, Report, Score
-
-SHARES = (0.5, 0.9, 0.99)
-_MAP_HEIGHT, _HEIGHT = 340, 380  # px
-
-
-def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:
-    """Return every decomposition as numbers: eigenvalues, energies, ranks, overlaps, angles, norms."""
-    layers, tasks = project.layers, project.tasks
-    result: dict[str, Any] = {
-        "tasks": list(tasks),
-        "layers": [layer.name for layer in layers],
-        "recipe_sha256": project.sha256(recipe),
-        "eigenvalues": {task: {} for task in tasks},
-        "energy_svd": {task: {} for task in tasks},
-        "rank_for_energy": {f"{share:g}": {task: {} for task in tasks} for share in SHARES},
-        "norms": {task: {} for task in tasks},
-        "rank": {},
-        "overlap": {},
-        "overlap_random": {},
-        "principal_angles": {},
-    }
-    norms = project.layer_map("norm", recipe, lambda fraction, words: report(fraction / 2, words))
-    for step, layer in enumerate(layers):
-        report(0.5 + step / (2 * len(layers)), f"measuring {layer.label}")
-        for at, task in enumerate(tasks):
-            spectrum = project.spectrum(task, layer.name, recipe)
-            result["eigenvalues"][task][layer.name] = list(spectrum.eigenvalues)
-            result["energy_svd"][task][layer.name] = list(spectrum.energy_svd)
-            result["rank"][layer.name] = spectrum.rank
-            result["norms"][task][layer.name] = norms.values[at][step]
-            ranks = project.ranks_for_energy(task, layer.name, SHARES)
-            for share, rank in zip(SHARES, ranks, strict=True):
-                result["rank_for_energy"][f"{share:g}"][task][layer.name] = rank
-        overlap = project.overlap(layer.name, recipe)
-        result["overlap"][layer.name] = [list(row) for row in overlap.values]
-        result["overlap_random"][layer.name] = overlap.random_level
-        result["principal_angles"][layer.name] = {
-            f"{a}|{b}": list(project.angles(layer.name, a, b, recipe).degrees) for a, b in pairs_of(tasks)
-        }
-    return result
-
-
-def explore_page(project: Project, recipe: Recipe, report: Report) -> str:
-    """Return one HTML page: the maps, then spectrum and overlap of the layer whose tasks overlap most."""
-    maps = [(title, project.layer_map(kind, recipe, report)) for kind, title in _titles()]
-    pictures = [(title, figures.layer_map_figure(record), _MAP_HEIGHT) for title, record in maps]
-    mean = next(record for _, record in maps if record.kind == "overlap")
-    busiest = max(range(len(project.layers)), key=lambda at: sum(row[at] for row in mean.values))
-    layer = project.layers[busiest]
-    pictures.append((f"Overlap at {layer.label}", figures.overlap_figure(project.overlap(layer.name, recipe)), 460))
-    for at, task in enumerate(project.tasks):
-        spectrum = project.spectrum(task, layer.name, recipe)
-        pictures.append((f"{layer.label}, {task}", figures.spectrum_figure(spectrum, at), _HEIGHT))
-    said = f"{project.inspection.arch}, {len(project.tasks)} tasks: {', '.join(project.tasks)}."
-    return pictures_page("Where did fine-tuning change the model?", said, pictures)
-
-
-def _titles() -> list[tuple[str, str]]:
-    return [(kind, how.name) for kind, how in figures.KINDS.items()]
+from esm_viz.types import Evaluation, ExportProof, Inspection, Score
 
 
 def evaluation_json(record: Evaluation) -> dict[str, Any]:

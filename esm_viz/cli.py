@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from esm_viz import answers, load_recipe, with_method, with_parameters
+from esm_viz import answers, exploration, load_recipe, with_method, with_parameters
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.writing import write_tensors, write_text
 from esm_viz.data.images import open_images
@@ -114,8 +114,8 @@ def _check(options: argparse.Namespace) -> tuple[Any, str]:
 def _explore(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
     report = _progress()
-    result = answers.explore_json(project, recipe, report)
-    page = answers.explore_page(project, recipe, report)
+    result = exploration.explore_json(project, recipe, report)
+    page = exploration.explore_page(project, recipe, report)
     write_text(options.out / "explore.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
     write_text(options.out / "explore.html", page)
     files = ["explore.json", "explore.html"]

@@ -7,21 +7,18 @@ dtype or seed, never in files. Everything is cached by stage, so that only what 
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from esm_viz import explore, export
 from esm_viz import recipe as recipes
 from esm_viz.cache import StageCache
-from esm_viz.data.images import to_pixels
+from esm_viz.data.images import to_png
 from esm_viz.errors import HeadError, ImagesError, RecipeError
 from esm_viz.evaluate import Scorer, resolve_device
 from esm_viz.merge import METHODS, settle, with_parameters
@@ -44,9 +41,13 @@ from esm_viz.types import (
     LayerNorms,
     MergeReport,
     Overlap,
+    Patches,
     Report,
+    ScalingProfile,
     Spectrum,
     Split,
+    Stability,
+    SubspaceMap,
     silent,
 )
 
@@ -145,6 +146,43 @@ class Project:
         """Return the principal angles between two tasks at one layer."""
         pair = self._task(task_a), self._task(task_b)
         return explore.angles(self.stages, self._own(recipe), self.layer(layer_name), pair)
+
+    def subspace_map(self, recipe: Recipe, report: Report = silent) -> SubspaceMap:
+        """Return all tasks and layers on one plane, by whom they share directions with."""
+        return explore.subspace_map(self.stages, self._own(recipe), report)
+
+    def stability(self, task: str, layer_name: str, recipe: Recipe, report: Report = silent) -> Stability:
+        """Return how much a task's basis at a layer depends on which proxies were drawn, and how many."""
+        return explore.stability(self.stages, self._own(recipe), self._task(task), self.layer(layer_name), report)
+
+    def patches(
+        self,
+        task: str,
+        layer_name: str,
+        direction: int,
+        recipe: Recipe,
+        most: int = explore.MOST_PATCHES,
+        report: Report = silent,
+    ) -> Patches:
+        """Return the image patches that move a layer's output most along a direction of a task's change.
+
+        Args:
+            task: whose expert, proxies and basis.
+            layer_name: where.
+            direction: counted from 1, the strongest.
+            recipe: of this project.
+            most: patches wanted.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            RecipeError: that direction carries no energy.
+        """
+        where = self._task(task), self.layer(layer_name)
+        return explore.patches(self.stages, self._own(recipe), *where, direction, most, report)
+
+    def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
+        """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
+        return explore.scaling_profile(self.stages, self._own(recipe), report)
 
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
         """Merge all layers and measure, without labels, what the merge does to each task."""
@@ -297,8 +335,7 @@ class Project:
 
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""
-        pixels = self.stages.proxies(self.recipe, self._task(task))[:most]
-        return [_png(image) for image in to_pixels(pixels).permute(0, 2, 3, 1).numpy()]
+        return to_png(self.stages.proxies(self.recipe, self._task(task))[:most])
 
     def layer(self, name: str) -> Layer:
         """Return a layer by its name.
@@ -348,9 +385,3 @@ def _files(recipe: Recipe) -> tuple[object, ...]:
 def _known_mean(row: tuple[float, ...]) -> float:
     known = [value for value in row if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

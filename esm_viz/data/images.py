@@ -106,6 +106,16 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images * _channels(STD) + _channels(MEAN)).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def to_png(images: Tensor) -> list[bytes]:
+    """Return preprocessed images, (n, 3, H, W), as PNG files."""
+    files = []
+    for pixels in to_pixels(images).permute(0, 2, 3, 1).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    return files
+
+
 def _channels(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values).view(1, 3, 1, 1)
 

@@ -8,7 +8,11 @@ from esm_viz.figures.interference import interference_figure
 from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
 from esm_viz.figures.overlap import overlap_figure
+from esm_viz.figures.patches import patches_figure
+from esm_viz.figures.scaling import scaling_figure
 from esm_viz.figures.spectrum import spectrum_figure
+from esm_viz.figures.stability import stability_figure
+from esm_viz.figures.subspace_map import subspace_map_figure
 from esm_viz.figures.theme import paint
 
 __all__ = [
@@ -22,5 +26,9 @@ __all__ = [
     "norms_figure",
     "overlap_figure",
     "paint",
+    "patches_figure",
+    "scaling_figure",
     "spectrum_figure",
+    "stability_figure",
+    "subspace_map_figure",
 ]

@@ -21,6 +21,7 @@ TICK = 13  # px, ticks and axis titles
 LABEL = 14  # px, what is read first
 GAP = 0.6  # of a column, between families
 GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
 FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
 CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
 
@@ -38,6 +39,12 @@ def task_colour(index: int) -> str:
 def task_glyph(index: int) -> str:
     """Return the mark that goes with the task's colour, for those who do not see it."""
     return GLYPHS[index % len(GLYPHS)]
+
+
+def task_symbol(index: int) -> str:
+    """Return plotly's name of a task's glyph: eight shapes, then the same hollow, then with a dot."""
+    at = index % len(GLYPHS)
+    return SYMBOLS[at % len(SYMBOLS)] + ("", "-open", "-open-dot")[at // len(SYMBOLS)]
 
 
 def task_labels(tasks: Sequence[str]) -> list[str]:
@@ -88,6 +95,20 @@ def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
     """Return a label without an arrow."""
     font = {"size": more.pop("size", TICK), "color": more.pop("color", token("ink-2"))}
     return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
+
+
+def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return where labels stand that belong at these heights: in their order, `gap` apart, between low and high.
+
+    Where they do not all fit, the highest ones stand above `high`.
+    """
+    places = [0.0] * len(values)
+    above = high + gap
+    room = gap * (len(values) - 1)
+    for at in sorted(range(len(values)), key=lambda i: -values[i]):
+        places[at] = above = max(min(values[at], above - gap), low + room)
+        room -= gap
+    return places
 
 
 def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:

@@ -37,6 +37,7 @@ class Architecture:
         config: the open_clip model config.
         title: the open_clip name, or "ViT 6 x 128" for a config.
         image_size: pixels of a side.
+        grid: rows and columns of patches; their tokens follow the class token.
         embed_dim: width of the image features.
         quick_gelu: which activation its blocks use.
         layers: the matrices ESM treats by name, families in order, blocks ascending.
@@ -90,6 +91,7 @@ class Architecture:
         self.blocks = len(tower.transformer.resblocks)
         self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
         self.image_size = int(sides.pop())
+        self.grid = (int(tower.grid_size[0]), int(tower.grid_size[1]))
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tower.state_dict().items()}
         self.layers = tuple(_layers(self.shapes))
 

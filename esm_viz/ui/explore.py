@@ -1,17 +1,33 @@
-"""The Explore tab: the map of all layers and experts, and three pictures of the selected cell."""
+"""The Explore tab: the map of all layers and experts, pictures of the selected cell, and below them the slower ones.
+
+Stability, patches and the subspace map are measured beside the page (`work.look`); their cards show what is there.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from esm_viz.errors import RecipeError
-from esm_viz.figures import KINDS, angles_figure, layer_map_figure, overlap_figure, spectrum_figure
+from esm_viz.figures import (
+    KINDS,
+    angles_figure,
+    layer_map_figure,
+    overlap_figure,
+    patches_figure,
+    spectrum_figure,
+    stability_figure,
+    subspace_map_figure,
+)
 from esm_viz.figures.words import safe
-from esm_viz.types import Overlap
+from esm_viz.types import FAMILIES, Overlap
+from esm_viz.ui import work
 from esm_viz.ui.html import mark
+from esm_viz.ui.selection import closest, settle_view
 from esm_viz.ui.store import Session
 
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
+DIRECTIONS = ("1", "2", "3", "4")
+EVERY = "all"
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -27,6 +43,13 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do == "view" and value in dict(VIEWS):
         session.view.spectrum = str(value)
         return ("spectrum",)
+    if do == "family" and value in (EVERY, *FAMILIES):
+        session.view.family = str(value)
+        return ("subspaces",)
+    if do == "direction" and value in DIRECTIONS:
+        session.view.direction = int(value)
+        work.look(session)
+        return ("patches",)
     if not (isinstance(data, list) and len(data) == 2 and all(isinstance(item, str) for item in data)):
         raise RecipeError("this cannot be selected", "click a cell of the map")
     first, second = data
@@ -36,28 +59,10 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do == "cell" and first in session.project.tasks:
         session.project.layer(second)  # refuses what is no layer
         session.view.cell = (first, second)
-        session.view.pair = _closest(session, first)
-        return ("map", "spectrum", "overlap", "angles")
+        session.view.pair = closest(session, first)
+        work.look(session)
+        return work.EXPLORE
     raise RecipeError("this cannot be selected", "click a cell of the map")
-
-
-def settle_view(session: Session) -> None:
-    """Choose the first selection: the layer where tasks share most, and the pair that shares most there."""
-    if session.view.cell is not None:
-        return
-    record = session.project.layer_map("overlap", session.recipe)
-    best = max(range(len(record.layers)), key=lambda i: sum(row[i] for row in record.values))
-    task = max(range(len(record.tasks)), key=lambda t: record.values[t][best])
-    session.view.cell = (record.tasks[task], record.layers[best].name)
-    session.view.pair = _closest(session, record.tasks[task])
-
-
-def _closest(session: Session, task: str) -> tuple[str, str] | None:
-    """Return the task and the one it shares most with at the selected layer."""
-    record = _overlap(session)
-    at = record.tasks.index(task)
-    others = [i for i in range(len(record.tasks)) if i != at]
-    return (task, record.tasks[max(others, key=lambda i: record.values[at][i])]) if others else None
 
 
 def _overlap(session: Session) -> Overlap:
@@ -113,3 +118,50 @@ def angles(session: Session) -> dict[str, Any]:
         return {"title": "Principal angles", "empty": "One task alone has nothing to compare with."}
     record = session.project.angles(session.view.cell[1], *session.view.pair, session.recipe)
     return {"title": f"{safe(record.tasks[0])} and {safe(record.tasks[1])}", "figure": angles_figure(record)}
+
+
+def stability(session: Session) -> dict[str, Any]:
+    """Return how much the selected cell's basis depends on the proxies drawn."""
+    record, piece = _looked(session, "stability")
+    if record is None:
+        return {"title": "Stability", **piece}
+    index = session.project.tasks.index(record.task)
+    title = f"Stability at {record.layer.label}, {safe(record.task)} {mark(index)}"
+    return {"title": title, "figure": stability_figure(record, index), **piece}
+
+
+def patches(session: Session) -> dict[str, Any]:
+    """Return the patches that excite a direction of the selected cell."""
+    record, piece = _looked(session, "patches")
+    piece |= {"choices": [[at, at] for at in DIRECTIONS], "chosen": str(session.view.direction), "switch": "direction"}
+    if record is None:
+        return {"title": "Patches", **piece}
+    mine = mark(session.project.tasks.index(record.task))
+    title = f"What direction {record.direction} sees at {record.layer.label}, {safe(record.task)} {mine}"
+    return {"title": title, "figure": patches_figure(record), **piece}
+
+
+def subspaces(session: Session) -> dict[str, Any]:
+    """Return the map of all subspaces."""
+    record, piece = _looked(session, "subspaces")
+    piece |= {
+        "title": "Which tasks share directions?",
+        "choices": [[EVERY, "All"], *([family, family] for family in FAMILIES)],
+        "chosen": session.view.family,
+        "switch": "family",
+        "picks": "cell",
+    }
+    if record is None:
+        return piece
+    family = "" if session.view.family == EVERY else session.view.family
+    return {"figure": subspace_map_figure(record, family, session.view.cell), **piece}
+
+
+def _looked(session: Session, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return the newest record of a slower picture, and what its card says of its age."""
+    error = session.errors.get(name, "")
+    found = session.looks.get(name)
+    if found is None:
+        return None, {"error": error} if error else {"empty": "Being measured."}
+    fresh = found[0] == work.looked_at(session)[name]
+    return found[1], {"error": error, "stale": "" if fresh or error else "updating"}

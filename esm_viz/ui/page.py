@@ -15,8 +15,9 @@ from esm_viz.ui.jobs import UNEXPECTED
 from esm_viz.ui.knobs import rail
 from esm_viz.ui.store import Session
 from esm_viz.ui.uploads import Place
+from esm_viz.ui.work import EXPLORE
 
-CARDS = ("map", "spectrum", "overlap", "angles", "accuracy", "interference", "norms", "bars", "alpha")
+CARDS = (*EXPLORE, "accuracy", "interference", "norms", "bars", "alpha")
 PAINTERS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "bar": bar.bar,
     "states": merge.states,
@@ -26,6 +27,9 @@ PAINTERS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "spectrum": explore.spectrum,
     "overlap": explore.overlap,
     "angles": explore.angles,
+    "stability": explore.stability,
+    "patches": explore.patches,
+    "subspaces": explore.subspaces,
     "rail": rail,
     "stats": merge.stats,
     "accuracy": merge.accuracy,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
@@ -53,6 +54,8 @@ class View:
     cell: tuple[str, str] | None = None  # task, layer name
     pair: tuple[str, str] | None = None
     spectrum: str = "energy"
+    direction: int = 1
+    family: str = "all"
     difference: bool = False
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
@@ -76,10 +79,12 @@ class Session:
     board: list[BoardRow] = field(default_factory=list)
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
     explored: Recipe | None = None
+    looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     live: Job | None = None
     task: Job | None = None
+    look: Job | None = None
     dirty: set[str] = field(default_factory=set)
     sequence: int = 0
     version: int = 0
@@ -90,9 +95,13 @@ class Session:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
+    def _jobs(self) -> tuple[Job | None, ...]:
+        return self.live, self.task, self.look
+
+    @property
     def busy(self) -> bool:
         """Say whether a job runs."""
-        return any(job is not None and job.alive for job in (self.live, self.task))
+        return any(job is not None and job.alive for job in self._jobs)
 
     def touch(self, names: Iterable[str]) -> None:
         """Note pieces of the page that must be painted anew."""
@@ -111,7 +120,7 @@ class Session:
 
     def stop(self) -> None:
         """Stop its jobs."""
-        for job in (self.live, self.task):
+        for job in self._jobs:
             if job is not None:
                 job.cancel()
 

@@ -40,6 +40,7 @@ class Studio:
         work.set_recipe(self.first, self.first.recipe)
         while self.first.live is not None and self.first.live.running and self.first.validation is None:
             time.sleep(LOOK)
+        work.look(self.first)
         work.evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
         self.parts: dict[str, gr.HTML] = {}
         self.blocks = self._build()
@@ -70,7 +71,7 @@ class Studio:
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         every = list(self.parts.values())
         acts: dict[str, Act] = {
-            **dict.fromkeys(("map", "spectrum", "overlap", "angles"), explore.act),
+            **dict.fromkeys(work.EXPLORE, explore.act),
             **dict.fromkeys(("rail", "stats", "states", "interference", "history"), merge.act),
             **dict.fromkeys(("board", "alpha"), evaluate.act),
             "proof": lambda session, message: export.act(session, self.store, message),
@@ -101,10 +102,13 @@ class Studio:
         session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
         session.board = list(first.board)
         session.view.cell, session.view.pair = first.view.cell, first.view.pair
+        session.looks = dict(first.looks)
         session.version = first.version
         if first.live is not None and first.live.running:  # still being measured: this page follows by itself
             work.set_recipe(session, session.recipe)
-        names = (*work.LIVE, *work.SCORES, *work.BOARD, "found")
+        if len(session.looks) < len(work.SLOW):
+            work.look(session)
+        names = (*work.LIVE, *work.SCORES, *work.BOARD, *work.SLOW, "found")
         return {self.session_id: session.id, **self._outputs(paint(session, names, self.place))}
 
     def _gone(self) -> dict[Any, str]:
@@ -178,12 +182,13 @@ def _explored(session: Session) -> tuple[str, ...]:
     if session.explored == session.recipe:
         return ()
     session.explored = session.recipe
+    work.look(session)
     return work.EXPLORE
 
 
 _LAYOUT: dict[str, tuple[tuple[str, Callable[[str, str], gr.HTML] | None], ...]] = {
     "Load": (("source", block), ("found", block), ("cost", block)),
-    "Explore": (("map", card), ("spectrum", card), ("overlap", card), ("angles", card)),
+    "Explore": tuple((name, card) for name in work.EXPLORE),
     "Merge": (
         ("rail", None),
         ("stats", block),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures.words import safe, short
@@ -18,13 +19,15 @@ from esm_viz.recipe import Recipe
 from esm_viz.types import MergeReport, Report
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.knobs import WEIGHT_RANGE
+from esm_viz.ui.selection import settle_view
 from esm_viz.ui.store import MOST_HISTORY, BoardRow, Session, State, Store
 
 QUICK = 32  # images a task, for the first look while a knob moves
 BREATH = 0.12  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
 REST = 0.8  # seconds without a newer value, after which a recipe is worth a line in the history
 PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
-EXPLORE = ("map", "spectrum", "overlap", "angles")
+SLOW = ("stability", "patches", "subspaces")
+EXPLORE = ("map", "spectrum", "overlap", "angles", *SLOW)
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
 BOARD = ("board", "bars", "alpha")
@@ -108,6 +111,49 @@ def change_in_words(before: Recipe | None, now: Recipe) -> str:
 
 def _value(value: object) -> str:
     return short(value) if isinstance(value, float) else safe(str(value))
+
+
+def look(session: Session) -> None:
+    """Measure what the slower pictures of Explore show of the selected cell; a newer selection ends an older look."""
+    with session.lock:
+        if session.look is not None:
+            session.look.cancel()
+        for name in SLOW:
+            session.errors.pop(name, None)
+        session.look = Job("Measuring what is selected")
+    session.look.start(lambda job: _look(session, job), lambda text: _failed(session, SLOW[0], text, SLOW))
+
+
+def _look(session: Session, job: Job) -> None:
+    settle_view(session)
+    project, recipe, asked = session.project, session.recipe, looked_at(session)
+    task, layer = asked["stability"][1:]
+    direction = asked["patches"][-1]
+    measure: dict[str, Callable[[], object]] = {
+        "patches": lambda: project.patches(task, layer, direction, recipe, report=job.report),
+        "stability": lambda: project.stability(task, layer, recipe, job.report),
+        "subspaces": lambda: project.subspace_map(recipe, job.report),
+    }
+    for name, ask in measure.items():
+        try:
+            record = ask()
+        except RecipeError as error:  # a direction that is not there: its card says so, the others go on
+            said = str(error)
+            written = _keep(session, job, (name,), lambda: session.errors.update({name: said}))  # noqa: B023
+        else:
+            written = _keep(session, job, (name,), lambda: session.looks.update({name: (asked[name], record)}))  # noqa: B023
+        if not written:
+            return
+
+
+def looked_at(session: Session) -> dict[str, tuple[Any, ...]]:
+    """Return what each slower picture should show now."""
+    cell = session.view.cell or ("", "")
+    return {
+        "stability": (session.recipe, *cell),
+        "patches": (session.recipe, *cell, session.view.direction),
+        "subspaces": (session.recipe,),
+    }
 
 
 def search_alpha(session: Session) -> None:
@@ -194,6 +240,7 @@ def load(session: Session, name: str, read: Callable[[Report], Project]) -> None
         recipe = project.with_alpha_found(project.recipe, _part(job.report, 0.9, 0.1, ""))
         if _keep(session, job, (), lambda: adopt(session, name, project, recipe)):
             set_recipe(session, recipe)
+            look(session)
             session.touch((*EXPLORE, *LIVE, *SCORES, *BOARD, "source", "found", "cost", "proof"))
 
     _task(session, "Loading", work, "load", ("source", "found", "cost"))
@@ -203,8 +250,9 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
+    session.looks = {}
     session.history, session.at, session.board, session.errors = [], -1, [], {}
-    session.view = dataclasses.replace(session.view, cell=None, pair=None, difference=False)
+    session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}
 
 

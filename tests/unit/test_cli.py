@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -82,9 +83,42 @@ def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
     assert angles == sorted(angles)
     delta = load_file(project / "bees.safetensors")[tiny.C_FC] - load_file(project / "base.safetensors")[tiny.C_FC]
     assert found["norms"]["bees"][tiny.C_FC] == pytest.approx(float(delta.double().norm()), rel=1e-6)
+    drawn = opened.subspace_map(opened.recipe)
+    assert found["subspace_map"]["stress"] == drawn.stress
+    assert found["subspace_map"]["points"]["cats"][tiny.C_FC] == list(drawn.points[2][drawn.layers.index(layer)])
+    busiest = opened.layer_map("overlap", opened.recipe).strongest
+    assert found["stability"]["layer"] == found["patches"]["layer"] == busiest.name
+    stable = opened.stability("ants", busiest.name, opened.recipe)
+    shown = found["stability"]["tasks"]["ants"]
+    assert [size["images"] for size in shown["sizes"]] == [1, 4, tiny.PROXIES]
+    assert shown["sizes"][0]["between"] == dataclasses.asdict(stable.sizes[0].between)
+    assert shown["sizes"][-1]["between"] == {"mean": None, "low": None, "high": None}
+    seen = opened.patches("bees", busiest.name, 1, opened.recipe)
+    assert found["patches"]["tasks"]["bees"]["top"] == [dataclasses.asdict(patch) for patch in seen.top]
+    scaled = opened.scaling_profile(opened.recipe)
+    assert found["scaling_profile"]["levels"] == list(scaled.levels)
+    assert list(found["scaling_profile"]["norms"]["layer"].values()) == list(scaled.norms[-1])
+    assert found["scaling_profile"]["task_shares_after"]["bees"][tiny.OUT_PROJ] == pytest.approx(
+        found["scaling_profile"]["task_shares_before"]["bees"][tiny.OUT_PROJ]
+    )
     page = (tmp_path / "out" / "explore.html").read_text(encoding="utf-8")
+    assert page.count('"sizing":"stretch"') == 2 * min(6, len(seen.images))
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
-    assert page.count("<section>") == 5 + len(tiny.TASKS)
+    assert page.count("<section>") == 8 + 2 * len(tiny.TASKS)  # 4 maps, 4 of all tasks, 2 a task
+
+
+def test_explore_of_a_fine_tune_that_equals_its_base_has_null_where_nothing_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write_project(tmp_path)
+    raw = tiny.mapping()
+    raw["models"][1]["path"] = "base.safetensors"
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    assert run(capsys, "explore", tmp_path / "recipe.yaml", "--out", tmp_path / "out")[0] == 0
+    found = json.loads((tmp_path / "out" / "explore.json").read_text(encoding="utf-8"))
+    assert found["patches"]["tasks"]["bees"] is None
+    assert found["stability"]["tasks"]["bees"]["svd_overlap"] is None
+    assert found["subspace_map"]["points"]["bees"][tiny.C_FC] == [None, None]
 
 
 def test_merge_writes_a_model_that_its_own_recipe_makes_again_bit_for_bit(

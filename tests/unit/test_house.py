@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "opening": (*WORDS, "recipe", "cost", "checkpoints", "models", "data"),
     "forward": ("checkpoints", "models"),
     "stages": (*(*WORDS, "recipe", "cache", "parallel", "models", "data", "numerics", "merge", "opening", "forward"),),
-    "explore": (*WORDS, "recipe", "numerics", "stages"),
+    "explore": (*WORDS, "recipe", "models", "data", "numerics", "stages"),
     "evaluate": (*WORDS, "recipe", "cache", "checkpoints", "models", "data", "numerics", "opening"),
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "card": (*WORDS, "recipe", "merge"),
@@ -47,8 +47,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
     "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
-    "answers": (*WORDS, "recipe", "explore", "pipeline", "figures"),
-    "cli": (*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
+    "answers": WORDS,
+    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
+    "cli": (
+        *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "exploration"),
+        *("__init__", "ui"),
+    ),
     "__main__": ("cli",),
 }
 BUILD_ONLY = "demo"  # makes assets/demo: may use all rooms, and no room uses it

@@ -129,6 +129,11 @@ def test_asking_twice_computes_nothing(tiny_folder: Path) -> None:
         watched.evaluate(watched.recipe)
         watched.layer_map("overlap", watched.recipe)
         watched.spectrum("ants", C_FC, watched.recipe)
+        watched.angles(C_FC, "ants", "bees", watched.recipe)
+        watched.subspace_map(watched.recipe)
+        watched.stability("ants", C_FC, watched.recipe)
+        watched.patches("ants", C_FC, 1, watched.recipe)
+        watched.scaling_profile(watched.recipe)
     assert cache.woken() == set()
 
 
@@ -182,14 +187,29 @@ FILES: dict[str, Callable[[Path], None]] = {
 }
 
 
+def looks(project: Project) -> list[object]:
+    """Return what Explore shows; NaN would differ from itself, so as text."""
+    own = project.recipe
+    some = (
+        project.subspace_map(own),
+        project.scaling_profile(own),
+        *(project.stability(task, C_FC, own) for task in TASKS),
+        *(project.patches(task, C_FC, 1, own) for task in TASKS),
+        project.angles(C_FC, "bees", "cats", own),
+    )
+    return [repr(record) for record in some]
+
+
 @pytest.mark.parametrize("what", FILES)
 def test_one_changed_number_in_a_file_gives_what_a_fresh_cache_gives(own: Path, what: str) -> None:
     cache = StageCache()
     before = opened(own, cache=cache)
     old, old_hash = before.materialize(before.recipe), before.sha256(before.recipe)
     before.merge(before.recipe)
+    looks(before)
     FILES[what](own)
     shared, fresh = opened(own, cache=cache), opened(own)
+    assert looks(shared) == looks(fresh)
     assert sha256_tensors(shared.materialize(shared.recipe)) == sha256_tensors(fresh.materialize(fresh.recipe))
     assert shared.merge(shared.recipe).interference == fresh.merge(fresh.recipe).interference
     assert sha256_tensors(shared.materialize(shared.recipe)) != sha256_tensors(old)
@@ -295,6 +315,10 @@ def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
     return {
         "prepare": lambda: project.prepare(report),
         "map": lambda: project.layer_map("rank90", own, report),
+        "subspace map": lambda: project.subspace_map(own, report),
+        "stability": lambda: project.stability("bees", C_FC, own, report),
+        "patches": lambda: project.patches("bees", C_FC, 1, own, report=report),
+        "scaling": lambda: project.scaling_profile(own, report),
         "merge": lambda: project.merge(own, report),
         "materialize": lambda: project.materialize(own, report),
         "encode": lambda: project.encode(own, images(9, 1), report),
@@ -305,7 +329,10 @@ def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
     }[what]()
 
 
-QUESTIONS = ["prepare", "map", "merge", "materialize", "encode", "evaluate", "search", "export", "search and export"]
+QUESTIONS = [
+    *("prepare", "map", "subspace map", "stability", "patches", "scaling"),
+    *("merge", "materialize", "encode", "evaluate", "search", "export", "search and export"),
+]
 
 
 @pytest.mark.parametrize("what", QUESTIONS)

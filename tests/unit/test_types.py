@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from esm_viz.types import Evaluation, Interference, Layer, Score, TaskScores
+from esm_viz.types import Evaluation, Interference, Layer, LayerMap, Score, TaskScores
 
 LAYER = Layer("transformer.resblocks.2.mlp.c_fc.weight", "c_fc", 2, 64, 16)
 
@@ -87,3 +87,9 @@ def test_mean_normalised_skips_a_task_whose_expert_is_never_right() -> None:
     known, unknown = TaskScores("a", Score(0, 4), Score(4, 4), Score(1, 4)), TaskScores("b", *[Score(0, 4)] * 3)
     assert evaluation(known, unknown).mean_normalised == 0.25
     assert math.isnan(evaluation(unknown).mean_normalised)
+
+
+def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins() -> None:
+    layers = tuple(Layer(f"{at}", "c_fc", at, 4, 4) for at in range(3))
+    assert LayerMap("overlap", ("a", "b"), layers, ((0.1, 0.7, 0.2), (0.2, 0.1, 0.4)), ()).strongest == layers[1]
+    assert LayerMap("overlap", ("a",), layers, ((0.0, 0.0, 0.0),), ()).strongest == layers[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import math
 from typing import Any
 
@@ -10,21 +12,29 @@ import pytest
 
 from esm_viz import figures
 from esm_viz.figures.accuracy import mean_half_width
-from esm_viz.figures.base import GLYPHS, Columns, task_colour, task_glyph
+from esm_viz.figures.base import GLYPHS, Columns, spread_out, task_colour, task_glyph, task_symbol
 from esm_viz.figures.norms import nice_top
 from esm_viz.figures.theme import tokens
 from esm_viz.types import (
     AlphaPoint,
     AlphaSearch,
     Angles,
+    Draws,
     Evaluation,
+    HeatImage,
     Interference,
     Layer,
     LayerMap,
     LayerNorms,
     Overlap,
+    Patch,
+    Patches,
+    ScalingProfile,
     Score,
     Spectrum,
+    Spread,
+    Stability,
+    SubspaceMap,
     TaskScores,
 )
 
@@ -44,6 +54,42 @@ INTERFERENCE = Interference(TASKS, LAYERS, ((0.2, 0.4, math.nan), (0.6, 0.8, 1.0
 BETTER = Interference(TASKS, LAYERS, ((0.1, 0.4, math.nan), (0.7, 0.8, 1.0)), (0.25, 0.83))
 NORMS = LayerNorms(LAYERS, (1.0, 2.0, 3.0), (0.5, 2.5, 3.0))
 SEARCH = AlphaSearch(0.5, 0.9, (AlphaPoint(1.0, 0.8), AlphaPoint(0.5, 0.9), AlphaPoint(0.0, 0.7)), 30)
+
+UNKNOWN = Spread(math.nan, math.nan, math.nan)
+PLANE = SubspaceMap(
+    TASKS, LAYERS, (((1.0, 0.0), (0.5, 0.25), (0.0, 0.5)), ((-1.0, 0.0), (math.nan,) * 2, (0, -1))), 0.25
+)
+STABILITY = Stability(
+    "<b>bees",
+    LAYERS[0],
+    2,
+    5,
+    (
+        Draws(1, Spread(0.5, 0.4, 0.7), Spread(0.3, 0.2, 0.5), Spread(0.8, 0.75, 0.9)),
+        Draws(4, Spread(1.0, 1.0, 1.0), UNKNOWN, Spread(0.95, 0.95, 0.95)),
+    ),
+    0.6,
+    0.9,
+    0.25,
+)
+SCALING = ScalingProfile(
+    TASKS,
+    LAYERS,
+    ("none", "spectrum", "task", "dimension", "layer"),
+    ((1.0, 2.0, 0.0), (2.0, 2.0, 0.0), (2.0, 3.0, 0.0), (2.5, 3.0, 0.0), (10.0, 1.0, 0.0)),
+    ((0.5, 0.5, math.nan), (0.5, 0.5, math.nan)),
+    ((0.4, 0.6, math.nan), (0.6, 0.4, math.nan)),
+)
+HEAT = ((0.5, 2.0), (0.25, 1.0))
+PATCHES = Patches(
+    "<b>bees",
+    LAYERS[0],
+    1,
+    0.4,
+    0.125,
+    (Patch(7, 0, 1, 2.0), Patch(3, 1, 0, 1.5), Patch(7, 1, 1, 1.0)),
+    (HeatImage(7, b"seven", HEAT, 0.75), HeatImage(3, b"three", ((0.5, 0.5), (1.5, 0.5)), 0.5)),
+)
 
 
 def evaluation(*correct: int, split: str = "validation") -> Evaluation:
@@ -66,6 +112,10 @@ EVERY = {
     "difference": figures.interference_figure(BETTER, INTERFERENCE, difference=True),
     "norms": figures.norms_figure(NORMS),
     "alpha": figures.alpha_figure(SEARCH),
+    "subspace map": figures.subspace_map_figure(PLANE, chosen=("<b>bees", "b0.in_proj")),
+    "stability": figures.stability_figure(STABILITY, 1),
+    "scaling": figures.scaling_figure(SCALING),
+    "patches": figures.patches_figure(PATCHES),
 }
 
 
@@ -218,3 +268,145 @@ def test_the_means_interval_is_that_of_independent_tasks() -> None:
     scores = [Score(50, 100), Score(50, 100)]
     assert mean_half_width(scores) == pytest.approx(1.959963984540054 * math.sqrt(0.005) / 2, rel=1e-12)
     assert math.isnan(mean_half_width([Score(0, 0)]))
+
+
+def test_the_subspace_map_draws_every_known_point_in_its_tasks_mark() -> None:
+    ants, bees, chosen = EVERY["subspace map"]["data"]
+    assert (ants["x"], ants["y"]) == ([1.0, 0.5, 0.0], [0.0, 0.25, 0.5])
+    assert (bees["x"], bees["y"]) == ([-1.0, 0], [0.0, -1])  # the one that did not move is nowhere
+    assert (ants["marker"]["symbol"], bees["marker"]["symbol"]) == ("circle", "square")
+    assert ants["marker"]["size"] == [13.0, 6.0, 6.0]  # blocks 2, 1, 1
+    assert bees["customdata"] == [["<b>bees", "b1.c_fc"], ["<b>bees", "b0.in_proj"]]
+    assert (chosen["x"], chosen["y"], chosen["marker"]["color"]) == ([0], [-1], "var(--accent)")
+
+
+def test_the_subspace_map_has_one_scale_and_names_its_stress() -> None:
+    layout = EVERY["subspace map"]["layout"]
+    assert layout["yaxis"]["scaleanchor"] == "x"
+    assert layout["xaxis"]["range"] == pytest.approx([-1.12, 1.12])
+    assert layout["yaxis"]["range"] == pytest.approx([-1.12, 0.62])
+    assert "stress 0.25" in layout["xaxis"]["title"]["text"]
+    names = {note["text"].partition("</span> ")[2]: (note["x"], note["y"]) for note in layout["annotations"]}
+    assert names == {"ants": (1.0, 0.0), "&lt;b&gt;bees": (-1.0, 0.0)}
+
+
+def test_the_subspace_map_can_dwell_on_one_family() -> None:
+    ants = figures.subspace_map_figure(PLANE, "in_proj")["data"][0]
+    assert ants["marker"]["opacity"] == [0.12, 0.12, 1.0]
+
+
+def test_a_subspace_map_without_points_has_axes_all_the_same() -> None:
+    nowhere = SubspaceMap(("ants",), LAYERS, (((math.nan, math.nan),) * 3,), 0.0)
+    figure = figures.subspace_map_figure(nowhere, chosen=("ants", "b1.c_fc"))
+    go.Figure(figure)
+    assert figure["layout"]["xaxis"]["range"] == [-0.12, 0.12]
+
+
+def test_stability_stands_beside_svd_and_chance_from_0_to_1() -> None:
+    figure = EVERY["stability"]
+    energy, whole, apart = figure["data"]
+    assert (energy["x"], energy["y"], whole["y"]) == ([1, 4], [0.8, 0.95], [0.5, 1.0])
+    assert (apart["x"], apart["y"]) == ([1], [0.3])
+    assert whole["error_y"]["array"] == pytest.approx([0.2, 0.0])
+    assert whole["error_y"]["arrayminus"] == pytest.approx([0.1, 0.0])
+    assert whole["line"]["color"] == "var(--task-2)"
+    assert [shape["y0"] for shape in figure["layout"]["shapes"]] == [0.6, 0.25]
+    assert figure["layout"]["yaxis"]["range"] == [0, 1.05]
+    assert (figure["layout"]["xaxis"]["type"], figure["layout"]["xaxis"]["tickvals"]) == ("log", [1, 4])
+    assert len({trace["marker"]["symbol"] for trace in figure["data"]}) == 3  # not told apart by colour alone
+    assert "two draws of 1 image overlap by 0.30, random subspaces by 0.25" in figure["layout"]["meta"]["says"]
+
+
+def test_stability_of_what_did_not_move_says_so() -> None:
+    sizes = tuple(dataclasses.replace(s, with_all=UNKNOWN, between=UNKNOWN, energy=UNKNOWN) for s in STABILITY.sizes)
+    still = dataclasses.replace(STABILITY, sizes=sizes, svd_overlap=math.nan, svd_energy=math.nan)
+    figure = figures.stability_figure(still)
+    go.Figure(figure)
+    assert figure["layout"]["meta"]["says"] == "<b>bees, c_fc 2: this expert did not change here."
+    assert [trace["x"] for trace in figure["data"]] == [[], [], []]
+
+
+def test_one_draw_of_proxies_is_said_to_be_one() -> None:
+    figure = figures.stability_figure(dataclasses.replace(STABILITY, sizes=STABILITY.sizes[1:]))
+    go.Figure(figure)
+    assert figure["layout"]["meta"]["says"].endswith("all proxies are one draw, which keeps 95.0 % of the energy.")
+
+
+def test_levels_of_scaling_are_lines_on_a_log_scale_with_their_own_marks() -> None:
+    figure = EVERY["scaling"]
+    by_level: dict[str, list[float]] = {}
+    for trace in figure["data"]:
+        by_level.setdefault(trace["name"], []).extend(trace["y"])
+    # families in order, blocks ascending; in_proj, which did not move, has no place on a log scale
+    assert by_level == {
+        "none": [2.0, 1.0],
+        "+ spectrum": [2.0, 2.0],
+        "+ task": [3.0, 2.0],
+        "+ dimension": [3.0, 2.5],
+        "+ layer": [1.0, 10.0],
+    }
+    assert len({(trace["marker"]["symbol"], trace["line"]["dash"]) for trace in figure["data"]}) == 5
+    assert figure["layout"]["yaxis"]["type"] == "log"
+    assert figure["layout"]["yaxis"]["range"] == pytest.approx([-0.05, 1.05])
+    assert figure["layout"]["yaxis"]["tickvals"] == [1, 2, 5, 10]
+    assert [trace["showlegend"] for trace in figure["data"]] == [True, False] * 5
+    assert figure["layout"]["meta"]["says"] == "Largest change: c_fc 2, 1.00 to 10.00."
+
+
+@pytest.mark.parametrize("norms", [((0.0, 0.0, 0.0),), ((1e-30, 1e30, 1.0),), ((2.0, 2.0, 2.0),)])
+def test_a_method_without_levels_has_one_line_at_any_size(norms: tuple[tuple[float, ...], ...]) -> None:
+    figure = figures.scaling_figure(dataclasses.replace(SCALING, levels=("none",), norms=norms))
+    go.Figure(figure)
+    assert figure["layout"]["showlegend"] is False
+    assert len(figure["layout"]["yaxis"]["tickvals"]) <= 7
+    assert "no levels" in figure["layout"]["meta"]["how"]
+
+
+def test_patches_show_each_image_plain_and_under_its_scores() -> None:
+    figure = EVERY["patches"]
+    images = figure["layout"]["images"]
+    sources = [base64.b64decode(image["source"].partition("base64,")[2]) for image in images]
+    assert sources == [b"seven", b"seven", b"three", b"three"]
+    assert [(image["x"], image["y"]) for image in images] == [(0, 0), (0, 1.12), (1.12, 0), (1.12, 1.12)]
+    first, second = figure["data"]
+    assert first["z"] == [[0.5, 2.0], [0.25, 1.0]]
+    assert (first["x"], first["y"]) == (pytest.approx([0.25, 0.75]), pytest.approx([1.37, 1.87]))
+    assert {(trace["zmin"], trace["zmax"]) for trace in (first, second)} == {(0, 2.0)}
+    assert first["customdata"][0][1] == ["image 8", "row 1, column 2", 2.0]
+    assert first["text"][1][1] == "<b>image 8, row 2, column 2</b><br>1.00, class token 0.75"
+
+
+def test_patches_frame_the_top_ones_where_they_are() -> None:
+    frames = EVERY["patches"]["layout"]["shapes"][1::2]  # each stands on a halo
+    assert [(frame["x0"], frame["y0"], frame["x1"], frame["y1"]) for frame in frames] == [
+        pytest.approx(place) for place in ((0.5, 0, 1, 0.5), (0.5, 0.5, 1, 1), (1.12, 0.5, 1.62, 1))
+    ]
+    assert EVERY["patches"]["layout"]["meta"]["says"] == (
+        "<b>bees, c_fc 2: direction 1 carries 40.0 % of the energy, 12 % of that through class tokens; "
+        "its 3 strongest patches lie in 2 images."
+    )
+    assert "&lt;b&gt;bees" in EVERY["patches"]["layout"]["xaxis"]["title"]["text"]
+
+
+def test_patches_show_the_first_images_only() -> None:
+    assert len(figures.patches_figure(PATCHES, most=1)["data"]) == 1
+
+
+def test_every_glyph_has_its_own_symbol_that_plotly_knows() -> None:
+    symbols = [task_symbol(index) for index in range(20)]
+    assert len(set(symbols)) == 20
+    assert (symbols[8], symbols[16], symbols[19]) == ("circle-open", "circle-open-dot", "diamond-open-dot")
+    go.Scatter(marker={"symbol": symbols})
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([0.9, 0.2], [0.9, 0.2]),
+        ([1.0, 1.0, 0.95], [1.0, 0.9, 0.8]),
+        ([0.0, 0.05, 0.0], [0.1, 0.2, 0.0]),
+        ([], []),
+    ],
+)
+def test_labels_stand_apart_in_the_order_of_their_values(values: list[float], places: list[float]) -> None:
+    assert spread_out(values, 0.1, 0.0, 1.0) == pytest.approx(places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -18,10 +19,12 @@ from starlette.testclient import TestClient
 
 from esm_viz import with_parameters
 from esm_viz.errors import RecipeError
+from esm_viz.merge import settle
 from esm_viz.pipeline import Project
-from esm_viz.ui import uploads
+from esm_viz.recipe import parse_mapping
+from esm_viz.ui import explore, uploads, work
 from esm_viz.ui.serve import is_loopback, routes
-from esm_viz.ui.store import GRACE_SECONDS
+from esm_viz.ui.store import GRACE_SECONDS, Session
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
 from tests.support.errors import says
@@ -92,7 +95,7 @@ def page(studio: Studio) -> Page:
 
 
 def test_the_page_opens_with_every_picture_painted(studio: Studio) -> None:
-    for name in ("map", "spectrum", "overlap", "angles", "accuracy", "interference", "norms"):
+    for name in ("map", "spectrum", "overlap", "angles", "accuracy", "interference", "norms"):  # the slow ones follow
         piece = json.loads(studio.parts[name].value)
         assert piece["figure"]["data"], name
         assert not piece.get("error"), name
@@ -174,6 +177,52 @@ def test_a_click_on_the_map_selects_cell_pair_and_angles(page: Page) -> None:
     assert pieces["overlap"]["title"] == "Overlap at c_fc 2"
     assert page.act("overlap", do="pair", data=["ants", "cats"])["angles"]["title"] == "ants and cats"
     assert page.act("map", do="kind", value="norm")["map"]["chosen"] == "norm"
+
+
+def test_the_slower_pictures_follow_the_selection(page: Page) -> None:
+    page.act("map", do="cell", data=["bees", tiny.C_FC])
+    page.rest()
+    session = page.session
+    record = session.project.stability("bees", tiny.C_FC, session.recipe)
+    assert page.pieces["stability"]["title"].startswith("Stability at c_fc 2, bees")
+    assert page.pieces["stability"]["figure"]["data"][1]["y"] == [size.with_all.mean for size in record.sizes]
+    assert not page.pieces["stability"]["stale"]
+    seen = session.project.patches("bees", tiny.C_FC, 1, session.recipe)
+    assert page.pieces["patches"]["figure"]["data"][0]["z"] == [list(row) for row in seen.images[0].heat]
+    page.act("patches", do="direction", value="2")
+    page.rest()
+    assert page.pieces["patches"]["chosen"] == "2"
+    assert page.pieces["patches"]["title"].startswith("What direction 2 sees at c_fc 2, bees")
+
+
+def test_a_hand_made_direction_or_family_changes_nothing(page: Page) -> None:
+    before = dataclasses.replace(page.session.view)
+    for name, do, value in (("patches", "direction", "99"), ("patches", "direction", 2), ("subspaces", "family", "x")):
+        page.act(name, do=do, value=value)
+    assert page.session.view == before
+
+
+def test_a_direction_that_is_not_there_is_said_in_its_card_alone(folder: Path) -> None:
+    raw = tiny.mapping()
+    raw["models"][1]["path"] = "base.safetensors"
+    project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
+    session = Session("id", "tiny", project, project.recipe)
+    session.view.cell = ("bees", tiny.C_FC)
+    work.look(session)
+    assert session.look is not None
+    assert session.look.done.wait(60)
+    assert explore.patches(session)["error"] == "bees did not change at c_fc 2, choose another layer"
+    assert explore.stability(session)["figure"]
+    assert explore.subspaces(session)["figure"]
+    assert not explore.subspaces(session)["error"]
+
+
+def test_the_subspace_map_selects_cells_and_dwells_on_a_family(page: Page) -> None:
+    page.act("subspaces", do="cell", data=["cats", tiny.C_PROJ])
+    page.rest()
+    assert page.session.view.cell == ("cats", tiny.C_PROJ)
+    faint = page.act("subspaces", do="family", value="c_fc")["subspaces"]["figure"]["data"][0]["marker"]["opacity"]
+    assert sorted(set(faint)) == [0.12, 1.0]
 
 
 def test_a_cell_that_is_not_there_is_refused(page: Page) -> None:

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.merge import settle, with_method, with_parameters
+from esm_viz.explore import subspaces
+from esm_viz.merge import with_method, with_parameters
 from esm_viz.pipeline import Project
-from esm_viz.recipe import parse_mapping
-from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, OUT_PROJ, TASKS, mapping, recipe
-from tests.support.watching import watch_inputs
+from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, OUT_PROJ, TASKS, recipe
+from tests.unit.explore.conftest import shift_basis, tokens
 
 NAMES = [IN_PROJ, C_FC, C_PROJ, OUT_PROJ]
 
 
 @pytest.fixture(scope="module")
-def project(tiny_folder: Path) -> Project:
-    return Project.open(recipe(tiny_folder), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def shifts(project: Project) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
     """Return ΔW_t and X_t by task and layer, straight from the files."""
-    headers, found = project.headers(), {}
+    found = {}
     for task in TASKS:
-        expert = headers.experts[task]
-        seen: dict[str, Tensor] = {}
-
-        def note(name: str, rows: Tensor, into: dict[str, Tensor] = seen) -> None:
-            into[name] = rows.double().flatten(0, 1)
-
-        filled = headers.arch.tower(expert.tensors(headers.arch.shapes, torch.float32))
-        watch_inputs(filled, project.layers, project.stages.proxies(project.recipe, task), note)
         for name in NAMES:
-            tuned, base = (side.tensors([name], torch.float64)[name] for side in (expert, headers.base))
-            found[task, name] = tuned - base, seen[name]
+            delta, x = tokens(project, task, name)
+            found[task, name] = delta, x.flatten(0, 1)
     return found
 
 
@@ -153,10 +141,7 @@ def test_the_overlap_map_is_the_mean_with_the_other_tasks(project: Project) -> N
 
 
 @pytest.mark.parametrize("kind", ["rank90", "energy", "norm", "overlap"])
-def test_a_single_task_has_maps_too(tiny_folder: Path, kind: str) -> None:
-    raw = mapping()
-    del raw["models"][1:]
-    alone = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
+def test_a_single_task_has_maps_too(alone: Project, kind: str) -> None:
     found = alone.layer_map(kind, alone.recipe)
     assert len(found.values) == len(found.shares) == 1
     assert all(0 <= share <= 1 for share in found.shares[0])
@@ -166,3 +151,81 @@ def test_ranks_for_shares_ascend(project: Project) -> None:
     ranks = project.ranks_for_energy("cats", C_PROJ, (0.1, 0.5, 0.9, 1.0))
     assert list(ranks) == sorted(ranks)
     assert ranks[0] >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_angles_are_those_of_the_dense_subspaces(
+    project: Project, shifts: dict[tuple[str, str], tuple[Tensor, Tensor]], name: str
+) -> None:
+    small = with_parameters(project.recipe, rank_ratio=0.4)
+    found = project.angles(name, "ants", "cats", small)
+    k = project.overlap(name, small).k
+    left, right = (torch.linalg.svd(x @ delta.mT)[2].mT[:, :k] for delta, x in (shifts[t, name] for t in found.tasks))
+    truth = torch.linalg.svdvals(left.mT @ right).clamp_max(1).arccos().rad2deg()
+    assert list(found.degrees) == pytest.approx(truth.tolist(), abs=1e-4)  # directions turn by rounding over gaps
+    assert len(found.random_degrees) == k
+
+
+def test_the_rank_knob_has_its_own_angles(project: Project) -> None:
+    small = with_parameters(project.recipe, rank_ratio=0.3)
+    whole, part = (project.angles(C_PROJ, "ants", "cats", each) for each in (project.recipe, small))
+    assert (len(whole.degrees), len(part.degrees)) == (5, 1)
+    assert part == Project.open(small, device="cpu").angles(C_PROJ, "ants", "cats", small)
+
+
+def test_random_angles_are_drawn_once_for_all_pairs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = subspaces.random_subspace
+
+    def noted(d_out: int, k: int, seed: int) -> Tensor:
+        drawn.append(d_out)
+        return draw(d_out, k, seed)
+
+    monkeypatch.setattr(subspaces, "random_subspace", noted)
+    fresh = Project.open(recipe(tiny_folder), device="cpu")
+    for other in ("bees", "cats", "bees"):
+        fresh.angles(C_FC, "ants", other, fresh.recipe)
+    assert drawn == [64, 64]
+
+
+# Extremes: ants, its twin, still (equal to its base), once (ants with one proxy image).
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_that_did_not_move_has_no_energy_no_rank_and_no_subspace(extremes: Project, name: str) -> None:
+    found = extremes.spectrum("still", name, extremes.recipe)
+    assert set(found.eigenvalues) == {0.0}
+    assert extremes.ranks_for_energy("still", name, (0.5, 0.9, 1.0)) == (0, 0, 0)
+    assert extremes.overlap(name, extremes.recipe).values[2] == (0.0,) * 4
+    assert extremes.angles(name, "ants", "still", extremes.recipe).degrees == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_twins_overlap_fully_at_no_angle(extremes: Project, name: str) -> None:
+    assert extremes.spectrum("ants", name, extremes.recipe) == dataclasses.replace(
+        extremes.spectrum("twin", name, extremes.recipe), task="ants"
+    )
+    assert extremes.overlap(name, extremes.recipe).values[0][1] == pytest.approx(1.0, abs=1e-12)
+    angles = extremes.angles(name, "ants", "twin", extremes.recipe).degrees
+    assert max(angles) < 1e-5  # arccos near 1 turns 1e-14 into 1e-7 rad
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_proxy_image_has_as_many_directions_as_tokens(extremes: Project, name: str) -> None:
+    delta, x = tokens(extremes, "once", name)
+    truth = torch.linalg.svdvals(x[0] @ delta.mT).square() / 4  # 5 tokens, n − 1 = 4
+    found = extremes.spectrum("once", name, extremes.recipe)
+    assert list(found.eigenvalues[:5]) == pytest.approx(truth.tolist(), abs=1e-12 * float(truth[0]))
+    assert max(found.eigenvalues[5:]) < 1e-12 * float(truth[0])
+    left, right = (shift_basis(*tokens(extremes, task, name), found.rank) for task in ("once", "ants"))
+    assert left.shape[1] == min(5, found.rank)
+    shared = float((left.mT @ right).square().sum()) / found.rank  # a part does not count as the whole
+    assert extremes.overlap(name, extremes.recipe).values[3][0] == pytest.approx(shared, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_alone_keeps_all_directions_and_overlaps_with_itself(alone: Project, name: str) -> None:
+    found = alone.spectrum("ants", name, alone.recipe)
+    assert found.rank == found.layer.d_out
+    assert found.energy[found.rank - 1] == pytest.approx(1.0, abs=1e-12)
+    assert alone.overlap(name, alone.recipe).values == ((pytest.approx(1.0, abs=1e-12),),)

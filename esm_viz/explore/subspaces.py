@@ -1,7 +1,8 @@
-"""Explore: where the tasks' updates live, as records that figures draw."""
+"""Where the tasks' updates live: spectra, ranks, overlaps and angles of essential subspaces."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from itertools import combinations
 
 import torch
@@ -43,13 +44,14 @@ def spectrum(stages: Stages, recipe: Recipe, task: str, layer: Layer) -> Spectru
 
 def leading(decomposition: Decomposition, rank: int) -> Tensor:
     """Return Ê, the first r directions that carry energy, (d_out, <= r)."""
-    return decomposition.vectors[:, :rank][:, live_directions(decomposition.eigenvalues[:rank])]
+    live = int(live_directions(decomposition.eigenvalues[:rank]).sum())  # descending: what lives comes first
+    return decomposition.vectors[:, :live]
 
 
 def overlaps(stages: Stages, recipe: Recipe, layer: Layer) -> Overlap:
     """Return the overlap of any two tasks' essential subspaces at rank r."""
     rank = rank_of(recipe, layer)
-    key = ("overlap", rank, layer.name, stages.device, *_decomposed(stages, recipe))
+    key = ("overlap", rank, layer.name, stages.device, *decomposed(stages, recipe))
 
     def compute() -> tuple[tuple[float, ...], ...]:
         bases = [leading(stages.decomposition(recipe, task, layer), rank) for task in recipe.tasks]
@@ -61,10 +63,24 @@ def overlaps(stages: Stages, recipe: Recipe, layer: Layer) -> Overlap:
 def angles(stages: Stages, recipe: Recipe, layer: Layer, tasks: tuple[str, str]) -> Angles:
     """Return the principal angles between two tasks' essential subspaces, and those of two random ones of that size."""
     rank = rank_of(recipe, layer)
-    left, right = (leading(stages.decomposition(recipe, task, layer), rank) for task in tasks)
-    drawn = [random_subspace(layer.d_out, basis.shape[1], _RANDOM_SEED + at) for at, basis in enumerate((left, right))]
-    random = principal_angles(drawn[0], drawn[1])
-    return Angles(layer, tasks, tuple(principal_angles(left, right).tolist()), tuple(random.tolist()))
+    key = ("angles", rank, layer.name, stages.device, *(task_key(stages, recipe, task) for task in tasks))
+
+    def compute() -> tuple[tuple[float, ...], tuple[float, ...]]:
+        left, right = (leading(stages.decomposition(recipe, task, layer), rank) for task in tasks)
+        random = random_angles(stages, layer.d_out, (left.shape[1], right.shape[1]))
+        return tuple(principal_angles(left, right).tolist()), random
+
+    return Angles(layer, tasks, *stages.cache.get(key, compute))
+
+
+def random_angles(stages: Stages, d_out: int, sizes: tuple[int, int]) -> tuple[float, ...]:
+    """Return the principal angles of two random subspaces, one seeded draw that all layers of that shape share."""
+
+    def compute() -> tuple[float, ...]:
+        left, right = (random_subspace(d_out, size, _RANDOM_SEED + at) for at, size in enumerate(sizes))
+        return tuple(principal_angles(left, right).tolist())
+
+    return stages.cache.get(("random angles", d_out, sizes), compute)
 
 
 def layer_map(stages: Stages, recipe: Recipe, kind: str, report: Report = silent) -> LayerMap:
@@ -110,8 +126,14 @@ def _cell(stages: Stages, recipe: Recipe, kind: str, at: int, task: str, layer: 
     return share, share
 
 
-def _decomposed(stages: Stages, recipe: Recipe) -> tuple[object, ...]:
-    return tuple((stages.files(recipe, task), stages.proxy_key(recipe, task)) for task in recipe.tasks)
+def task_key(stages: Stages, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
+    """Return what a task's decompositions depend on besides the layer: its files, its proxies, their draw."""
+    return stages.files(recipe, task), stages.proxy_key(recipe, task)
+
+
+def decomposed(stages: Stages, recipe: Recipe) -> tuple[Hashable, ...]:
+    """Return what the decompositions of all tasks depend on besides the layer, in the recipe's order."""
+    return tuple(task_key(stages, recipe, task) for task in recipe.tasks)
 
 
 def _padded(values: Tensor, length: int) -> Tensor:

@@ -1,0 +1,80 @@
+"""What an essential direction sees: the image patches whose tokens move a layer's output most along it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from esm_viz.data.images import to_png
+from esm_viz.errors import RecipeError
+from esm_viz.explore.subspaces import leading, task_key
+from esm_viz.recipe import Recipe
+from esm_viz.stages import Stages
+from esm_viz.types import HeatImage, Layer, Patch, Patches, Report, silent
+
+MOST_PATCHES = 24  # patches looked for; the strongest ones often lie in one image
+
+
+def patches(
+    stages: Stages,
+    recipe: Recipe,
+    task: str,
+    layer: Layer,
+    direction: int = 1,
+    most: int = MOST_PATCHES,
+    report: Report = silent,
+) -> Patches:
+    """Return the patches of a task's proxies with the largest |e_iᵀ ΔW_t x|, and the images that hold them.
+
+    Args:
+        stages: over the opened files.
+        recipe: of them.
+        task: t.
+        layer: the layer.
+        direction: i, from 1 for the strongest.
+        most: patches wanted; fewer where there are not so many.
+        report: progress.
+
+    Raises:
+        RecipeError: the direction carries no energy, or there is none of that number.
+    """
+    report(0.0, f"{task}, {layer.label}: decomposing")
+    decomposition = stages.decomposition(recipe, task, layer)
+    live = leading(decomposition, len(decomposition.eigenvalues)).shape[1]
+    if not live:
+        raise RecipeError(f"{task} did not change at {layer.label}", "choose another layer")
+    if not 1 <= direction <= live:
+        raise RecipeError(f"{task} has no direction {direction} at {layer.label}", f"use 1 to {live}")
+
+    def compute() -> Tensor:
+        report(0.3, f"{task}, {layer.label}: reading the proxies")
+        reads = decomposition.vectors[:, direction - 1] @ stages.delta(recipe, task, layer.name)
+        return (stages.inputs(recipe, task, layer).to(reads.dtype) @ reads).abs().cpu()
+
+    key = ("scores", direction, layer.name, stages.device, *task_key(stages, recipe, task))
+    scores = stages.cache.get(key, compute)  # (images, tokens), the class token first
+    heat = scores[:, 1:].unflatten(1, stages.headers.arch.grid)
+    report(0.9, f"{task}, {layer.label}: drawing images")
+    top = _largest(heat, most)
+    held = list(dict.fromkeys(patch.image for patch in top))
+    pictures = to_png(stages.proxies(recipe, task)[held])
+    images = tuple(
+        HeatImage(at, png, tuple(map(tuple, heat[at].tolist())), float(scores[at, 0]))
+        for at, png in zip(held, pictures, strict=True)
+    )
+    return Patches(
+        task=task,
+        layer=layer,
+        direction=direction,
+        energy=float(decomposition.eigenvalues[direction - 1] / decomposition.eigenvalues.sum()),
+        class_token_share=float(scores[:, 0].square().sum() / scores.square().sum()),
+        top=top,
+        images=images,
+    )
+
+
+def _largest(heat: Tensor, most: int) -> tuple[Patch, ...]:
+    """Return the places of the largest of (images, rows, columns) scores; of equal ones the first."""
+    order = heat.flatten().sort(descending=True, stable=True).indices[:most]
+    places = zip(*(axis.tolist() for axis in torch.unravel_index(order, heat.shape)), strict=True)
+    return tuple(Patch(image, row, column, float(heat[image, row, column])) for image, row, column in places)

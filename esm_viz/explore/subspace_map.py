@@ -1,0 +1,42 @@
+"""All tasks and layers on one plane, by whom they share directions with.
+
+Subspaces of two layers lie in different spaces, where an overlap would mean nothing: neurons and heads of one block
+have no counterpart in the next. What layers of any shape have in common is their T x T table of overlaps, so a (task,
+layer) is described by its row of that table, and two are as far apart as their rows (see `types.SubspaceMap`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from esm_viz.explore.subspaces import decomposed, overlaps
+from esm_viz.numerics.embedding import plane_of
+from esm_viz.recipe import Recipe
+from esm_viz.stages import Stages
+from esm_viz.types import Report, SubspaceMap, silent
+
+_COMPARING = 0.7  # of the progress, before the points are moved
+
+
+def subspace_map(stages: Stages, recipe: Recipe, report: Report = silent) -> SubspaceMap:
+    """Return a point for every task and layer, and how much their distances are distorted."""
+    tables = []
+    for step, layer in enumerate(stages.layers):
+        report(_COMPARING * step / len(stages.layers), f"comparing subspaces at {layer.label}")
+        tables.append(overlaps(stages, recipe, layer))
+    rows = torch.tensor([table.values for table in tables], dtype=torch.float64).transpose(0, 1)  # T x L x T
+    moved = rows.diagonal(dim1=0, dim2=2).T > 0  # an empty subspace does not even overlap with itself
+    key = ("subspace map", tuple(table.k for table in tables), stages.device, *decomposed(stages, recipe))
+    plane = stages.cache.get(
+        key,
+        lambda: plane_of(
+            rows[moved] / math.sqrt(2),
+            lambda done: report(_COMPARING + (1 - _COMPARING) * done, "drawing the map"),
+        ),
+    )
+    points = torch.full((*moved.shape, 2), math.nan, dtype=torch.float64)
+    points[moved] = plane.positions
+    placed = tuple(tuple((float(x), float(y)) for x, y in row) for row in points.tolist())
+    return SubspaceMap(recipe.tasks, stages.layers, placed, plane.stress)
