@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from esm_viz.explore.subspaces import leading, rank_of, task_key
-from esm_viz.numerics.decompose import esd, functional_energies
-from esm_viz.numerics.moments import Moment, MomentSum
+from esm_viz.numerics.decompose import svd_basis
 from esm_viz.numerics.subspace import overlap
 from esm_viz.recipe import Recipe
 from esm_viz.stages import Stages
@@ -29,44 +28,43 @@ def stability(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: R
 
 def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report) -> Stability:
     report(0.0, f"{task}, {layer.label}: reading the proxies")
-    rank, delta = rank_of(recipe, layer), stages.delta(recipe, task, layer.name)
-    inputs = stages.inputs(recipe, task, layer)
-    everything = leading(stages.decomposition(recipe, task, layer), rank)
-    level, sizes = rank / layer.d_out, [size for size in SIZES if size < len(inputs)]
+    rank, change = rank_of(recipe, layer), _short(stages.delta(recipe, task, layer.name))
+    shift = stages.inputs(recipe, task, layer).to(change.dtype) @ change.mT  # ΔO, (images, tokens, directions)
+    everything, total = _basis(shift, rank), shift.square().sum()
+    level, sizes = rank / layer.d_out, [size for size in SIZES if size < len(shift)]
     if not everything.shape[1]:
-        nothing = tuple(Draws(size, NONE, NONE, NONE) for size in (*sizes, len(inputs)))
+        nothing = tuple(Draws(size, NONE, NONE, NONE) for size in (*sizes, len(shift)))
         return Stability(task, layer, rank, SEEDS, nothing, math.nan, math.nan, level)
-    whole = _moment(inputs, layer)
-    total = float(whole.energies(delta).sum()) / whole.divisor
 
-    def basis(images: Sequence[int]) -> Tensor:
-        return leading(esd(delta, _moment(inputs[list(images)], layer), rank), rank)
-
-    def energy(found: Tensor) -> float:
-        return float(functional_energies(found, delta, whole).sum()) / total
+    def energy(basis: Tensor) -> float:
+        return float((shift @ basis).square().sum() / total)
 
     measured = []
     for step, count in enumerate(sizes):
         firsts, between = [], []
         for seed in range(SEEDS):
             done = (step + seed / SEEDS) / len(sizes)
-            report(done, f"{task}, {layer.label}: drawing {count} of {len(inputs)} proxies")
-            order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).tolist()
-            firsts.append(basis(order[:count]))
-            if 2 * count <= len(inputs):
-                between.append(overlap(firsts[-1], basis(order[count : 2 * count])))
+            report(done, f"{task}, {layer.label}: drawing {count} of {len(shift)} proxies")
+            order = torch.randperm(len(shift), generator=torch.Generator().manual_seed(seed)).tolist()
+            firsts.append(_basis(shift[order[:count]], rank))
+            if 2 * count <= len(shift):
+                between.append(overlap(firsts[-1], _basis(shift[order[count : 2 * count]], rank)))
         shared = (overlap(first, everything) for first in firsts)
         measured.append(Draws(count, _spread(shared), _spread(between), _spread(map(energy, firsts))))
     # All of them can be drawn in one way only.
-    measured.append(Draws(len(inputs), _spread([overlap(everything, everything)]), NONE, _spread([energy(everything)])))
-    plain = leading(stages.svd(recipe, task, layer), rank)
+    measured.append(Draws(len(shift), _spread([overlap(everything, everything)]), NONE, _spread([energy(everything)])))
+    plain = leading(svd_basis(change), rank)
     return Stability(task, layer, rank, SEEDS, tuple(measured), overlap(plain, everything), energy(plain), level)
 
 
-def _moment(images: Tensor, layer: Layer) -> Moment:
-    total = MomentSum(layer.d_in, layer.d_out, str(images.device))
-    total.add(images)
-    return total.moment()
+def _short(delta: Tensor) -> Tensor:
+    """Return R of ΔW = Q R where ΔW is tall: Q turns all bases alike, so no overlap and no energy notices."""
+    return torch.linalg.qr(delta).R if delta.shape[0] > delta.shape[1] else delta
+
+
+def _basis(shift: Tensor, rank: int) -> Tensor:
+    """Return the first r directions of some images' output shift, (images, tokens, directions)."""
+    return leading(svd_basis(shift.flatten(0, 1).mT, rank), rank)
 
 
 def _spread(values: Iterable[float]) -> Spread:

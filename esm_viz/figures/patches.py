@@ -31,7 +31,7 @@ def patches_figure(record: Patches, most: int = MOST_IMAGES) -> Figure:
         [_heat(image, left, largest, at == 0) for at, (image, left) in enumerate(zip(shown, lefts, strict=True))],
         "Framed: the patches that move the output most along this direction. Stronger below: moves it more.",
         _says(record),
-        margin={"l": 12, "r": 78, "t": 8, "b": 34},
+        margin={"l": 12, "r": 78, "t": 14, "b": 34},
         xaxis=axis(
             f"proxies of {safe(record.task)}, direction {record.direction} at {record.layer.label}",
             range=[-0.05, width + 0.05],

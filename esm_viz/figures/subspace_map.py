@@ -11,7 +11,7 @@ from esm_viz.types import SubspaceMap
 
 SMALLEST, LARGEST = 6.0, 13.0  # px, marks of the first and of the last block
 FAINT = 0.12  # opacity of layers that are not of the family looked at
-ROOM = 0.12  # of the farthest point's distance, on every side, for the names
+BESIDE, BEYOND = 0.12, 0.22  # room for the names at the sides, above and below; in distances of the farthest point
 
 Place = tuple[float, float]
 
@@ -42,10 +42,10 @@ def subspace_map_figure(record: SubspaceMap, family: str = "", chosen: tuple[str
         margin={"l": 12, "r": 12, "t": 6, "b": 30},
         xaxis=axis(
             f"plane that distorts distances least, stress {number(record.stress)}",
-            range=_ends([x for x, _ in places.values()], reach),
+            range=_ends([x for x, _ in places.values()], BESIDE * reach),
             **bare,
         ),
-        yaxis=axis(range=_ends([y for _, y in places.values()], reach), scaleanchor="x", **bare),
+        yaxis=axis(range=_ends([y for _, y in places.values()], BEYOND * reach), scaleanchor="x", **bare),
         annotations=[_name(record, at, places) for at in range(len(record.tasks)) if _own(record, at, places)],
     )
 
@@ -106,8 +106,8 @@ def _name(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place]) ->
     )
 
 
-def _ends(values: list[float], reach: float) -> list[float]:
-    return [min(values, default=0.0) - ROOM * reach, max(values, default=0.0) + ROOM * reach]
+def _ends(values: list[float], room: float) -> list[float]:
+    return [min(values, default=0.0) - room, max(values, default=0.0) + room]
 
 
 def _says(record: SubspaceMap, places: dict[tuple[str, str], Place], chosen: tuple[str, str] | None) -> str:

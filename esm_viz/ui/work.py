@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from esm_viz.errors import RecipeError
@@ -138,11 +139,10 @@ def _look(session: Session, job: Job) -> None:
         try:
             record = ask()
         except RecipeError as error:  # a direction that is not there: its card says so, the others go on
-            said = str(error)
-            written = _keep(session, job, (name,), lambda: session.errors.update({name: said}))  # noqa: B023
+            write = partial(session.errors.__setitem__, name, str(error))
         else:
-            written = _keep(session, job, (name,), lambda: session.looks.update({name: (asked[name], record)}))  # noqa: B023
-        if not written:
+            write = partial(session.looks.__setitem__, name, (asked[name], record))
+        if not _keep(session, job, (name,), write):
             return
 
 
@@ -251,6 +251,8 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
     session.looks = {}
+    if session.look is not None:
+        session.look.cancel()  # of the old project
     session.history, session.at, session.board, session.errors = [], -1, [], {}
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}

@@ -284,7 +284,7 @@ def test_the_subspace_map_has_one_scale_and_names_its_stress() -> None:
     layout = EVERY["subspace map"]["layout"]
     assert layout["yaxis"]["scaleanchor"] == "x"
     assert layout["xaxis"]["range"] == pytest.approx([-1.12, 1.12])
-    assert layout["yaxis"]["range"] == pytest.approx([-1.12, 0.62])
+    assert layout["yaxis"]["range"] == pytest.approx([-1.22, 0.72])
     assert "stress 0.25" in layout["xaxis"]["title"]["text"]
     names = {note["text"].partition("</span> ")[2]: (note["x"], note["y"]) for note in layout["annotations"]}
     assert names == {"ants": (1.0, 0.0), "&lt;b&gt;bees": (-1.0, 0.0)}
