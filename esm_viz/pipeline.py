@@ -123,7 +123,7 @@ class Project:
 
     def prepare(self, report: Report = silent) -> None:
         """Run the heavy stages of every task and layer: moments and decompositions."""
-        self.stages.prepare(self.recipe, report)
+        self.stages.prepare(self.recipe, self.layers, report)
 
     def layer_map(self, kind: str, recipe: Recipe, report: Report = silent) -> LayerMap:
         """Return one number a task and layer; kind is "rank90", "energy", "norm" or "overlap"."""
@@ -197,7 +197,7 @@ class Project:
             pulls = stages.pulls(recipe, layer)
             columns.append([interference(measured, scales[layer.name]) for measured in pulls])
         values = tuple(zip(*columns, strict=True))
-        before = [float(stages.merged(recipe, layer.name, layer).norm) for layer in self.layers]
+        before = [stages.norm(recipe, layer) for layer in self.layers]
         after = [norm * factors[layer.name] for norm, layer in zip(before, self.layers, strict=True)]
         return MergeReport(
             recipe_sha256=self.sha256(recipe),

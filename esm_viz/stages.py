@@ -192,17 +192,29 @@ class Stages:
 
         return self._kept(key, compute, spills=True)
 
+    def norm(self, recipe: Recipe, layer: Layer) -> float:
+        """Return ‖ΔW‖_F of a merged layer, before the inter-layer level and α; it outlives ΔW in the cache."""
+        return self._small("norm", recipe, layer, lambda: float(self.merged(recipe, layer.name, layer).norm))
+
+    def layer_effects(self, recipe: Recipe, layer: Layer) -> Mapping[str, tuple[float, float]]:
+        """Return what the formulas of a method's knobs make at one layer now, (least, most)."""
+        method = METHODS[recipe.method]
+
+        def compute() -> Mapping[str, tuple[float, float]]:
+            if method.live is None:
+                return {}
+            updates, memo = self.updates(recipe, layer.name, layer), self.memo(recipe, layer.name)
+            return method.live(updates, memo, **method.arguments(recipe.parameters))
+
+        return self._small("effects", recipe, layer, compute)
+
     def effects(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
         """Return what every knob's formula makes now over all layers, (least, most)."""
-        method = METHODS[recipe.method]
         spans: dict[str, list[float]] = {}
-        if method.live is not None:
-            for layer in self.layers:
-                updates = self.updates(recipe, layer.name, layer)
-                arguments = method.arguments(recipe.parameters)
-                for name, span in method.live(updates, self.memo(recipe, layer.name), **arguments).items():
-                    spans.setdefault(name, []).extend(span)
-        if "layer_exponent" in method.knobs:
+        for layer in self.layers:
+            for name, span in self.layer_effects(recipe, layer).items():
+                spans.setdefault(name, []).extend(span)
+        if "layer_exponent" in METHODS[recipe.method].knobs:
             spans["layer_exponent"] = list(self.layer_factors(recipe).values())
         return {name: (min(span), max(span)) for name, span in spans.items()}
 
@@ -214,16 +226,17 @@ class Stages:
 
         return remember
 
-    def prepare(self, recipe: Recipe, report: Report = silent) -> None:
-        """Decompose every task's change at every layer, block by block: one forward pass a task.
+    def prepare(self, recipe: Recipe, layers: Sequence[Layer], report: Report = silent) -> None:
+        """Decompose every task's change at some layers, block by block: one forward pass a task.
 
         As many tasks go abreast as there are cores, so that no core waits for another's forward pass, and the inputs
         of a block are used at once.
         """
         tasks, step = recipe.tasks, cores()
+        by_block = sorted(layers, key=lambda layer: layer.block)
         pieces = [
             (task, layer)
-            for _, block in groupby(sorted(self.layers, key=lambda layer: layer.block), key=lambda layer: layer.block)
+            for _, block in groupby(by_block, key=lambda layer: layer.block)
             for layers in [list(block)]
             for at in range(0, len(tasks), step)
             for layer in layers
@@ -245,17 +258,22 @@ class Stages:
             measured: also measure what the merge does on every task's tokens.
             report: progress, may raise Cancelled: no further layer is begun.
         """
-        step = self.pulls if measured else lambda at, layer: self.merged(at, layer.name, layer)
         count, begun = len(self.layers), 0.0
         if METHODS[recipe.method].needs == "proxies" and recipe.seed not in self._prepared:
             begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
-            self.prepare(recipe, lambda fraction, words: report(begun * fraction, words))
+            essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
+            self.prepare(recipe, essential, lambda fraction, words: report(begun * fraction, words))
 
         def boundary(done: int) -> None:
             report(begun + (1 - begun) * done / count, f"merging, {done} of {count} layers")
 
-        in_order = sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
-        self.spread(lambda layer: step(recipe, layer), in_order, boundary)
+        def merge(layer: Layer) -> None:
+            self.norm(recipe, layer)
+            if measured:
+                self.pulls(recipe, layer)
+                self.layer_effects(recipe, layer)
+
+        self.spread(merge, sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out)), boundary)
 
     def spread(
         self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
@@ -273,14 +291,14 @@ class Stages:
     def layer_factors(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none."""
         self.run(recipe, False, report)
-        merged = {layer.name: self.merged(recipe, layer.name, layer).norm for layer in self.layers}
+        norms = {layer.name: self.norm(recipe, layer) for layer in self.layers}
         exponent = recipe.parameters.get("layer_exponent")
         if exponent is None:
-            return dict.fromkeys(merged, 1.0)
+            return dict.fromkeys(norms, 1.0)
         factors: dict[str, float] = {}
         for family in {layer.family for layer in self.layers}:
             names = [layer.name for layer in self.layers if layer.family == family]
-            scaled = relative_power(torch.stack([merged[name] for name in names]), float(exponent))
+            scaled = relative_power(torch.tensor([norms[name] for name in names], dtype=torch.float64), float(exponent))
             factors.update(zip(names, scaled.tolist(), strict=True))
         return factors
 
@@ -315,6 +333,11 @@ class Stages:
             )
 
         return self._kept(key, compute)
+
+    def _small(self, stage: str, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
+        """Keep a few numbers of a merged layer."""
+        knobs = tuple(sorted(METHODS[recipe.method].arguments(recipe.parameters).items()))
+        return self._kept((stage, recipe.method, knobs, *self._identity(recipe, layer.name)), compute)
 
     def _block_inputs(self, recipe: Recipe, task: str, block: int) -> dict[str, Tensor]:
         key = self._forward_key(recipe, task)

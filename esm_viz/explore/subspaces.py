@@ -91,7 +91,7 @@ def layer_map(stages: Stages, recipe: Recipe, kind: str, report: Report = silent
     """
     if kind not in MAP_KINDS:
         raise RecipeError(f"there is no map {kind!r}", f"use {', '.join(MAP_KINDS)}")
-    stages.prepare(recipe, report)
+    stages.prepare(recipe, stages.layers, report)
     values, shares = [], []
     for at, task in enumerate(recipe.tasks):
         pairs = [_cell(stages, recipe, kind, at, task, layer) for layer in stages.layers]

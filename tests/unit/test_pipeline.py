@@ -89,15 +89,16 @@ def opened(folder: Path, raw: dict[str, Any] | None = None, cache: StageCache | 
 # What a knob wakes.
 
 CHEAP = {"weights"}  # base + scale · ΔW
+MERGED = CHEAP | {"merged", "pulls", "norm", "effects"}  # a few numbers beside each merged layer
 WAKES: dict[str, set[str]] = {
     "alpha": CHEAP,
     "layer_exponent": CHEAP,
     "alpha_scope": CHEAP,
-    "gain": CHEAP | {"merged", "pulls"},
-    "task_exponent": CHEAP | {"merged", "pulls", "coordinates"},
-    "dimension_exponent": CHEAP | {"merged", "pulls", "coordinates"},
-    "rank_ratio": CHEAP | {"merged", "pulls", "coordinates", "basis"},
-    "spectrum_exponent": CHEAP | {"merged", "pulls", "coordinates", "basis"},
+    "gain": MERGED,
+    "task_exponent": MERGED | {"coordinates"},
+    "dimension_exponent": MERGED | {"coordinates"},
+    "rank_ratio": MERGED | {"coordinates", "basis"},
+    "spectrum_exponent": MERGED | {"coordinates", "basis"},
 }
 MOVED = {"alpha_scope": "essential", "rank_ratio": 0.6, "spectrum_exponent": 0.4}
 
