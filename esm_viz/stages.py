@@ -32,7 +32,7 @@ from esm_viz.forward import Streams
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import METHODS, LayerUpdate, Memo
 from esm_viz.models.tower import ESSENTIAL
-from esm_viz.numerics.decompose import Decomposition, esd, svd_basis
+from esm_viz.numerics.decompose import Decomposition, esd_of_all, svd_basis
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.moments import Moment, MomentSum
 from esm_viz.numerics.scaling import relative_power
@@ -135,12 +135,18 @@ class Stages:
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the ESD of a task's change at a layer, at full useful rank: the directions that a merge can keep."""
         useful = max(layer.d_out // len(recipe.models), 1)
-        key = ("esd", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, useful, self.device)
-        return self._kept(
-            key,
-            lambda: esd(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer), useful),
-            spills=True,
-        )
+
+        def key(of: Sequence[str]) -> tuple[Hashable, ...]:
+            read = tuple((*self.files(recipe, one), *self.proxy_key(recipe, one)) for one in of)
+            return "esd", read, layer.name, useful, self.device
+
+        def compute(of: Sequence[str]) -> list[Decomposition]:
+            deltas = [self.delta(recipe, one, layer.name) for one in of]
+            return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], useful)
+
+        if self.device == "cpu":  # cores share the tasks; what one task needs is the same whoever else is there
+            return self._kept(key([task]), lambda: compute([task])[0], spills=True)
+        return self._kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
 
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the left singular vectors and squared singular values of a task's change at a layer."""

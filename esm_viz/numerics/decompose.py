@@ -5,6 +5,7 @@ With FᵀF = XᵀX, ΔW Fᵀ has the left singular vectors and singular values o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,12 +44,27 @@ def esd(delta: Tensor, moment: Moment, most: int | None = None) -> Decomposition
     Raises:
         NumericsError: delta or moment holds a NaN or Inf.
     """
-    return _principal(delta, moment.factor(), moment.divisor, most)
+    return esd_of_all([delta], [moment], most)[0]
+
+
+def esd_of_all(deltas: Sequence[Tensor], moments: Sequence[Moment], most: int | None = None) -> list[Decomposition]:
+    """Decompose several tasks' shifts at one layer; products and eigenproblems of one size go as one call.
+
+    Args:
+        deltas: ΔW_t, (d_out, d_in) each, float64.
+        moments: of X_t.
+        most: how many directions to keep of each; all that are live where None.
+
+    Raises:
+        NumericsError: one of them holds a NaN or Inf.
+    """
+    factors = [moment.factor() for moment in moments]
+    return _principal(deltas, factors, [moment.divisor for moment in moments], most)
 
 
 def svd_basis(delta: Tensor, most: int | None = None) -> Decomposition:
     """Decompose ΔW itself: the left singular vectors and squared singular values; ESD for white inputs."""
-    return _principal(delta, None, 1, most)
+    return _principal([delta], None, [1], most)[0]
 
 
 def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:
@@ -62,35 +78,66 @@ def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:
     return moment.energies(basis.mT @ delta) / moment.divisor
 
 
-def _principal(delta: Tensor, factor: Tensor | None, divisor: int, most: int | None) -> Decomposition:
-    """Return the left singular vectors and squared singular values of ΔW Fᵀ over √divisor."""
-    if not torch.isfinite(delta).all():
-        raise NumericsError("the change of this layer is not finite", "check the checkpoint for NaN or Inf")
-    useful = min(delta.shape)
-    eigenvalues = delta.new_zeros(useful)
-    scales = [part.abs().max() if part.numel() else delta.new_zeros(()) for part in (delta, factor) if part is not None]
-    if not all(scales):
-        return Decomposition(eigenvalues, delta.new_zeros(len(delta), 0))
-    shift = delta / scales[0]  # squares of 1e-30 and 1e30 stay in range
-    if factor is not None:
-        shift = shift @ (factor / scales[1]).mT
-    energies, vectors = _left(shift, useful if most is None else most)
-    unit = torch.stack(scales).square().prod() / divisor
+def _principal(
+    deltas: Sequence[Tensor], factors: Sequence[Tensor] | None, divisors: Sequence[int], most: int | None
+) -> list[Decomposition]:
+    """Return the left singular vectors and squared singular values of every ΔW Fᵀ over √divisor."""
+    units = [_scale(delta) for delta in deltas]
+    shifts: Sequence[Tensor] = [delta / unit for delta, unit in zip(deltas, units, strict=True)]  # 1e±30 has squares
+    if factors is not None:
+        scales = [_scale(factor) for factor in factors]
+        sides = [(factor / scale).mT for factor, scale in zip(factors, scales, strict=True)]
+        shifts = _together(torch.matmul, shifts, sides)
+        units = [unit * scale for unit, scale in zip(units, scales, strict=True)]
+    tall = shifts[0].shape[0] > shifts[0].shape[1]
+    products = _together(gram, shifts if tall else [shift.mT for shift in shifts])
+    return [
+        _leading(shift, *eigen, unit.square() / divisor, min(delta.shape), most)
+        for shift, eigen, unit, divisor, delta in zip(
+            shifts, _eigen_of_all(products), units, divisors, deltas, strict=True
+        )
+    ]
+
+
+def _leading(
+    shift: Tensor, energies: Tensor, vectors: Tensor, unit: Tensor, useful: int, most: int | None
+) -> Decomposition:
+    """Take the first live left singular vectors of a shift from the eigenvectors of its smaller Gram matrix."""
+    live = int((energies[: useful if most is None else most] > FLOOR * energies[0]).sum()) if len(energies) else 0
+    left = vectors[:, :live].contiguous()
+    if shift.shape[0] > shift.shape[1]:
+        strong = int((energies[:live] > STRONG * energies[:1]).sum())
+        left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
+        if strong < live:  # the squares of the others have lost digits: look at their own images
+            weak = singular(shift @ vectors[:, strong:live])
+            energies[strong : strong + len(weak.values)] = weak.values.square()
+            left = torch.cat([left, weak.left], 1)
+    eigenvalues = shift.new_zeros(useful)
     eigenvalues[: len(energies)] = energies[:useful].clamp_min(0) * unit
-    return Decomposition(eigenvalues, vectors)
+    return Decomposition(eigenvalues, left)
 
 
-def _left(shift: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues of shift shiftᵀ that its smaller side has, and its first live left singular vectors."""
-    tall = shift.shape[0] > shift.shape[1]
-    energies, vectors = descending_eigen(gram(shift if tall else shift.mT))
-    live = int((energies[:most] > FLOOR * energies[0]).sum())
-    if not tall:
-        return energies, vectors[:, :live].contiguous()
-    strong = int((energies[:live] > STRONG * energies[0]).sum())
-    left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
-    if strong < live:  # the squares of the others have lost digits: look at their own images
-        weak = singular(shift @ vectors[:, strong:live])
-        energies[strong : strong + len(weak.values)] = weak.values.square()
-        left = torch.cat([left, weak.left], 1)
-    return energies, left
+def _scale(matrix: Tensor) -> Tensor:
+    """Return the largest entry, 1 for a matrix of zeros."""
+    largest = matrix.abs().max() if matrix.numel() else matrix.new_zeros(())
+    if not torch.isfinite(largest):
+        raise NumericsError("the change of this layer is not finite", "check the checkpoint for NaN or Inf")
+    return largest if largest > 0 else torch.ones_like(largest)
+
+
+def _together(function: Callable[..., Tensor], *arguments: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Apply a function to each task's tensors: as one batch where a GPU holds tensors of one shape."""
+    if all(map(_batched, arguments)):
+        return function(*(torch.stack(list(each)) for each in arguments)).unbind()
+    return [function(*each) for each in zip(*arguments, strict=True)]
+
+
+def _eigen_of_all(products: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    if _batched(products):
+        values, vectors = descending_eigen(torch.stack(list(products)))
+        return list(zip(values.unbind(), vectors.unbind(), strict=True))
+    return [descending_eigen(product) for product in products]
+
+
+def _batched(tensors: Sequence[Tensor]) -> bool:
+    return tensors[0].is_cuda and len({one.shape for one in tensors}) == 1

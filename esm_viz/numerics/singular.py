@@ -105,8 +105,8 @@ def through_polar(left: Tensor, levels: Sequence[Level]) -> Tensor:
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """Return MᵀM, (n, n), each pair of columns multiplied once."""
-    n = matrix.shape[1]
+    """Return MᵀM, (n, n), each pair of columns multiplied once; on a GPU, of a batch of matrices."""
+    n = matrix.shape[-1]
     if n < _LEAST_BLOCKED or matrix.is_cuda:
         return matrix.mT @ matrix
     product = matrix.new_empty(n, n)
@@ -119,7 +119,7 @@ def gram(matrix: Tensor) -> Tensor:
 
 
 def descending_eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues, (n,), descending, and eigenvectors, (n, n), of a symmetric matrix.
+    """Return eigenvalues, (n,), descending, and eigenvectors, (n, n), of a symmetric matrix; on a GPU, of a batch.
 
     On the CPU numpy's solver is the quicker one (`benchmarks/README.md` has the table).
     """
@@ -127,4 +127,4 @@ def descending_eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(symmetric)
         return values.flip(-1), vectors.flip(-1)
     found = np.linalg.eigh(symmetric.numpy())
-    return torch.from_numpy(found.eigenvalues[::-1].copy()), torch.from_numpy(found.eigenvectors[:, ::-1].copy())
+    return torch.from_numpy(found.eigenvalues[..., ::-1].copy()), torch.from_numpy(found.eigenvectors[..., ::-1].copy())

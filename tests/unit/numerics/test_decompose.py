@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from esm_viz.errors import NumericsError
-from esm_viz.numerics.decompose import esd, functional_energies, svd_basis
+from esm_viz.numerics import decompose
+from esm_viz.numerics.decompose import esd, esd_of_all, functional_energies, svd_basis
 from esm_viz.numerics.moments import Moment
 from tests.support.errors import says
 from tests.support.tiny import normal
@@ -129,3 +130,19 @@ def test_a_second_moment_that_is_not_finite_is_refused() -> None:
     text = "the second moment of this layer is not finite, check the proxies and the checkpoint"
     with says(NumericsError, text):
         esd(normal(6, 4, seed=1), moment)
+
+
+@pytest.mark.parametrize(("d_out", "d_in", "n"), SHAPES)
+def test_several_tasks_in_one_call_are_each_what_they_are_alone(
+    monkeypatch: pytest.MonkeyPatch, d_out: int, d_in: int, n: int
+) -> None:
+    """As on a GPU, where products and eigenproblems of one size are one batch; one of the tasks moved nothing."""
+    deltas = [normal(d_out, d_in, seed=1), torch.zeros(d_out, d_in, dtype=torch.float64), normal(d_out, d_in, seed=2)]
+    moments = [moment_of(normal(n, d_in, seed=10 + at)) for at in range(3)]
+    alone = [esd(delta, moment) for delta, moment in zip(deltas, moments, strict=True)]
+    monkeypatch.setattr(decompose, "_batched", lambda tensors: len({one.shape for one in tensors}) == 1)
+    for found, truth in zip(esd_of_all(deltas, moments), alone, strict=True):
+        assert found.vectors.shape == truth.vectors.shape
+        assert (found.eigenvalues - truth.eigenvalues).abs().max() <= OF_LARGEST * truth.eigenvalues[0]
+        projections = (basis @ basis.mT for basis in (found.vectors, truth.vectors))
+        assert (next(projections) - next(projections)).abs().max() < 1e-9  # spectra's gaps cost some digits
