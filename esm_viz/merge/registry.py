@@ -204,12 +204,7 @@ def settle(recipe: Recipe) -> Recipe:
         )
     settled = dict(method.defaults)
     for name, value in recipe.parameters.items():
-        if name not in method.knobs:
-            raise RecipeError(
-                f"{recipe.method} has no parameter {name!r}{_nearest(name, method.knobs)}",
-                f"use {', '.join(method.knobs)}",
-            )
-        settled[name] = checked(name, value, method.knobs[name])
+        settled[name] = checked(name, value, knob_of(method, name))
     bare = [model.name for model in recipe.models if not model.proxies]
     if method.needs == "proxies" and bare:
         raise RecipeError(
@@ -223,9 +218,22 @@ def with_method(recipe: Recipe, name: str) -> Recipe:
     return settle(recipe.replace(method=name, parameters=MappingProxyType({})))
 
 
-def with_parameters(recipe: Recipe, **values: Value) -> Recipe:
+def with_parameters(recipe: Recipe, /, **values: Value) -> Recipe:
     """Return the recipe with some parameters changed, checked as if it had been read from a file."""
     return settle(recipe.replace(parameters=MappingProxyType({**recipe.parameters, **values})))
+
+
+def knob_of(method: Method, name: str) -> Knob:
+    """Return a method's knob by its name in a recipe.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if name not in method.knobs:
+        raise RecipeError(
+            f"{method.name} has no parameter {name!r}{_nearest(name, method.knobs)}", f"use {', '.join(method.knobs)}"
+        )
+    return method.knobs[name]
 
 
 def checked(name: str, value: Value, knob: Knob) -> Value:
