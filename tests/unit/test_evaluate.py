@@ -178,6 +178,18 @@ def test_a_task_whose_expert_is_never_right_stops_the_search(tmp_path: Path, tin
         project.search_alpha(project.recipe)
 
 
+def test_the_exported_model_scores_what_the_search_saw(project: Project, tmp_path: Path) -> None:
+    found = project.search_alpha(project.recipe)
+    project.export(with_parameters(project.recipe, alpha="search"), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    again = project.materialize(with_parameters(project.recipe, alpha=found.alpha))
+    assert all(torch.equal(tensors[name], again[name]) for name in again)
+    scores = project._scorer.score_tensors(tensors, "validation")
+    experts = [row.finetuned for row in project.evaluate(project.recipe, "validation").tasks]
+    shares = [score.accuracy / expert.accuracy for score, expert in zip(scores, experts, strict=True)]
+    assert sum(shares) / len(shares) == found.normalised
+
+
 # Devices.
 
 
