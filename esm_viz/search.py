@@ -8,7 +8,7 @@ from collections.abc import Callable
 from esm_viz.types import AlphaPoint
 
 START = (0.125, 0.25, 0.5, 1.0, 2.0)
-"""A merge's best α lies within these by experience; where the first or last is best, the bracket ends with the range."""
+"""A merge's best α lies within these by experience; where the first or last is best, the bracket goes on to the end."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 WIDTH = 0.02  # of the last bracket; finer differences drown in the validation images' own noise
 DIGITS = 3  # of an α: what is searched is what is written

@@ -328,7 +328,7 @@ class Sweep:
         grid: knobs and their values, in the order asked for.
         start: the recipe's own parameters.
         split: what the cells were scored on; None without labels, where cells hold interference only.
-        limit: images asked for per task; 0 = all of the split.
+        images: labelled images read a cell, over all tasks.
         cells: in the order of `points`, whatever the order of the work.
     """
 
@@ -337,7 +337,7 @@ class Sweep:
     grid: tuple[tuple[str, tuple[Value, ...]], ...]
     start: Mapping[str, Value]
     split: Split | None
-    limit: int
+    images: int
     cells: tuple[SweepCell, ...]
     seconds: float
 
@@ -385,7 +385,6 @@ class KnobSearch:
         objective: "normalised": mean validation accuracy / expert's, as in the α search; "interference": minus the
             mean interference, where not every task has labelled validation images.
         images: validation images read a trial, over all tasks; 0 for interference.
-        limit: images asked for per task; 0 = all.
         trials: in the order made; the first is the recipe as it was.
     """
 
@@ -393,7 +392,6 @@ class KnobSearch:
     knobs: tuple[str, ...]
     objective: Objective
     images: int
-    limit: int
     seed: int
     trials: tuple[KnobTrial, ...]
 

@@ -9,7 +9,9 @@ from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
 from esm_viz.figures.overlap import overlap_figure
 from esm_viz.figures.spectrum import spectrum_figure
+from esm_viz.figures.sweep import sweep_figure
 from esm_viz.figures.theme import paint
+from esm_viz.figures.tuning import tuning_figure
 
 __all__ = [
     "KINDS",
@@ -23,4 +25,6 @@ __all__ = [
     "overlap_figure",
     "paint",
     "spectrum_figure",
+    "sweep_figure",
+    "tuning_figure",
 ]

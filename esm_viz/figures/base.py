@@ -65,6 +65,13 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     }
 
 
+def percent_ticks(lowest: float) -> dict[str, Any]:
+    """Return range and ticks of an axis in per cent that ends at 100 and starts at a round number below `lowest`."""
+    floor = max(0.0, 10 * (lowest // 10))
+    step = 5 if 100 - floor <= 20 else 10 if 100 - floor <= 40 else 20
+    return {"range": [floor, 101], "tickvals": list(range(int(floor), 101, step))}
+
+
 def task_axis(tasks: Sequence[str], **more: Any) -> dict[str, Any]:
     """Return the y axis that lists tasks from the top down."""
     low, high = more.pop("above", 0.5), len(tasks) - 0.5

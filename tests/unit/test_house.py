@@ -35,18 +35,22 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "explore": (*WORDS, "recipe", "numerics", "stages"),
     "evaluate": (*WORDS, "recipe", "cache", "checkpoints", "models", "data", "numerics", "opening"),
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
+    "sweep": (*WORDS, "recipe", "merge"),
+    "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
     "card": (*WORDS, "recipe", "merge"),
     "export": (*WORDS, "recipe", "checkpoints", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
-        *("opening", "stages", "explore", "evaluate", "search", "card", "export"),
+        *("opening", "stages", "explore", "evaluate", "search", "sweep", "tuning", "card", "export"),
     ),
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
     "ui": (*WORDS, "recipe", "data", "merge", "pipeline", "__init__", "figures"),
-    "answers": (*WORDS, "recipe", "explore", "pipeline", "figures"),
-    "cli": (*WORDS, "recipe", "checkpoints", "data", "merge", "pipeline", "answers", "__init__", "ui"),
+    "answers": (*WORDS, "recipe", "explore", "sweep", "pipeline", "figures"),
+    "cli": (
+        *(*WORDS, "recipe", "checkpoints", "data", "merge", "sweep", "tuning", "pipeline", "answers", "__init__", "ui"),
+    ),
     "__main__": ("cli",),
 }
 BUILD_ONLY = "demo"  # makes assets/demo: may use all rooms, and no room uses it
@@ -57,6 +61,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradio": ("ui",),
     "gradio_client": ("ui",),
     "plotly": ("figures", "ui"),
+    "optuna": ("tuning",),
 }
 # Room -> the libraries it may not import.
 FORBIDDEN: dict[str, tuple[str, ...]] = {
