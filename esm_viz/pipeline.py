@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from esm_viz import explore, export, tuning
+from esm_viz import __version__, explore, export, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
@@ -365,6 +365,7 @@ class Project:
             "the labelled images": self._scorer.labels_digest("validation") if labelled else "none",
             "the number of images": limit,
             "the seed": seed,
+            "the version of esm_viz": __version__,
         }
 
         def measure(own: Recipe, inside: Report) -> KnobTrial:

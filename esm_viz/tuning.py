@@ -95,7 +95,10 @@ class Storage:
             if kept["format"] != _FORMAT or not isinstance(kept["search"], dict):
                 raise ValueError
             others = [name for name, value in self.identity.items() if kept["search"].get(name) != value]
-            trials = [] if others else [_trial(raw, start, space) for raw in kept["trials"]]
+            raw = [] if others else kept["trials"]
+            trials = [_trial(each, start, space if at else {}) for at, each in enumerate(raw)]  # the first is the start
+            if trials and math.isnan(trials[0].value):
+                raise ValueError
         except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, EsmVizError) as error:
             raise RecipeError("this is no storage of a knob search", "give another file", self.path.name) from error
         if others:

@@ -132,11 +132,14 @@ def _heat(record: Sweep) -> Figure:
     }
     shares = [math.nan if level is None else (level - low) / (high - low) for level in levels]
     texts = [_cell(record, height) for height in heights]
-    return picture(
-        [heat, cell_text([x for x, _ in places], [y for _, y in places], texts, shares, (width + 2, len(rows)))],
+    how = (
         "Stronger: more accurate."
         if record.split
-        else "Blue: less interference. Neutral, 1: as far off as not merging.",
+        else "Blue: less interference. Neutral: 1, as far off as not merging."
+    )
+    return picture(
+        [heat, cell_text([x for x, _ in places], [y for _, y in places], texts, shares, (width + 2, len(rows)))],
+        how + (" Framed: the recipe." if spot else ""),
         _says(record),
         (width + 2, len(rows)),
         margin={"l": label_margin([", ".join(name for name, _ in others), *rows]), "r": 92, "t": 22, "b": 44},

@@ -22,7 +22,7 @@ def tuning_figure(record: KnobSearch) -> Figure:
     best = record.best
     ticks: dict[str, Any] = percent_ticks(line[0] - BELOW) if scored else {"type": "log"}
     floor: float = ticks["range"][0] if scored else -math.inf
-    data = [
+    data: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "lines",

@@ -255,7 +255,7 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
         raise RecipeError(f"{name} is {shown(value)}", f"give a number from {least:g} to {most:g}{word}")
     if not least <= number <= most:
         raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
-    return number
+    return number + 0.0  # -0 is 0: one value, one hash
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
