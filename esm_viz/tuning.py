@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esm_viz.checkpoints.writing import write_text
+from esm_viz.checkpoints.writing import expect_writable, write_text
 from esm_viz.errors import Cancelled, EsmVizError, NumericsError, RecipeError, SearchStopped
 from esm_viz.merge import METHODS, knob_of, with_parameters
 from esm_viz.recipe import Recipe
@@ -85,10 +86,12 @@ class Storage:
 
         Raises:
             RecipeError: the file is no storage, or that of another search; nothing in it is run, nothing written.
+            ExportError: there is no file, and none can be written.
         """
+        if not os.path.lexists(self.path):
+            expect_writable(self.path)
+            return []
         try:
-            if not self.path.exists():
-                return []
             if not self.path.is_file() or self.path.stat().st_size > LARGEST_STORAGE:
                 raise ValueError
             kept = json.loads(self.path.read_text(encoding="utf-8"))
