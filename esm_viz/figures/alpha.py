@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esm_viz.figures.base import LABEL, Figure, axis, note, percent_ticks, picture, token
+from esm_viz.figures.base import Figure, axis, marked, percent_ticks, picture, token
 from esm_viz.figures.words import number, percent
 from esm_viz.types import AlphaSearch
 
@@ -32,28 +32,5 @@ def alpha_figure(record: AlphaSearch) -> Figure:
         margin={"l": 58, "r": 16, "t": 10, "b": 44},
         xaxis=axis("scale α", range=[0, max([WIDEST, *(p.alpha * 1.05 for p in points)])]),
         yaxis=axis("% of experts, validation", **percent_ticks(100 * low)),
-        shapes=[
-            {
-                "type": "line",
-                "x0": record.alpha,
-                "x1": record.alpha,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": token("accent"), "width": 2},
-            }
-        ],
-        annotations=[
-            note(
-                record.alpha,
-                0.03,
-                f"<b>best, α = {number(record.alpha)}</b>",
-                yref="paper",
-                xanchor="left",
-                yanchor="bottom",
-                xshift=6,
-                color=token("accent"),
-                size=LABEL,
-            )
-        ],
+        **marked(record.alpha, f"best, α = {number(record.alpha)}"),
     )

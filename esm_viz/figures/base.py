@@ -97,6 +97,23 @@ def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
     return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
 
 
+def marked(x: float, text: str) -> dict[str, Any]:
+    """Return the upright line at a place of the x axis with its label, as parts of a layout."""
+    line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+    label = note(
+        x,
+        0.03,
+        f"<b>{text}</b>",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        xshift=6,
+        color=token("accent"),
+        size=LABEL,
+    )
+    return {"shapes": [{**line, "line": {"color": token("accent"), "width": 2}}], "annotations": [label]}
+
+
 def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:
     """Return the picture with the layout that all share; `grid` counts columns and rows that need room to be read."""
     base = {

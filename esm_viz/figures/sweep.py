@@ -7,13 +7,12 @@ from itertools import product
 from typing import Any
 
 from esm_viz.figures.base import (
-    LABEL,
     Figure,
     axis,
     cell_text,
     colour_bar,
     label_margin,
-    note,
+    marked,
     percent_ticks,
     picture,
     ramp,
@@ -57,24 +56,7 @@ def _curve(record: Sweep) -> Figure:
     if record.split:
         trace["error_y"], lowest = _intervals([cell.evaluation for cell in cells if cell.evaluation])
         y = axis(f"mean accuracy, {record.split}, %", **percent_ticks(lowest))
-    marks: dict[str, Any] = {"shapes": [], "annotations": []}
-    if record.baseline is not None:
-        x = places[record.baseline]
-        line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
-        marks["shapes"] = [{**line, "layer": "below", "line": {"color": token("accent"), "width": 2}}]
-        marks["annotations"] = [
-            note(
-                x,
-                0.03,
-                "<b>the recipe</b>",
-                yref="paper",
-                xanchor="left",
-                yanchor="bottom",
-                xshift=6,
-                color=token("accent"),
-                size=LABEL,
-            )
-        ]
+    marks = {} if record.baseline is None else marked(places[record.baseline], "the recipe")
     ticks = {"tickvals": places, "ticktext": [setting(value) for value in values]} if words else {}
     return picture(
         [trace],

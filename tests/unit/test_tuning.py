@@ -26,7 +26,7 @@ from esm_viz.recipe import Recipe, parse_mapping
 from esm_viz.tuning import MOST_TRIALS, propose, search, space_of
 from esm_viz.types import KnobSearch, KnobTrial, Report
 from tests.support.errors import says
-from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, recipe
+from tests.support.tiny import LABELLED, TASKS, mapping, mislabel, recipe
 from tests.support.watched import Watched
 
 ROOT = Path(__file__).parents[2]
@@ -86,12 +86,6 @@ def test_the_best_is_never_worse_than_the_start(found: KnobSearch) -> None:
     values = [trial.value for trial in found.trials]
     assert found.best == values.index(max(values))
     assert found.best_so_far == tuple(max(values[: at + 1]) for at in range(len(values)))
-
-
-def test_of_equal_trials_the_first_is_the_best() -> None:
-    trials = tuple(KnobTrial({}, value) for value in (0.5, math.nan, 0.7, 0.7))
-    record = replace(EMPTY, trials=trials)
-    assert (record.best, record.best_so_far) == (2, (0.5, 0.5, 0.7, 0.7))
 
 
 def test_only_the_knobs_named_move_and_no_point_is_tried_twice(project: Project, found: KnobSearch) -> None:
@@ -506,10 +500,7 @@ def test_where_no_task_moved_there_is_no_interference(tmp_path: Path, tiny_folde
 
 def test_an_expert_that_is_never_right_is_told(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
-    labelled = load_file(folder / "bees_validation.safetensors")
-    tower, head = filled(load_file(folder / "bees.safetensors")), load_file(folder / "bees_head.safetensors")["weight"]
-    labelled["labels"] = (answers(tower, head, labelled["images"]) + 1) % 4
-    save_file(labelled, folder / "bees_validation.safetensors")
+    mislabel(folder, "bees")
     wrong = Project.open(recipe(folder), device="cpu")
     text = "bees's expert is right on none of its 24 validation images, check its head and its labels"
     with says(HeadError, text):
