@@ -6,7 +6,24 @@ import dataclasses
 import math
 from typing import Any
 
-from esm_viz.types import Evaluation, ExportProof, Inspection, Score
+from esm_viz.sweep import written
+from esm_viz.types import (
+    Evaluation,
+    ExportProof,
+    Inspection,
+    KnobSearch,
+    KnobTrial,
+    Objective,
+    Score,
+    Sweep,
+    SweepCell,
+)
+
+_OBJECTIVES: dict[Objective, str] = {
+    "normalised": "mean normalised validation accuracy",
+    "interference": "minus mean interference, for want of labelled validation images",
+}
+_WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
 
 
 def evaluation_json(record: Evaluation) -> dict[str, Any]:
@@ -55,6 +72,71 @@ def evaluation_text(record: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def sweep_json(record: Sweep) -> dict[str, Any]:
+    """Return a sweep with the keys that RECIPE promises; cells in the order of the grid, the last knob fastest."""
+    names = [name for name, _ in record.grid]
+    return {
+        "cells": [
+            {"values": dict(zip(names, point, strict=True)), **_cell_json(cell)}
+            for point, cell in zip(record.points, record.cells, strict=True)
+        ],
+        "grid": {name: list(values) for name, values in record.grid},
+        "baseline": record.baseline,
+        "best": record.best,
+        "measured": _measured(record),
+        "split": record.split,
+        "n": record.images,
+        "method": record.method,
+        "recipe_sha256": record.recipe_sha256,
+        "seconds": record.seconds,
+    }
+
+
+def sweep_text(record: Sweep) -> str:
+    """Return a sweep for people: a matrix over two knobs, else a list; a star marks the recipe's own cell."""
+    stars = ["*" if at == record.baseline else " " for at in range(len(record.cells))]
+    lines = _matrix(record, stars) if len(record.grid) == 2 else _list(record, stars)
+    notes = [f"{record.method}, {_measured(record)}", f"recipe {record.recipe_sha256[:12]}"]
+    if record.baseline is not None:
+        notes.append("* its own cell")
+    if record.best is not None:
+        values = zip(record.grid, record.points[record.best], strict=True)
+        notes.append("best at " + ", ".join(f"{name} {written(value)}" for (name, _), value in values))
+    return "\n".join([*lines, "; ".join(notes)])
+
+
+def search_json(record: KnobSearch) -> dict[str, Any]:
+    """Return a knob search: its trace, the best trial, and by what they were judged."""
+    trials = [{"parameters": dict(trial.parameters), "value": _finite(trial.value)} for trial in record.trials]
+    return {
+        "trials": trials,
+        "best": record.best,
+        "best_so_far": [_finite(value) for value in record.best_so_far],
+        "objective": _OBJECTIVES[record.objective],
+        "images": record.images,
+        "knobs": list(record.knobs),
+        "method": record.method,
+        "seed": record.seed,
+    }
+
+
+def search_text(record: KnobSearch) -> str:
+    """Return a knob search for people: what moved, and what it gained."""
+    start, best = record.trials[0], record.trials[record.best]
+    lines = [f"{'':<22}{'start':>10}{'best':>10}"]
+    lines += [
+        f"{name:<22.22}{written(start.parameters[name]):>10}{written(best.parameters[name]):>10}"
+        for name in (*record.knobs, *(["alpha"] if "alpha" not in record.knobs else []))
+    ]
+    lines.append(f"{_WORDS[record.objective]:<22}{_height(record, start):>10}{_height(record, best):>10}")
+    images = f" on {record.images} images" if record.images else ""
+    lines.append(
+        f"{record.method}, {_OBJECTIVES[record.objective]}{images}; best of {len(record.trials)} trials: "
+        f"number {record.best + 1}; seed {record.seed}"
+    )
+    return "\n".join(lines)
+
+
 def inspection_json(record: Inspection) -> dict[str, Any]:
     """Return what the headers said, as plain data."""
     return dataclasses.asdict(record)
@@ -87,6 +169,60 @@ def proof_text(record: ExportProof) -> str:
     lines += [f"  ✓ {row.what}: {row.in_file:.60}" for row in record.rows]
     lines.append(f"recipe {record.recipe_sha256}")
     return "\n".join(lines)
+
+
+def _cell_json(cell: SweepCell) -> dict[str, Any]:
+    """Return what `evaluate` writes, with the interference beside it; that alone where there are no labels."""
+    found = evaluation_json(cell.evaluation) if cell.evaluation else {"tasks": {}, "mean": {}}
+    if cell.interference:
+        for task, value in zip(cell.interference.tasks, cell.interference.means, strict=True):
+            found["tasks"].setdefault(task, {})["interference"] = _finite(value)
+        found["mean"]["interference"] = _finite(cell.interference.mean)
+    own = {"parameters": dict(cell.parameters), "recipe_sha256": cell.recipe_sha256, "seconds": cell.seconds}
+    return found | own
+
+
+def _measured(record: Sweep) -> str:
+    """Say what a sweep's cells hold, and on how much."""
+    if record.split is None:
+        return "interference only, for want of labelled images"
+    return f"share of the experts' accuracy on {record.images} {record.split} images"
+
+
+def _matrix(record: Sweep, stars: list[str]) -> list[str]:
+    """Return one number a cell: the share of the experts' accuracy in per cent, or the interference."""
+    (down, rows), (across, columns) = record.grid
+    width = max(len(down), *(len(written(value)) for value in rows)) + 2
+    lines = [f"{'':<{width}}  {across}", f"{down:<{width}}" + "".join(f"{written(value):>10} " for value in columns)]
+    numbers = [_pc(cell.value) if cell.evaluation else f"{-cell.value:.3f}" for cell in record.cells]
+    for at, row in enumerate(rows):
+        part = slice(at * len(columns), (at + 1) * len(columns))
+        cells = zip(numbers[part], stars[part], strict=True)
+        lines.append(f"{written(row):<{width}}" + "".join(f"{number:>10}{star}" for number, star in cells))
+    return [line.rstrip() for line in lines]
+
+
+def _list(record: Sweep, stars: list[str]) -> list[str]:
+    """Return one line a cell."""
+    widths = [max(len(name), *(len(written(value)) for value in values)) + 2 for name, values in record.grid]
+    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else ""
+    head = "".join(f"{name:<{width}}" for (name, _), width in zip(record.grid, widths, strict=True))
+    lines = [f"{head} {scored}{'interference':>14}"]
+    for point, cell, star in zip(record.points, record.cells, stars, strict=True):
+        values = "".join(f"{written(value):<{width}}" for value, width in zip(point, widths, strict=True))
+        numbers = ""
+        if cell.evaluation:
+            low, high = cell.evaluation.mean_interval("merged")
+            numbers = (
+                f"{_pc(cell.evaluation.mean('merged')):>8}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(cell.value):>9}"
+            )
+        interference = f"{cell.interference.mean:.3f}" if cell.interference else ""
+        lines.append(f"{values}{star}{numbers}{interference:>14}")
+    return [line.rstrip() for line in lines]
+
+
+def _height(record: KnobSearch, trial: KnobTrial) -> str:
+    return _pc(trial.value) if record.objective == "normalised" else f"{-trial.value:.3f}"
 
 
 def _score(score: Score) -> dict[str, Any]:

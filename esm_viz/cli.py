@@ -1,4 +1,4 @@
-"""The same main job without a browser: check, explore, merge, evaluate, encode, app.
+"""The same main job without a browser: check, explore, merge, evaluate, sweep, tune, encode, app.
 
 Results go to standard output (`--json` for programs), progress to standard error. Status 0 done, 2 the input is
 wrong, 130 stopped; what is wrong is one line, `error: what, where, what to do`.
@@ -18,12 +18,14 @@ from typing import Any, NoReturn
 
 from esm_viz import answers, exploration, load_recipe, with_method, with_parameters
 from esm_viz.cache import StageCache
-from esm_viz.checkpoints.writing import write_tensors, write_text
+from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
 from esm_viz.pipeline import Project, inspect
 from esm_viz.recipe import DTYPES, Recipe, checked_seed
-from esm_viz.types import Report
+from esm_viz.sweep import checked_grid
+from esm_viz.tuning import checked_trials, space_of
+from esm_viz.types import Report, Value
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
@@ -94,6 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "measure accuracy of base, experts and merged model")
     evaluate.add_argument("--out", type=Path, metavar="FILE.json")
     evaluate.add_argument("--split", choices=("validation", "test"), default="test")
+    sweep = command("sweep", _sweep, "measure every cell of a grid over knobs, from the same decompositions")
+    sweep.add_argument("--grid", action="append", required=True, metavar="NAME=V1,V2", help="a knob and its values")
+    sweep.add_argument("--out", type=Path, metavar="FILE.json")
+    sweep.add_argument("--split", choices=("validation", "test"), help="validation where every task has it, else test")
+    _limited(sweep)
+    tune = command("tune", _tune, "search several knobs at once on validation images, without labels for interference")
+    tune.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe found; its trace: FILE.json"
+    )
+    tune.add_argument("--trials", type=int, default=40, metavar="N", help="in all, stored ones included (40)")
+    tune.add_argument("--knobs", metavar="A,B", help="those to search; all of the method's where absent")
+    tune.add_argument("--seed", type=int, metavar="N", help="of the search; the recipe's where absent")
+    tune.add_argument("--storage", type=Path, metavar="FILE", help="keep the trials there, and go on from those it has")
+    _limited(tune)
     encode = command("encode", _encode, "write image features of the merged model")
     encode.add_argument("--images", type=Path, required=True, metavar="FILE.safetensors")
     encode.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
@@ -104,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--share", action="store_true")
     app.set_defaults(json=False)
     return parser
+
+
+def _limited(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--limit", type=int, default=0, metavar="N", help="images a task; 0, the default, is all")
 
 
 def _check(options: argparse.Namespace) -> tuple[Any, str]:
@@ -134,8 +154,56 @@ def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     evaluation = project.evaluate(project.with_alpha_found(recipe, report), options.split, report=report)
     result = answers.evaluation_json(evaluation)
     if options.out:
-        write_text(options.out, json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1))
+        write_text(options.out, _json(result))
     return result, answers.evaluation_text(evaluation)
+
+
+def _sweep(options: argparse.Namespace) -> tuple[Any, str]:
+    recipe = _recipe(options)
+    grid: dict[str, list[Value]] = {}
+    for assignment in options.grid:
+        name, values = _assignment("--grid", assignment, "task_exponent=0,1,2")
+        if name in grid:
+            raise RecipeError(f"--grid gives {name} twice", "give all of its values at once", "command line")
+        grid[name] = list(values.split(","))
+    checked_grid(recipe, grid)  # before the files are read
+    if options.out:
+        _expect_free(options.out, options, recipe)
+    project = Project.open(recipe, device=options.device, report=_progress())
+    record = project.sweep(recipe, grid, options.split, options.limit, _progress())
+    result = answers.sweep_json(record)
+    if options.out:
+        write_text(options.out, _json(result))
+    return result, answers.sweep_text(record)
+
+
+def _tune(options: argparse.Namespace) -> tuple[Any, str]:
+    recipe, out = _recipe(options), options.out
+    knobs = options.knobs.split(",") if options.knobs is not None else None
+    space_of(recipe, knobs), checked_trials(options.trials)  # before the files are read
+    if out.suffix not in (".yaml", ".yml"):
+        raise RecipeError(f"--out {out} is no .yaml", "name the recipe to write; its trace is the .json beside it")
+    trace = out.with_suffix(".json")
+    for path in (out, trace):
+        _expect_free(path, options, recipe)
+    if options.storage and options.storage.resolve() in (out.resolve(), trace.resolve()):
+        raise RecipeError("--storage is what --out writes", "give it a file of its own", options.storage.name)
+    project = Project.open(recipe, device=options.device, report=_progress())
+    record = project.search_knobs(
+        recipe,
+        knobs,
+        options.trials,
+        seed=options.seed,
+        storage=options.storage,
+        limit=options.limit,
+        report=_progress(),
+    )
+    found = with_parameters(recipe, **record.trials[record.best].parameters)
+    result = answers.search_json(record)
+    with written_whole(out) as yaml, written_whole(trace) as json_file:  # both or none
+        yaml.write_text(found.seen_from(out.parent).to_yaml(), encoding="utf-8")
+        json_file.write_text(_json(result), encoding="utf-8")
+    return result, f"{answers.search_text(record)}\nwrote {out.name} and {trace.name} to {out.parent}"
 
 
 def _encode(options: argparse.Namespace) -> tuple[Any, str]:
@@ -188,9 +256,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     recipe = load_recipe(options.recipe)
     changes = {}
     for assignment in options.set:
-        name, equals, value = assignment.partition("=")
-        if not equals or not name or not value:
-            raise RecipeError(f"--set {assignment} is not NAME=VALUE", "write --set alpha=0.5, say", "command line")
+        name, value = _assignment("--set", assignment, "alpha=0.5")
         changes[name] = value
     if "merge_method" in changes:
         recipe = with_method(recipe, changes.pop("merge_method"))
@@ -204,6 +270,25 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         digits = seed.isdecimal() and len(seed) < 30
         recipe = recipe.replace(seed=checked_seed(int(seed) if digits else seed, "command line"))
     return with_parameters(recipe, **changes)
+
+
+def _assignment(option: str, assignment: str, example: str) -> tuple[str, str]:
+    name, equals, value = assignment.partition("=")
+    if not equals or not name or not value:
+        raise RecipeError(f"{option} {assignment} is not NAME=VALUE", f"write {option} {example}, say", "command line")
+    return name, value
+
+
+def _expect_free(path: Path, options: argparse.Namespace, recipe: Recipe) -> None:
+    """Refuse, before work starts, to write over what the command reads, or where nothing can be written."""
+    read = [options.recipe, *(recipe.resolve(name) for name in recipe.paths)]
+    if path.resolve() in [each.resolve() for each in read]:
+        raise RecipeError(f"--out {path.name} is what the recipe is made of", "choose another name", "command line")
+    expect_writable(path)
+
+
+def _json(result: Any) -> str:
+    return json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def _progress() -> Report:

@@ -12,6 +12,7 @@
     ├── NumericsError        a NaN or an impossible rank met on the way
     ├── ExportError          the file that was written is not what was on screen, or cannot be written
     └── Cancelled            the user stopped the work
+        └── SearchStopped    … of a search, and what it had found is kept
 
 The command line prints `error: …` and returns 2 (130 for Cancelled); the studio shows the same sentence.
 """
@@ -81,6 +82,12 @@ class Cancelled(EsmVizError):
     def __init__(self, what: str = "stopped", remedy: str = "start it again to go on", where: str = "") -> None:
         """Say where it stopped, if known."""
         super().__init__(what, remedy, where)
+
+
+class SearchStopped(Cancelled):
+    """The user stopped a search; `found` is its record up to then, None before the first trial."""
+
+    found: object = None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from esm_viz.errors import DeviceError, HeadError, ImagesError
 from esm_viz.models.heads import Head
 from esm_viz.models.tower import encode
 from esm_viz.opening import Headers
-from esm_viz.recipe import Recipe
+from esm_viz.recipe import Recipe, sha256_text
 from esm_viz.types import Report, Score, Split, TaskScores
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -92,6 +92,11 @@ class Scorer:
                 raise ImagesError(f"{task} has no labelled {split} images", f"give `{split}` and `head` in the recipe")
             if task not in self.headers.heads:
                 raise HeadError(f"{task} has no head", "give `head` in the recipe")
+
+    def labels_digest(self, split: Split) -> str:
+        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        parts = [f"{self._images_digest(task, split)} {self.headers.heads[task].digest}" for task in self.recipe.tasks]
+        return sha256_text("\n".join(parts))
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Fill a tower that runs in float32 on the device."""

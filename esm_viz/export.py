@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -162,32 +162,17 @@ def _right(score: Score) -> str:
 
 def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     """Return the recipe as the export carries it: every file with its digest, paths that work from there."""
-    recipe = preview.recipe
+    recipe, digests = preview.recipe, preview.digests
 
     def place(path: str, of: str) -> str:
-        if not path:
-            return ""
-        if portable:
-            return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
-        whole = recipe.resolve(path)
-        real = whole.parent.resolve() / whole.name  # a link's own name: what it points to may have no suffix
-        return Path(os.path.relpath(real, folder.resolve())).as_posix()
+        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
 
+    moved = recipe.placed(place).replace(folder=folder) if portable else recipe.seen_from(folder)
     models = tuple(
-        recipes.ModelEntry(
-            name=model.name,
-            path=place(model.path, model.name),
-            sha256=preview.digests[model.path],
-            weight=model.weight,
-            proxies=place(model.proxies, model.name),
-            head=place(model.head, model.name) if isinstance(model.head, str) else model.head,
-            validation=place(model.validation, model.name),
-            test=place(model.test, model.name),
-        )
-        for model in recipe.models
+        dataclasses.replace(model, sha256=digests[mine.path])
+        for mine, model in zip(recipe.models, moved.models, strict=True)
     )
-    base = preview.digests[recipe.base]
-    return recipe.replace(base=place(recipe.base, "base"), base_sha256=base, models=models, folder=folder)
+    return moved.replace(base_sha256=digests[recipe.base], models=models)
 
 
 def _in_base_layout(preview: Preview) -> Iterator[tuple[str, Tensor]]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from esm_viz import explore, export
+from esm_viz import __version__, explore, export, tuning
 from esm_viz import recipe as recipes
+from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.data.images import to_png
-from esm_viz.errors import HeadError, ImagesError, RecipeError
+from esm_viz.data.images import spread, to_png
+from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Scorer, resolve_device
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.models.tower import encode
@@ -36,6 +37,8 @@ from esm_viz.types import (
     ExportProof,
     Inspection,
     Interference,
+    KnobSearch,
+    KnobTrial,
     Layer,
     LayerMap,
     LayerNorms,
@@ -48,6 +51,9 @@ from esm_viz.types import (
     Split,
     Stability,
     SubspaceMap,
+    Sweep,
+    SweepCell,
+    Value,
     silent,
 )
 
@@ -287,19 +293,14 @@ class Project:
             def inside(fraction: float, _words: str) -> None:
                 report(min((visited + fraction) / _SEARCH_STEPS, 0.99), f"trying α {alpha:g}")
 
-            evaluation = self.evaluate(with_parameters(recipe, alpha=alpha), "validation", report=inside)
+            value = self._normalised(with_parameters(recipe, alpha=alpha), 0, inside)
             visited += 1
-            for row in evaluation.tasks:
-                if not row.finetuned.correct:
-                    wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
-                    raise HeadError(wrong, "check its head and its labels")
-            return evaluation.mean_normalised
+            return value
 
         most = METHODS[recipe.method].knobs["alpha"].range
         assert most is not None  # α is a number in every method
         best, trace = bracket_alpha(measure, most[1])
-        images = sum(self._headers.labelled["validation"][task].count for task in self.tasks)
-        return AlphaSearch(best.alpha, best.normalised, trace, images)
+        return AlphaSearch(best.alpha, best.normalised, trace, self._images("validation", 0))
 
     def with_alpha_found(self, recipe: Recipe, report: Report = silent) -> Recipe:
         """Return the recipe with `alpha: search` replaced by what the search finds; others unchanged."""
@@ -307,6 +308,127 @@ class Project:
         if recipe.parameters["alpha"] != "search":
             return recipe
         return with_parameters(recipe, alpha=self.search_alpha(recipe, report).alpha)
+
+    def sweep(
+        self,
+        recipe: Recipe,
+        grid: Mapping[str, Sequence[Value]],
+        split: Split | None = None,
+        limit: int = 0,
+        report: Report = silent,
+    ) -> Sweep:
+        """Measure every cell of a grid over knobs, each stage run once per value of the knobs that it reads.
+
+        Args:
+            recipe: of this project; knobs outside the grid stay as it has them.
+            grid: values by knob; words too (alpha_scope: all, essential; alpha: search).
+            split: labelled images to score on. None: validation where every task has it, since knobs are chosen by
+                looking at a sweep; else test; else none, and the cells hold interference only.
+            limit: images a task, spread over its set; 0 = all.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            RecipeError: the grid is wrong.
+            NumericsError: one of its ranks is impossible.
+            ImagesError: a task has no labelled images of that split, or there is nothing to measure by.
+        """
+        begun, recipe = time.perf_counter(), self._own(recipe)
+        checked = sweeps.checked_grid(recipe, grid)
+        if split is None:
+            splits: tuple[Split, ...] = ("validation", "test")
+            split = next((split for split in splits if self.has_labels(split)), None)
+        for own in sweeps.points_of(recipe, checked):
+            self._need_measurable(own, split, limit)
+
+        def measure(own: Recipe, inside: Report) -> SweepCell:
+            start = time.perf_counter()
+            own = self.with_alpha_found(own, lambda fraction, words: inside(0.5 * fraction, words))
+            merged = None
+            if self._has_proxies:
+                merged = self.merge(own, lambda fraction, words: inside(0.5 + 0.2 * fraction, words)).interference
+            scores = None
+            if split:
+                scores = self.evaluate(own, split, limit, lambda done, words: inside(0.7 + 0.3 * done, words))
+            return SweepCell(own.parameters, self.sha256(own), merged, scores, time.perf_counter() - start)
+
+        cells = sweeps.measured(recipe, checked, measure, report)
+        return Sweep(
+            recipe_sha256=self.sha256(recipe),
+            method=recipe.method,
+            grid=checked,
+            start=recipe.parameters,
+            split=split,
+            images=self._images(split, limit),
+            cells=cells,
+            seconds=time.perf_counter() - begun,
+        )
+
+    def search_knobs(
+        self,
+        recipe: Recipe,
+        knobs: Sequence[str] | None = None,
+        trials: int = 40,
+        *,
+        seed: int | None = None,
+        storage: Path | None = None,
+        limit: int = 0,
+        report: Report = silent,
+    ) -> KnobSearch:
+        """Search several knobs at once with Optuna's TPE, for validation accuracy or, without labels, interference.
+
+        The objective is the mean normalised validation accuracy, as in the search for α, where every task has labelled
+        validation images; else minus the mean interference. The first trial is the recipe itself.
+
+        Args:
+            recipe: of this project; `alpha: search` is found anew in every trial unless α is searched here.
+            knobs: the knobs to search, all of the method's where None.
+            trials: how many in all; fewer where no new point is left.
+            seed: of the proposals; the recipe's where None.
+            storage: a file that keeps the trials, so that a stopped search goes on from there.
+            limit: validation images a task, spread over its set; 0 = all.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            RecipeError: a knob or the number of trials is wrong, or the storage is another search's.
+            ImagesError: there is nothing to measure by.
+            HeadError: an expert is never right on its own.
+            NumericsError: the recipe as it is cannot be merged.
+            SearchStopped: the user stopped it; the trials until then are in `found`, and in the storage.
+        """
+        recipe = self._own(recipe)
+        space, trials = tuning.space_of(recipe, knobs), tuning.checked_trials(trials)
+        seed = recipes.checked_seed(recipe.seed if seed is None else seed, "knob search")
+        labelled = self.has_labels("validation")
+        self._need_measurable(recipe, "validation" if labelled else None, limit)
+        identity = {
+            "the recipe or its files": self.sha256(recipe),
+            "the knobs searched": list(space),
+            "the labelled images": self._scorer.labels_digest("validation") if labelled else "none",
+            "the number of images": limit,
+            "the seed": seed,
+            "the version of esm_viz": __version__,
+        }
+
+        def measure(own: Recipe, inside: Report) -> KnobTrial:
+            def second(fraction: float, words: str) -> None:
+                inside(0.5 + 0.5 * fraction, words)
+
+            own = self.with_alpha_found(own, lambda fraction, words: inside(0.5 * fraction, words))
+            value = self._normalised(own, limit, second) if labelled else -self.merge(own, second).interference.mean
+            if math.isnan(value):
+                raise NumericsError("no task moved, so there is no interference", "give fine-tunes of the base")
+            return KnobTrial(own.parameters, value)
+
+        record = KnobSearch(
+            method=recipe.method,
+            knobs=tuple(space),
+            objective="normalised" if labelled else "interference",
+            images=self._images("validation" if labelled else None, limit),
+            seed=seed,
+            trials=(),
+        )
+        kept = tuning.Storage(storage, identity) if storage else None
+        return tuning.search(record, recipe, space, trials, measure, kept, report)
 
     def export(self, recipe: Recipe, folder: Path, report: Report = silent, *, portable: bool = False) -> ExportProof:
         """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
@@ -356,6 +478,41 @@ class Project:
     def headers(self) -> Headers:
         """Return the opened files."""
         return self._headers
+
+    @property
+    def _has_proxies(self) -> bool:
+        return set(self._headers.proxies) == set(self.tasks)
+
+    def _images(self, split: Split | None, limit: int) -> int:
+        """Return the labelled images that one evaluation reads, over all tasks."""
+        labelled = self._headers.labelled[split].values() if split else ()
+        return sum(len(spread(listed.count, limit)) for listed in labelled)
+
+    def _normalised(self, recipe: Recipe, limit: int, report: Report) -> float:
+        """Return mean normalised validation accuracy (METHOD, ESM step 4), which every expert must allow."""
+        evaluation = self.evaluate(recipe, "validation", limit, report)
+        for row in evaluation.tasks:
+            if not row.finetuned.correct:
+                wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
+                raise HeadError(wrong, "check its head and its labels")
+        return evaluation.mean_normalised
+
+    def _need_measurable(self, recipe: Recipe, split: Split | None, limit: int) -> None:
+        """Refuse, before work starts, what could not be merged or measured later."""
+        if type(limit) is not int or limit < 0:
+            raise RecipeError(f"the number of images is {limit!r}", "give a whole number; 0 is all of them")
+        if split is not None:
+            self._scorer.need_labels(split)
+        elif not self._has_proxies:
+            raise ImagesError(
+                "there is nothing to measure by", "give every task proxies, or labelled images and a head"
+            )
+        if recipe.parameters["alpha"] == "search":
+            self._scorer.need_labels("validation")
+        if "rank_ratio" in recipe.parameters:
+            for layer in self.layers:
+                with located(f"at {layer.name}"):
+                    explore.rank_of(recipe, layer)
 
     def _own(self, recipe: Recipe) -> Recipe:
         if _files(recipe) != _files(self.recipe):

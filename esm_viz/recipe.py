@@ -11,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -92,6 +93,41 @@ class Recipe:
     def resolve(self, path: str) -> Path:
         """Return where a path of this recipe lies."""
         return self.folder / path
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return every file and folder that it names, as it writes them."""
+        named = ((m.path, m.proxies, m.head, m.validation, m.test) for m in self.models)
+        return (self.base, *(path for paths in named for path in paths if path and isinstance(path, str)))
+
+    def placed(self, place: Callable[[str, str], str]) -> Recipe:
+        """Return this recipe with every path it names replaced by place(path, model's name or "base")."""
+
+        def moved(model: ModelEntry) -> ModelEntry:
+            def at(path: str) -> str:
+                return place(path, model.name) if path else ""
+
+            head = at(model.head) if isinstance(model.head, str) else model.head
+            return dataclasses.replace(
+                model,
+                path=at(model.path),
+                proxies=at(model.proxies),
+                head=head,
+                validation=at(model.validation),
+                test=at(model.test),
+            )
+
+        return self.replace(base=place(self.base, "base"), models=tuple(moved(model) for model in self.models))
+
+    def seen_from(self, folder: Path) -> Recipe:
+        """Return this recipe as it is written in another folder: paths from there to the same files."""
+
+        def place(path: str, _of: str) -> str:
+            whole = self.resolve(path)
+            real = whole.parent.resolve() / whole.name  # a link's own name: what it points to may have no suffix
+            return Path(os.path.relpath(real, folder.resolve())).as_posix()
+
+        return self.placed(place).replace(folder=folder)
 
     def replace(self, **changes: Any) -> Recipe:
         """Return this recipe with some fields changed; nothing is checked."""

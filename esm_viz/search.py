@@ -8,20 +8,21 @@ from collections.abc import Callable
 from esm_viz.types import AlphaPoint
 
 START = (0.125, 0.25, 0.5, 1.0, 2.0)
-"""A merge's best α lies within these by experience; the bracket grows past the upper end while that is best."""
+"""A merge's best α lies within these by experience; where the first or last is best, the bracket goes on to the end."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 WIDTH = 0.02  # of the last bracket; finer differences drown in the validation images' own noise
 DIGITS = 3  # of an α: what is searched is what is written
 
 
 def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[AlphaPoint, tuple[AlphaPoint, ...]]:
-    """Maximise a number over α in (0, most] (METHOD, ESM step 4: α is found on validation accuracy).
+    """Maximise a number over α in [0, most] (METHOD, ESM step 4: α is found on validation accuracy).
 
     Accuracy is a staircase, so the best α *seen* is returned, the smallest of equals, and not where the section ends.
+    An end of the range is looked at where the bracket reaches it: a section comes near its ends, never to them.
 
     Args:
-        measure: mean normalised validation accuracy at an α.
-        most: upper end of α's range.
+        measure: mean normalised validation accuracy at an α; NaN counts as the lowest.
+        most: upper end of α's range, above 0.
 
     Returns:
         The best point, and all points in the order visited.
@@ -32,19 +33,21 @@ def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[Alpha
         alpha = round(alpha, DIGITS)
         if alpha not in seen:
             seen[alpha] = measure(alpha)
-        return seen[alpha]
+        return _height(seen[alpha])
 
-    for alpha in START:
-        if alpha <= most:
-            look(alpha)
-    grid = sorted(seen)
-    best = _best(seen)
-    index = grid.index(best)
-    low = grid[index - 1] if index else 0.0
-    high = grid[index + 1] if index + 1 < len(grid) else most
+    grid = [0.0, *(alpha for alpha in START if alpha < most), most]
+    for alpha in grid[1:-1]:
+        look(alpha)
+    index = grid.index(_best(seen)) if seen else 1
+    low, high = grid[index - 1], grid[min(index + 1, len(grid) - 1)]
+    for end in (low, high):
+        if end in (0.0, most):
+            look(end)
     while high - low > WIDTH:
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        if look(left) >= look(right):
+        below, above = look(left), look(right)
+        # of two points on one stair, the best one seen says where the climb is; on the top stair the section goes left
+        if below > above or (below == above and _best(seen) <= right):
             high = right
         else:
             low = left
@@ -53,4 +56,8 @@ def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[Alpha
 
 
 def _best(seen: dict[float, float]) -> float:
-    return min(seen, key=lambda alpha: (-seen[alpha], alpha))
+    return min(seen, key=lambda alpha: (-_height(seen[alpha]), alpha))
+
+
+def _height(value: float) -> float:
+    return -math.inf if math.isnan(value) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
         reason = getattr(error, "strerror", None) or error
         raise ExportError(f"{path.name} cannot be written ({reason})", "choose another folder") from error
+
+
+def expect_writable(path: Path) -> None:
+    """Refuse, before long work, a path where no file could be written after it.
+
+    Raises:
+        ExportError: it is a folder, or lies where none can be made or written to.
+    """
+    try:
+        nearest = next(place for place in path.absolute().parents if place.exists())
+        possible = not path.is_dir() and nearest.is_dir() and os.access(nearest, os.W_OK)
+    except OSError:
+        possible = False
+    if not possible:
+        raise ExportError(f"{path.name} cannot be written there", "choose another place")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from esm_viz.explore.patches import MOST_PATCHES, patches
 from esm_viz.explore.scaling import scaling_profile
 from esm_viz.explore.stability import stability
 from esm_viz.explore.subspace_map import subspace_map
-from esm_viz.explore.subspaces import MAP_KINDS, angles, layer_map, overlaps, pairs_of, spectrum
+from esm_viz.explore.subspaces import MAP_KINDS, angles, layer_map, overlaps, pairs_of, rank_of, spectrum
 
 __all__ = [
     "MAP_KINDS",
@@ -17,6 +17,7 @@ __all__ = [
     "overlaps",
     "pairs_of",
     "patches",
+    "rank_of",
     "scaling_profile",
     "spectrum",
     "stability",

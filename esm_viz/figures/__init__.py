@@ -13,7 +13,9 @@ from esm_viz.figures.scaling import scaling_figure
 from esm_viz.figures.spectrum import spectrum_figure
 from esm_viz.figures.stability import stability_figure
 from esm_viz.figures.subspace_map import subspace_map_figure
+from esm_viz.figures.sweep import sweep_figure
 from esm_viz.figures.theme import paint
+from esm_viz.figures.tuning import tuning_figure
 
 __all__ = [
     "KINDS",
@@ -31,4 +33,6 @@ __all__ = [
     "spectrum_figure",
     "stability_figure",
     "subspace_map_figure",
+    "sweep_figure",
+    "tuning_figure",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esm_viz.figures.base import LABEL, Figure, axis, note, picture, token
+from esm_viz.figures.base import Figure, axis, marked, percent_ticks, picture, token
 from esm_viz.figures.words import number, percent
 from esm_viz.types import AlphaSearch
 
@@ -13,7 +13,6 @@ def alpha_figure(record: AlphaSearch) -> Figure:
     """Draw the points visited as a curve in α, the best one marked."""
     points = sorted({point.alpha: point for point in record.trace}.values(), key=lambda point: point.alpha)
     low = min([point.normalised for point in points], default=0.0)
-    floor = max(0.0, 10 * ((100 * low) // 10))
     data = [
         {
             "type": "scatter",
@@ -26,36 +25,12 @@ def alpha_figure(record: AlphaSearch) -> Figure:
             "hovertemplate": "α %{x:.3g}: %{y:.1f} % of the experts<extra></extra>",
         },
     ]
-    step = 5 if 100 - floor <= 20 else 10 if 100 - floor <= 40 else 20
     return picture(
         data,
         "Each point is one α that was tried. Click a point to use that α.",
         f"Best α {number(record.alpha)}: {percent(record.normalised, 1)} % of the experts on validation images.",
         margin={"l": 58, "r": 16, "t": 10, "b": 44},
         xaxis=axis("scale α", range=[0, max([WIDEST, *(p.alpha * 1.05 for p in points)])]),
-        yaxis=axis("% of experts, validation", range=[floor, 101], tickvals=list(range(int(floor), 101, step))),
-        shapes=[
-            {
-                "type": "line",
-                "x0": record.alpha,
-                "x1": record.alpha,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": token("accent"), "width": 2},
-            }
-        ],
-        annotations=[
-            note(
-                record.alpha,
-                0.03,
-                f"<b>best, α = {number(record.alpha)}</b>",
-                yref="paper",
-                xanchor="left",
-                yanchor="bottom",
-                xshift=6,
-                color=token("accent"),
-                size=LABEL,
-            )
-        ],
+        yaxis=axis("% of experts, validation", **percent_ticks(100 * low)),
+        **marked(record.alpha, f"best, α = {number(record.alpha)}"),
     )

@@ -72,6 +72,13 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     }
 
 
+def percent_ticks(lowest: float) -> dict[str, Any]:
+    """Return range and ticks of an axis in per cent that ends at 100 and starts at a round number below `lowest`."""
+    floor = max(0.0, 10 * (lowest // 10))
+    step = 5 if 100 - floor <= 20 else 10 if 100 - floor <= 40 else 20
+    return {"range": [floor, 101], "tickvals": list(range(int(floor), 101, step))}
+
+
 def task_axis(tasks: Sequence[str], **more: Any) -> dict[str, Any]:
     """Return the y axis that lists tasks from the top down."""
     low, high = more.pop("above", 0.5), len(tasks) - 0.5
@@ -109,6 +116,23 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
         places[at] = above = max(min(values[at], above - gap), low + room)
         room -= gap
     return places
+
+
+def marked(x: float, text: str) -> dict[str, Any]:
+    """Return the upright line at a place of the x axis with its label, as parts of a layout."""
+    line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+    label = note(
+        x,
+        0.03,
+        f"<b>{text}</b>",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        xshift=6,
+        color=token("accent"),
+        size=LABEL,
+    )
+    return {"shapes": [{**line, "line": {"color": token("accent"), "width": 2}}], "annotations": [label]}
 
 
 def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:

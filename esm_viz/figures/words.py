@@ -45,3 +45,8 @@ def short(value: float) -> str:
 def safe(text: str) -> str:
     """Escape a name that a visitor chose, for a label that reads HTML."""
     return escape(text, quote=True)
+
+
+def setting(value: float | str) -> str:
+    """Write a knob's value, a number or a word, for a label that reads HTML."""
+    return safe(value) if isinstance(value, str) else minus(f"{value:g}")

@@ -14,6 +14,8 @@ from esm_viz.merge.registry import (
     LayerUpdate,
     Memo,
     Method,
+    checked,
+    knob_of,
     run_now,
     settle,
     with_method,
@@ -25,4 +27,15 @@ for _module in sorted(found.name for found in iter_modules(__path__)):
 for _name in sorted(METHODS, key=lambda name: METHODS[name].source):  # arXiv numbers: the order of publication
     METHODS[_name] = METHODS.pop(_name)
 
-__all__ = ["METHODS", "LayerUpdate", "Memo", "Method", "run_now", "settle", "with_method", "with_parameters"]
+__all__ = [
+    "METHODS",
+    "LayerUpdate",
+    "Memo",
+    "Method",
+    "checked",
+    "knob_of",
+    "run_now",
+    "settle",
+    "with_method",
+    "with_parameters",
+]

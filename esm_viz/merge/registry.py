@@ -205,12 +205,7 @@ def settle(recipe: Recipe) -> Recipe:
         )
     settled = dict(method.defaults)
     for name, value in recipe.parameters.items():
-        if name not in method.knobs:
-            raise RecipeError(
-                f"{recipe.method} has no parameter {name!r}{_nearest(name, method.knobs)}",
-                f"use {', '.join(method.knobs)}",
-            )
-        settled[name] = checked(name, value, method.knobs[name])
+        settled[name] = checked(name, value, knob_of(method, name))
     bare = [model.name for model in recipe.models if not model.proxies]
     if method.needs == "proxies" and bare:
         raise RecipeError(
@@ -224,9 +219,22 @@ def with_method(recipe: Recipe, name: str) -> Recipe:
     return settle(recipe.replace(method=name, parameters=MappingProxyType({})))
 
 
-def with_parameters(recipe: Recipe, **values: Value) -> Recipe:
+def with_parameters(recipe: Recipe, /, **values: Value) -> Recipe:
     """Return the recipe with some parameters changed, checked as if it had been read from a file."""
     return settle(recipe.replace(parameters=MappingProxyType({**recipe.parameters, **values})))
+
+
+def knob_of(method: Method, name: str) -> Knob:
+    """Return a method's knob by its name in a recipe.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if name not in method.knobs:
+        raise RecipeError(
+            f"{method.name} has no parameter {name!r}{_nearest(name, method.knobs)}", f"use {', '.join(method.knobs)}"
+        )
+    return method.knobs[name]
 
 
 def checked(name: str, value: Value, knob: Knob) -> Value:
@@ -248,7 +256,7 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
         raise RecipeError(f"{name} is {shown(value)}", f"give a number from {least:g} to {most:g}{word}")
     if not least <= number <= most:
         raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
-    return number
+    return number + 0.0  # -0 is 0: one value, one hash
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPVisionCfg, _build_vision_tower
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from esm_viz.merge import settle
@@ -118,6 +118,14 @@ def write_project(folder: Path, dtype: torch.dtype = torch.float32) -> None:
             labels = answers(tower, head, pictures).clone()
             labels[::4] = (labels[::4] + 1) % CLASSES
             save_file({"images": pictures, "labels": labels}, folder / f"{task}_{split}.safetensors")
+
+
+def mislabel(folder: Path, task: str) -> None:
+    """Label a task's validation images so that its expert is right on none of them."""
+    labelled = load_file(folder / f"{task}_validation.safetensors")
+    head = load_file(folder / f"{task}_head.safetensors")["weight"]
+    chosen = answers(filled(load_file(folder / f"{task}.safetensors")), head, labelled["images"])
+    save_file({**labelled, "labels": (chosen + 1) % CLASSES}, folder / f"{task}_validation.safetensors")
 
 
 def mapping(method: str = "esm", **parameters: object) -> dict[str, Any]:

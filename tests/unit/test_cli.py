@@ -172,6 +172,115 @@ def test_set_changes_the_method_before_its_parameters(project: Path, capsys: pyt
     assert (json.loads(out)["method"], json.loads(out)["parameters"]) == ("tsv_m", {"alpha": 0.25})
 
 
+GRID = ("--grid", "rank_ratio=1,0.5", "--grid", "task_exponent=0,2")
+
+
+def test_sweep_writes_a_cell_for_each_point_of_the_grid_and_what_evaluate_gives_there(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sweep", project / "recipe.yaml", *GRID, "--out", tmp_path / "s.json", "--json")
+    status, out, _ = run(capsys, *words)
+    found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert (status, json.loads(out)) == (0, found)
+    asked = [(1.0, 0.0), (1.0, 2.0), (0.5, 0.0), (0.5, 2.0)]
+    assert [tuple(cell["values"].values()) for cell in found["cells"]] == asked
+    assert found["grid"] == {"rank_ratio": [1.0, 0.5], "task_exponent": [0.0, 2.0]}
+    assert (found["split"], found["n"], found["baseline"]) == ("validation", 3 * tiny.LABELLED, 1)
+    assert found["measured"] == "share of the experts' accuracy on 72 validation images"
+    for (rank, power), cell in zip(asked, found["cells"], strict=True):
+        setting = ("--set", f"rank_ratio={rank}", "--set", f"task_exponent={power}", "--split", "validation")
+        _, out, _ = run(capsys, "evaluate", project / "recipe.yaml", *setting, "--json")
+        truth = json.loads(out)
+        assert cell["parameters"] == truth["parameters"]
+        assert cell["recipe_sha256"] == truth["recipe_sha256"]
+        assert cell["mean"]["interference"] > 0
+        assert {key: value for key, value in cell["mean"].items() if key != "interference"} == truth["mean"]
+        for task in tiny.TASKS:
+            assert cell["tasks"][task]["merged"] == truth["tasks"][task]["merged"]
+            assert cell["tasks"][task]["interference"] > 0
+
+
+def test_sweep_prints_a_list_over_one_knob_and_a_matrix_over_two(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, "sweep", project / "recipe.yaml", "--grid", "alpha=search,0.5")
+    lines = out.splitlines()
+    assert lines[0].split() == ["alpha", "merged", "95", "%", "of", "expert", "interference"]
+    assert [line.split()[0] for line in lines[1:3]] == ["search", "0.5"]
+    assert ["*" in line for line in lines[1:3]] == [False, True]
+    _, out, _ = run(capsys, "sweep", project / "recipe.yaml", *GRID, "--split", "test")
+    lines = out.splitlines()
+    assert (lines[0].split(), lines[1].split()) == (["task_exponent"], ["rank_ratio", "0", "2"])
+    assert lines[2].endswith("*")  # rank 1 and power 2 are the recipe's
+    assert "best" not in lines[-1]  # nothing is chosen on test images
+
+
+def test_sweep_without_labels_says_that_its_cells_hold_interference_only(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tiny.mapping()
+    for model in raw["models"]:
+        del model["validation"], model["test"]
+    (project / "bare.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    words = ("sweep", project / "bare.yaml", "--grid", "alpha=0.2,0.4")
+    status, out, _ = run(capsys, *words, "--json")
+    found = json.loads(out)
+    assert (status, found["split"], found["measured"]) == (0, None, "interference only, for want of labelled images")
+    assert [list(cell["mean"]) for cell in found["cells"]] == [["interference"]] * 2
+    assert [list(cell["tasks"]["ants"]) for cell in found["cells"]] == [["interference"]] * 2
+    _, out, _ = run(capsys, *words)
+    assert "interference only, for want of labelled images" in out
+
+
+def test_sweep_reads_only_some_images_where_it_is_told_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "sweep", project / "recipe.yaml", "--grid", "alpha=0.2", "--limit", "5", "--json")
+    found = json.loads(out)
+    assert (found["n"], found["cells"][0]["tasks"]["ants"]["merged"]["n"]) == (15, 5)
+
+
+TUNE = ("--knobs", "alpha,gain", "--trials", "4")
+
+
+def test_tune_writes_a_recipe_that_is_as_good_as_it_says_and_its_trace(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "found.yaml"
+    status, printed, _ = run(capsys, "tune", project / "recipe.yaml", *TUNE, "--out", out, "--json")
+    trace = json.loads((tmp_path / "deep" / "found.json").read_text(encoding="utf-8"))
+    assert (status, json.loads(printed)) == (0, trace)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["found.json", "found.yaml"]
+    assert trace["objective"] == "mean normalised validation accuracy"
+    assert (trace["knobs"], trace["images"], trace["seed"]) == (["alpha", "gain"], 3 * tiny.LABELLED, 0)
+    best = trace["trials"][trace["best"]]
+    assert best["value"] == max(trial["value"] for trial in trace["trials"]) == trace["best_so_far"][-1]
+    assert trace["trials"][0]["parameters"]["alpha"] == 0.5
+    _, printed, _ = run(capsys, "evaluate", out, "--split", "validation", "--json")
+    truth = json.loads(printed)
+    assert truth["parameters"] == best["parameters"]
+    assert truth["mean"]["normalised"] == best["value"]
+
+
+def test_tune_goes_on_from_its_storage(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("tune", project / "recipe.yaml", "--knobs", "alpha,gain", "--out", tmp_path / "f.yaml", "--json")
+    stored = ("--storage", tmp_path / "s.json")
+    traces = [
+        json.loads(run(capsys, *words, "--trials", trials, *more)[1])
+        for trials, more in (("2", stored), ("4", stored), ("4", ()))
+    ]
+    assert traces[0]["trials"] == traces[1]["trials"][:2]
+    assert traces[1] == traces[2]
+
+
+def test_tune_tells_people_what_moved(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "tune", project / "recipe.yaml", *TUNE, "--seed", "3", "--out", tmp_path / "f.yaml")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["start", "alpha", "gain", "%"]
+    assert lines[1].split()[1] == "0.5"
+    assert "on 72 images; best of 4 trials" in lines[4]
+    assert lines[4].endswith("seed 3")
+    assert lines[5] == f"wrote f.yaml and f.json to {tmp_path}"
+
+
 def test_encode_writes_the_merged_models_features(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +324,74 @@ def test_encode_writes_the_merged_models_features(
             "error: device is 'tpu', use auto, cpu or cuda",
         ),
         (
+            ("sweep", "RECIPE", "--grid", "alpha"),
+            "error: --grid alpha is not NAME=VALUE, command line, write --grid task_exponent=0,1,2, say",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alpha="),
+            "error: --grid alpha= is not NAME=VALUE, command line, write --grid task_exponent=0,1,2, say",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alpha=1", "--grid", "alpha=2"),
+            "error: --grid gives alpha twice, command line, give all of its values at once",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alpha=1,,2"),
+            "error: alpha is '', give a number from 0 to 3 or the word search",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alfa=1"),
+            f"error: esm has no parameter 'alfa' (did you mean alpha?), use {', '.join(esm_viz.METHODS['esm'].knobs)}",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "recipe=1"),
+            f"error: esm has no parameter 'recipe', use {', '.join(esm_viz.METHODS['esm'].knobs)}",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alpha=1", "--limit", "-1"),
+            "error: the number of images is -1, give a whole number; 0 is all of them",
+        ),
+        (
+            ("sweep", "RECIPE", "--grid", "alpha=1", "--out", "RECIPE"),
+            "error: --out recipe.yaml is what the recipe is made of, command line, choose another name",
+        ),
+        (
+            ("sweep", "RECIPE"),
+            "error: the following arguments are required: --grid, command line, see `python -m esm_viz sweep --help`",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "RECIPE"),
+            "error: --out recipe.yaml is what the recipe is made of, command line, choose another name",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "found.json"),
+            "error: --out found.json is no .yaml, name the recipe to write; its trace is the .json beside it",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "/"),
+            "error: --out / is no .yaml, name the recipe to write; its trace is the .json beside it",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "f.yaml", "--storage", "f.json"),
+            "error: --storage is what --out writes, f.json, give it a file of its own",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "f.yaml", "--trials", "0"),
+            "error: the number of trials is 0, give a whole number from 1 to 1000",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "f.yaml", "--knobs", ""),
+            f"error: esm has no parameter '', use {', '.join(esm_viz.METHODS['esm'].knobs)}",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "f.yaml", "--seed", "-1"),
+            "error: seed is -1, knob search, give a whole number from 0",
+        ),
+        (
+            ("tune", "RECIPE", "--out", "f.yaml", "--storage", "RECIPE"),
+            "error: this is no storage of a knob search, recipe.yaml, give another file",
+        ),
+        (
             ("merge", "RECIPE"),
             "error: the following arguments are required: --out, command line, see `python -m esm_viz merge --help`",
         ),
@@ -238,6 +415,8 @@ def test_what_is_refused_leaves_no_file_behind(
         ("merge", project / "recipe.yaml", "--out", tmp_path / "m"),
         ("explore", project / "recipe.yaml", "--out", tmp_path / "e"),
         ("evaluate", project / "recipe.yaml", "--out", tmp_path / "e.json"),
+        ("sweep", project / "recipe.yaml", "--out", tmp_path / "s.json", "--grid", "alpha=1"),
+        ("tune", project / "recipe.yaml", "--out", tmp_path / "t.yaml", "--storage", tmp_path / "s.json"),
     ):
         assert "rank_ratio 0.01 leaves r = 0" in refused(capsys, *words, *wrong)
     assert list(tmp_path.iterdir()) == []
@@ -253,6 +432,74 @@ def test_stopping_returns_130_and_leaves_nothing(
     status, out, err = run(capsys, "merge", project / "recipe.yaml", "--out", tmp_path / "m")
     assert (status, out, err.splitlines()[-1]) == (130, "", "stopped")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def _interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the third evaluation."""
+    evaluate, done = esm_viz.Project.evaluate, []
+
+    def stop(*arguments: object, **more: object) -> object:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return evaluate(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(esm_viz.Project, "evaluate", stop)
+
+
+@pytest.mark.usefixtures("_interrupted")
+@pytest.mark.parametrize(
+    "words", [("sweep", "--grid", "alpha=0.1,0.2,0.3", "--out", "s.json"), ("tune", "--out", "t.yaml")]
+)
+def test_stopping_long_work_returns_130_and_leaves_nothing(
+    project: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, words[0], project / "recipe.yaml", *words[1:])
+    assert (status, out, err.splitlines()[-1]) == (130, "", "stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_interrupted")
+def test_a_stopped_tune_keeps_its_trials_in_the_storage(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("tune", project / "recipe.yaml", *TUNE, "--out", tmp_path / "t.yaml", "--storage", tmp_path / "s.json")
+    assert run(capsys, *words)[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
+    assert len(json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["trials"]) == 2
+
+
+def test_results_are_not_written_over_what_the_recipe_is_made_of(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (project / "bees.safetensors").read_bytes()
+    words = (
+        "sweep",
+        project / "recipe.yaml",
+        "--grid",
+        "alpha=1",
+        "--out",
+        project / "sub" / ".." / "bees.safetensors",
+    )
+    text = "error: --out bees.safetensors is what the recipe is made of, command line, choose another name"
+    assert refused(capsys, *words) == text
+    assert (project / "bees.safetensors").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sweep", project / "recipe.yaml", "--grid", "alpha=1", "--out")
+    assert refused(capsys, *words, tmp_path) == f"error: {tmp_path.name} cannot be written there, choose another place"
+    (tmp_path / "file").touch()
+    text = "error: s.json cannot be written there, choose another place"
+    assert refused(capsys, *words, tmp_path / "file" / "s.json") == text
 
 
 def test_an_unexpected_failure_is_one_line_without_a_traceback(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from esm_viz.cache import StageCache
@@ -19,7 +19,7 @@ from esm_viz.merge import settle, with_parameters
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from tests.support.errors import says
-from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, recipe
+from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, mislabel, recipe
 
 
 @pytest.fixture(scope="module")
@@ -168,14 +168,23 @@ def test_the_search_needs_validation_images(tiny_folder: Path) -> None:
 
 def test_a_task_whose_expert_is_never_right_stops_the_search(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
-    labelled = load_file(folder / "bees_validation.safetensors")
-    tower, head = filled(load_file(folder / "bees.safetensors")), load_file(folder / "bees_head.safetensors")["weight"]
-    labelled["labels"] = (answers(tower, head, labelled["images"]) + 1) % 4
-    save_file(labelled, folder / "bees_validation.safetensors")
+    mislabel(folder, "bees")
     project = Project.open(recipe(folder), device="cpu")
     text = "bees's expert is right on none of its 24 validation images, check its head and its labels"
     with says(HeadError, text):
         project.search_alpha(project.recipe)
+
+
+def test_the_exported_model_scores_what_the_search_saw(project: Project, tmp_path: Path) -> None:
+    found = project.search_alpha(project.recipe)
+    project.export(with_parameters(project.recipe, alpha="search"), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    again = project.materialize(with_parameters(project.recipe, alpha=found.alpha))
+    assert all(torch.equal(tensors[name], again[name]) for name in again)
+    scores = project._scorer.score_tensors(tensors, "validation")
+    experts = [row.finetuned for row in project.evaluate(project.recipe, "validation").tasks]
+    shares = [score.accuracy / expert.accuracy for score, expert in zip(scores, experts, strict=True)]
+    assert sum(shares) / len(shares) == found.normalised
 
 
 # Devices.

@@ -37,21 +37,23 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "explore": (*WORDS, "recipe", "models", "data", "numerics", "stages"),
     "evaluate": (*WORDS, "recipe", "cache", "checkpoints", "models", "data", "numerics", "opening"),
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
+    "sweep": (*WORDS, "recipe", "merge"),
+    "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
     "card": (*WORDS, "recipe", "merge"),
     "export": (*WORDS, "recipe", "checkpoints", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
-        *("opening", "stages", "explore", "evaluate", "search", "card", "export"),
+        *("opening", "stages", "explore", "evaluate", "search", "sweep", "tuning", "card", "export"),
     ),
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
     "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
-    "answers": WORDS,
+    "answers": (*WORDS, "sweep"),
     "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
     "cli": (
         *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "exploration"),
-        *("__init__", "ui"),
+        *("sweep", "tuning", "__init__", "ui"),
     ),
     "__main__": ("cli",),
 }
@@ -63,6 +65,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradio": ("ui",),
     "gradio_client": ("ui",),
     "plotly": ("figures", "ui"),
+    "optuna": ("tuning",),
 }
 # Room -> the libraries it may not import.
 FORBIDDEN: dict[str, tuple[str, ...]] = {

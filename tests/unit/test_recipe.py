@@ -358,6 +358,27 @@ def test_paths_start_at_the_recipes_own_folder(tmp_path: Path) -> None:
     assert recipe.resolve(recipe.base) == tmp_path / "base.safetensors"
 
 
+def test_paths_are_all_that_the_recipe_names(tmp_path: Path) -> None:
+    raw = mapping()
+    del raw["models"][1:]
+    raw["models"][0]["head"] = {"classes": ["a"], "templates": ["{}"]}
+    del raw["models"][0]["test"]
+    found = parse_mapping(raw, tmp_path).paths
+    assert found == ("base.safetensors", *(f"ants{what}.safetensors" for what in ("", "_proxies", "_validation")))
+
+
+@pytest.mark.parametrize("folder", ["own", "other", "own/below", "."])
+def test_a_recipe_seen_from_another_folder_names_the_same_files(tmp_path: Path, folder: str) -> None:
+    raw = mapping()
+    raw["models"][0]["path"] = str(tmp_path / "far" / "ants.safetensors")
+    own = settle(parse_mapping(raw, tmp_path / "own"))
+    moved = own.seen_from(tmp_path / folder)
+    assert moved.replace(base=own.base, models=own.models, folder=own.folder) == own
+    assert [moved.resolve(path).resolve() for path in moved.paths] == [own.resolve(path) for path in own.paths]
+    assert not [path for path in moved.paths if path.startswith("/")]
+    assert settle(parse_mapping(yaml.safe_load(moved.to_yaml()), tmp_path / folder)) == moved
+
+
 def test_a_weight_in_scientific_notation_is_a_number() -> None:
     # PyYAML reads 5e-1 as a word, people do not
     assert parse_mapping(with_model(weight="5e-1"), HERE).models[0].weight == 0.5

@@ -6,7 +6,18 @@ import math
 
 import pytest
 
-from esm_viz.types import Evaluation, Interference, Layer, LayerMap, Score, TaskScores
+from esm_viz.types import (
+    Evaluation,
+    Interference,
+    KnobSearch,
+    KnobTrial,
+    Layer,
+    LayerMap,
+    Score,
+    Sweep,
+    SweepCell,
+    TaskScores,
+)
 
 LAYER = Layer("transformer.resblocks.2.mlp.c_fc.weight", "c_fc", 2, 64, 16)
 
@@ -93,3 +104,32 @@ def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins(
     layers = tuple(Layer(f"{at}", "c_fc", at, 4, 4) for at in range(3))
     assert LayerMap("overlap", ("a", "b"), layers, ((0.1, 0.7, 0.2), (0.2, 0.1, 0.4)), ()).strongest == layers[1]
     assert LayerMap("overlap", ("a",), layers, ((0.0, 0.0, 0.0),), ()).strongest == layers[0]
+
+
+def cell(value: float) -> SweepCell:
+    """Return a cell without labels whose value is this."""
+    merged = None if math.isnan(value) else Interference(("a",), (LAYER,), ((-value,),), (-value,))
+    return SweepCell({}, "0" * 64, merged, None, 0.0)
+
+
+def sweep(*values: float, split: str | None = None) -> Sweep:
+    grid = (("gain", (1.0,)), ("alpha", tuple(float(at) for at in range(len(values)))))
+    cells = tuple(cell(value) for value in values)
+    return Sweep("0" * 64, "esm", grid, {"gain": 1.0, "alpha": 1.0, "x": 3.0}, split, 0, cells, 0.0)  # type: ignore[arg-type]
+
+
+def test_a_sweeps_points_have_the_last_knob_fastest_and_one_of_them_is_the_recipe() -> None:
+    assert sweep(-0.5, -0.5, -0.5).points == ((1.0, 0.0), (1.0, 1.0), (1.0, 2.0))
+    assert (sweep(-0.5, -0.5).baseline, sweep(-0.5).baseline) == (1, None)
+
+
+def test_the_best_of_a_sweep_is_the_first_of_the_highest_that_is_known() -> None:
+    assert sweep(math.nan, -0.7, -0.4, -0.4).best == 2
+    assert sweep(math.nan, math.nan).best is None
+    assert sweep(-0.5, -0.4, split="test").best is None
+
+
+def test_a_searchs_line_never_falls_and_passes_over_what_is_unknown() -> None:
+    trials = tuple(KnobTrial({}, value) for value in (0.5, math.nan, 0.4, 0.7, 0.7))
+    record = KnobSearch("esm", (), "normalised", 0, 0, trials)
+    assert (record.best, record.best_so_far) == (3, (0.5, 0.5, 0.5, 0.7, 0.7))

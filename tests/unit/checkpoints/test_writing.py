@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text, written_whole
+from esm_viz.checkpoints.writing import expect_writable, sha256_tensors, write_tensors, write_text, written_whole
 from esm_viz.errors import ExportError
 from tests.support.errors import says
 from tests.support.tiny import normal
@@ -114,3 +114,19 @@ def test_tensors_of_every_kind_can_be_hashed() -> None:
     kinds = [torch.zeros(2, dtype=dtype) for dtype in (torch.bfloat16, torch.float16, torch.int64, torch.bool)]
     for tensor in [*kinds, torch.tensor(1.0), torch.zeros(0, 3)]:
         assert len(sha256_tensors({"a": tensor})) == 64
+
+
+@pytest.mark.parametrize("name", ["x.json", "deep/er/x.json", "there"])
+def test_a_place_where_a_file_can_be_is_expected_to_be_written_and_not_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / "there").write_text("before", encoding="utf-8")
+    expect_writable(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    write_text(tmp_path / name, "after")  # what was expected is so
+
+
+@pytest.mark.parametrize("name", [".", "there/x.json", "x" * 300])
+def test_a_place_where_no_file_can_be_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "there").touch()
+    path = tmp_path / name
+    with says(ExportError, f"{path.name} cannot be written there, choose another place"):
+        expect_writable(path)

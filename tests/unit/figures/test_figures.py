@@ -23,6 +23,8 @@ from esm_viz.types import (
     Evaluation,
     HeatImage,
     Interference,
+    KnobSearch,
+    KnobTrial,
     Layer,
     LayerMap,
     LayerNorms,
@@ -35,7 +37,10 @@ from esm_viz.types import (
     Spread,
     Stability,
     SubspaceMap,
+    Sweep,
+    SweepCell,
     TaskScores,
+    Value,
 )
 
 TASKS = ("ants", "<b>bees")
@@ -100,6 +105,30 @@ def evaluation(*correct: int, split: str = "validation") -> Evaluation:
     return Evaluation("0" * 64, "esm", 0.5, {}, split, rows, 0, 0.1)  # type: ignore[arg-type]
 
 
+def sweep(grid: dict[str, tuple[Value, ...]], *numbers: float, split: str | None = "validation") -> Sweep:
+    """Return a sweep whose cells have this many of 100 right in both tasks, or this interference."""
+    cells = []
+    for number in numbers:
+        merged = Interference(TASKS, LAYERS, ((number,) * 3,) * 2, (number,) * 2)
+        scores = evaluation(int(number), int(number)) if split else None
+        cells.append(SweepCell({}, "0" * 64, None if split else merged, scores, 0.1))
+    start = {"power": 2.0, "rank": 0.5, "scope": "all", "alpha": 1.0}
+    return Sweep("0" * 64, "esm", tuple(grid.items()), start, split, 200, tuple(cells), 1.0)  # type: ignore[arg-type]
+
+
+def search(*values: float, objective: str = "normalised") -> KnobSearch:
+    trials = tuple(KnobTrial({"alpha": 0.1 * at, "scope": "<all>"}, value) for at, value in enumerate(values))
+    return KnobSearch("esm", ("scope",), objective, 200, 0, trials)  # type: ignore[arg-type]
+
+
+CURVE = sweep({"power": (2.0, 0.0, 1.0)}, 70, 50, 60)
+WORDS = sweep({"scope": ("all", "essential")}, 70, 50)
+MATRIX = sweep({"rank": (0.5, 1.0), "power": (0.0, 1.0, 2.0)}, 45, 54, 63, 72, 81, 90)
+UNLABELLED = sweep({"rank": (0.5, 1.0), "power": (0.0, 1.0)}, 0.1, 1.0, 10.0, math.nan, split=None)
+DEEP = sweep({"rank": (0.5, 1.0), "scope": ("all", "essential"), "power": (0.0, 2.0)}, *range(40, 80, 5))
+TRIALS = search(0.8, 0.3, math.nan, 0.9, 0.85)
+
+
 EVERY = {
     "map": figures.layer_map_figure(MAP, ("ants", "b0.c_fc")),
     "spectrum": figures.spectrum_figure(SPECTRUM),
@@ -116,6 +145,14 @@ EVERY = {
     "stability": figures.stability_figure(STABILITY, 1),
     "scaling": figures.scaling_figure(SCALING),
     "patches": figures.patches_figure(PATCHES),
+    "sweep": figures.sweep_figure(CURVE),
+    "sweep over words": figures.sweep_figure(WORDS),
+    "sweep without labels": figures.sweep_figure(sweep({"power": (0.0, 2.0)}, 0.4, 3.0, split=None)),
+    "sweep over two": figures.sweep_figure(MATRIX),
+    "sweep over three": figures.sweep_figure(DEEP),
+    "sweep over two without labels": figures.sweep_figure(UNLABELLED),
+    "trials": figures.tuning_figure(TRIALS),
+    "trials without labels": figures.tuning_figure(search(-5.0, -0.5, -80.0, 0.0, objective="interference")),
 }
 
 
@@ -254,6 +291,79 @@ def test_the_search_is_drawn_in_the_order_of_alpha() -> None:
     trace = EVERY["alpha"]["data"][0]
     assert (trace["x"], trace["y"]) == ([0.0, 0.5, 1.0], pytest.approx([70, 90, 80]))
     assert EVERY["alpha"]["layout"]["yaxis"]["title"]["text"] == "% of experts, validation"
+
+
+def test_a_sweep_over_one_knob_is_a_curve_with_its_intervals() -> None:
+    (curve,) = EVERY["sweep"]["data"]
+    assert (curve["x"], curve["y"]) == ([0.0, 1.0, 2.0], pytest.approx([50, 60, 70]))  # in the order of the knob
+    assert curve["customdata"] == [0.0, 1.0, 2.0]
+    low, high = evaluation(60, 60).mean_interval("merged")
+    assert curve["error_y"]["arrayminus"][1] == pytest.approx(60 - 100 * low)
+    assert curve["error_y"]["array"][1] == pytest.approx(100 * high - 60)
+    layout = EVERY["sweep"]["layout"]
+    assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]) == (
+        "power",
+        "mean accuracy, validation, %",
+    )
+    assert layout["shapes"][0]["x0"] == 2.0  # the recipe's own cell
+    assert "best at power 2: 77.8 % of the experts" in layout["meta"]["says"]  # 70 of 90
+
+
+def test_a_sweep_over_words_stands_side_by_side_in_the_order_of_the_grid() -> None:
+    figure = EVERY["sweep over words"]
+    assert (figure["data"][0]["x"], figure["data"][0]["mode"]) == ([0, 1], "markers")
+    assert figure["layout"]["xaxis"]["ticktext"] == ["all", "essential"]
+    mixed = figures.sweep_figure(sweep({"alpha": ("search", 0.5)}, 70, 50))
+    assert mixed["layout"]["xaxis"]["ticktext"] == ["search", "0.5"]
+
+
+def test_a_sweep_over_two_knobs_is_a_heat_map_with_the_recipes_cell_framed() -> None:
+    heat, texts = EVERY["sweep over two"]["data"]
+    assert [pytest.approx(row) for row in heat["z"]] == [[50, 60, 70], [80, 90, 100]]
+    assert heat["customdata"] == [[[0.5, 0.0], [0.5, 1.0], [0.5, 2.0]], [[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]]
+    assert (heat["zmin"], heat["zmax"]) == (50, 100)
+    assert texts["text"][:2] == ["50.0", "60.0"]
+    layout = EVERY["sweep over two"]["layout"]
+    assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]) == ("power", "rank")
+    ring = layout["shapes"][1]
+    assert ((ring["x0"] + ring["x1"]) / 2, (ring["y0"] + ring["y1"]) / 2) == (pytest.approx(2), 0)
+
+
+def test_a_sweep_over_three_knobs_lists_all_but_the_last_downwards() -> None:
+    figure = EVERY["sweep over three"]
+    assert figure["layout"]["yaxis"]["ticktext"] == ["0.5, all", "0.5, essential", "1, all", "1, essential"]
+    assert len(figure["data"][0]["z"]) == 4
+
+
+def test_interference_of_a_sweep_is_coloured_as_in_its_own_picture() -> None:
+    heat, texts = EVERY["sweep over two without labels"]["data"]
+    assert heat["z"] == [[pytest.approx(1), pytest.approx(0)], [pytest.approx(-1), None]]
+    assert (heat["zmin"], heat["zmax"]) == (-1, 1)
+    assert texts["text"] == ["0.10", "1.00", "10.00", "–"]
+    curve = EVERY["sweep without labels"]
+    assert (curve["data"][0]["y"], "error_y" in curve["data"][0]) == ([0.4, 3.0], False)
+    assert curve["layout"]["yaxis"]["title"]["text"] == "mean interference"
+
+
+def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
+    line, points = EVERY["trials"]["data"]
+    assert line["y"] == pytest.approx([80, 80, 80, 90, 90])
+    assert (points["x"], points["y"]) == ([1, 2, 3, 4, 5], [80.0, 70.0, None, 90.0, 85.0])  # 30 lies below the scale
+    assert points["marker"]["symbol"] == ["circle", "triangle-down", "circle", "circle", "circle"]
+    assert [at for at, colour in enumerate(points["marker"]["color"]) if "accent" in colour] == [3]
+    assert points["text"][2] == "<b>trial 3</b>, cannot be merged with<br>scope &lt;all&gt;<br>alpha 0.2"
+    layout = EVERY["trials"]["layout"]
+    assert layout["meta"]["says"] == (
+        "5 trials judged by validation accuracy on 200 images: best 90.0 % of the experts in trial 4, "
+        "80.0 % of the experts at the start."
+    )
+
+
+def test_trials_judged_by_interference_stand_on_a_log_scale_and_none_at_zero() -> None:
+    line, points = EVERY["trials without labels"]["data"]
+    assert points["y"] == [5.0, 0.5, 80.0, 1e-6]
+    assert line["y"] == [5.0, 0.5, 0.5, 1e-6]
+    assert EVERY["trials without labels"]["layout"]["yaxis"]["type"] == "log"
 
 
 def test_twenty_tasks_have_twenty_colours_and_glyphs() -> None:

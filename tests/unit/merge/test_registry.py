@@ -8,9 +8,12 @@ from typing import Annotated
 import pytest
 from torch import Tensor
 
-from esm_viz.merge import METHODS, LayerUpdate, Memo, run_now
+from esm_viz.errors import RecipeError
+from esm_viz.merge import METHODS, LayerUpdate, Memo, run_now, with_parameters
 from esm_viz.merge.esm import GAIN
 from esm_viz.merge.registry import merge_method
+from esm_viz.recipe import Recipe
+from tests.support.errors import says
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +51,15 @@ def test_a_parameter_without_a_knob_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"^bare.gain has no Knob in its annotation$"):
         merge_method("bare", title="Bare", source="here")(bare)
+
+
+@pytest.mark.parametrize("name", ["recipe", "values", "self"])
+def test_a_parameter_may_be_asked_for_by_any_name(name: str) -> None:
+    own = Recipe("averaging", "ViT-B-32", "base.safetensors", (), {})
+    with says(RecipeError, f"averaging has no parameter {name!r}, use alpha"):
+        with_parameters(own, **{name: 1.0})
+
+
+def test_minus_zero_is_zero() -> None:
+    own = with_parameters(Recipe("averaging", "ViT-B-32", "base.safetensors", (), {}), alpha="-0")
+    assert str(own.parameters["alpha"]) == "0.0"

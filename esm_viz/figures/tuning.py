@@ -1,0 +1,98 @@
+"""The search over several knobs: every trial, and the best of them so far."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from esm_viz.figures.base import LABEL, Figure, axis, note, percent_ticks, picture, token
+from esm_viz.figures.interference import TINY
+from esm_viz.figures.words import number, percent, safe, setting
+from esm_viz.types import KnobSearch
+
+BELOW = 10  # per cent below the start that are still drawn to scale
+
+
+def tuning_figure(record: KnobSearch) -> Figure:
+    """Draw each trial as a point and the best so far as a line; the first trial is the recipe as it was."""
+    scored = record.objective == "normalised"
+    numbers = list(range(1, len(record.trials) + 1))
+    heights = [_height(record, trial.value) for trial in record.trials]
+    line = [_height(record, value) for value in record.best_so_far]
+    best = record.best
+    ticks: dict[str, Any] = percent_ticks(line[0] - BELOW) if scored else {"type": "log"}
+    floor: float = ticks["range"][0] if scored else -math.inf
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "best so far",
+            "x": numbers,
+            "y": line,
+            "line": {"color": token("ink"), "width": 3, "shape": "hv"},
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "trial",
+            "x": numbers,
+            "y": [None if math.isnan(height) else max(height, floor) for height in heights],
+            "marker": {
+                "size": 9,
+                "color": [token("accent" if at == best else "ink-2") for at in range(len(numbers))],
+                "symbol": ["triangle-down" if height < floor else "circle" for height in heights],
+            },
+            "text": [_hover(record, at) for at in range(len(numbers))],
+            "cliponaxis": False,
+            "customdata": list(range(len(numbers))),
+            "hovertemplate": "%{text}<extra></extra>",
+        },
+    ]
+    return picture(
+        data,
+        "Each point is one trial, the line the best so far." + (" Triangles lie lower." if scored else ""),
+        _says(record),
+        margin={"l": 58, "r": 16, "t": 10, "b": 44},
+        xaxis=axis("trial", range=[0.4, len(numbers) + 0.6]),
+        yaxis=axis("% of experts, validation" if scored else "mean interference", **ticks),
+        annotations=[
+            note(
+                best + 1,
+                line[-1] if scored else math.log10(line[-1]),  # plotly places notes on a log axis by the logarithm
+                f"<b>best, trial {best + 1}</b>",
+                xanchor="right" if best > len(numbers) / 2 else "left",
+                yanchor="bottom" if scored else "top",
+                yshift=6 if scored else -6,
+                color=token("accent"),
+                size=LABEL,
+            )
+        ],
+    )
+
+
+def _height(record: KnobSearch, value: float) -> float:
+    """Return what is drawn: the share of the experts in per cent, or the interference itself."""
+    return 100 * value if record.objective == "normalised" else max(-value, TINY)  # the axis is logarithmic
+
+
+def _hover(record: KnobSearch, at: int) -> str:
+    trial = record.trials[at]
+    value = f"{percent(trial.value, 1)} % of the experts"
+    if record.objective == "interference":
+        value = f"interference {number(-trial.value, 3)}"
+    if math.isnan(trial.value):
+        value = "cannot be merged with"
+    names = dict.fromkeys((*record.knobs, "alpha"))
+    knobs = [f"{safe(name)} {setting(trial.parameters[name])}" for name in names]
+    return "<br>".join([f"<b>trial {at + 1}</b>, {value}", *knobs])
+
+
+def _says(record: KnobSearch) -> str:
+    start, best = (_height(record, record.trials[at].value) for at in (0, record.best))
+    how, unit = (1, " % of the experts") if record.objective == "normalised" else (3, "")
+    what = f"validation accuracy on {record.images} images" if record.images else "interference, without labels"
+    return (
+        f"{len(record.trials)} trials judged by {what}: best {number(best, how)}{unit} in trial {record.best + 1}, "
+        f"{number(start, how)}{unit} at the start."
+    )
