@@ -7,6 +7,7 @@
 | decomposition | task, layer | proxies drawn |
 | basis, coordinates, product (a method's own) | layer | the knobs each one names |
 | merged | layer or parameter | the knobs `merge_layer` names |
+| cutoff | task | the share of entries that a method keeps |
 | shift | task, layer | proxies drawn |
 | pulls | layer | proxies drawn, and the knobs `merge_layer` names |
 
@@ -15,9 +16,10 @@ The inter-layer level and α are numbers a layer and cost nothing: they act afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -33,6 +35,7 @@ from esm_viz.numerics.decompose import Decomposition, Moment, esd, svd_basis
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.moments import MomentSum
 from esm_viz.numerics.scaling import relative_power
+from esm_viz.numerics.selection import magnitude_cutoff
 from esm_viz.opening import MOST_PROXIES, Headers
 from esm_viz.recipe import ModelEntry, Recipe
 from esm_viz.types import Layer, Report, Stage, silent
@@ -129,24 +132,31 @@ class Stages:
         key = ("svd", *self.files(recipe, task), layer.name, self.device)
         return self.cache.get(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
 
+    def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
+        """Return the magnitude from which on entries belong to the largest `share` of a task's whole change.
+
+        Over every parameter of the tower, without the task's weight; the change is read once for each pass.
+        """
+        shapes = self.headers.arch.shapes
+        entries = sum(math.prod(shape) for shape in shapes.values())
+        key = ("cutoff", *self.files(recipe, task), share, self.device)
+
+        def compute() -> float:
+            return magnitude_cutoff(lambda: (self.delta(recipe, task, name) for name in shapes), entries, share)
+
+        return self.cache.get(key, compute)
+
     def updates(self, recipe: Recipe, name: str, layer: Layer | None) -> list[LayerUpdate]:
         """Return the tasks' changes of one parameter in the recipe's order, their tensors not yet made."""
         shape = self.headers.arch.shapes[name]
         made = []
         for model in recipe.models:
             delta = _later(self.delta, recipe, model.name, name)
-            if layer is None or layer.family not in ESSENTIAL:
-                made.append(LayerUpdate((shape[0], shape[-1]), delta, weight=model.weight))
-                continue
-            made.append(
-                LayerUpdate(
-                    (layer.d_out, layer.d_in),
-                    delta,
-                    _later(lambda task, at=layer: self.moments(recipe, task)[at.name], model.name),
-                    _later(self.decomposition, recipe, model.name, layer),
-                    model.weight,
-                )
-            )
+            moment = _later(lambda task, at=name: self.moments(recipe, task)[at], model.name) if layer else None
+            essential = layer is not None and layer.family in ESSENTIAL
+            decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
+            cutoff = partial(self.cutoff, recipe, model.name)
+            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
         return made
 
     def merged(self, recipe: Recipe, name: str, layer: Layer | None = None) -> Merged:
@@ -198,6 +208,7 @@ class Stages:
 
     def layer_factors(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none."""
+        self._survey(recipe, report)
         merged = {}
         for step, layer in enumerate(self.layers):
             report(step / len(self.layers), f"merging {layer.label}")
@@ -211,6 +222,14 @@ class Stages:
             scaled = relative_power(torch.stack([merged[name] for name in names]), float(exponent))
             factors.update(zip(names, scaled.tolist(), strict=True))
         return factors
+
+    def _survey(self, recipe: Recipe, report: Report) -> None:
+        """Let the method read each task as a whole, where it does, so that this can be told and stopped."""
+        method = METHODS[recipe.method]
+        if method.survey is not None:
+            for task, update in zip(recipe.tasks, self.updates(recipe, self.layers[0].name, None), strict=True):
+                report(0.0, f"surveying {task}")
+                method.survey(update, **method.arguments(recipe.parameters))
 
     def scales(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches."""

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from esm_viz.errors import RecipeError
 from esm_viz.numerics.decompose import Decomposition, Moment
+from esm_viz.numerics.selection import magnitude_cutoff
 from esm_viz.recipe import Recipe, as_number, shown
 from esm_viz.types import Knob, Stage, Value
 
@@ -38,7 +40,8 @@ class LayerUpdate:
 
     Attributes:
         weight: what the recipe scales this task's ΔW with.
-        essential: whether the layer has moments, so that ESD applies (in_proj, c_fc, c_proj).
+        measured: whether the layer's inputs were watched, so that there are moments (every named layer).
+        essential: whether ESD applies (in_proj, c_fc, c_proj).
         d_out, d_in: the matrix' shape.
     """
 
@@ -49,13 +52,20 @@ class LayerUpdate:
         load_moment: Callable[[], Moment] | None = None,
         load_decomposition: Callable[[], Decomposition] | None = None,
         weight: float = 1.0,
+        load_cutoff: Callable[[float], float] | None = None,
     ) -> None:
-        """Take loaders instead of tensors; without the last two the layer is not essential."""
+        """Take loaders instead of tensors; one that is missing says that the layer does not have it."""
         self.d_out, self.d_in = shape
         self.weight = weight
         self._load_delta = load_delta
         self._load_moment = load_moment
         self._load_decomposition = load_decomposition
+        self._load_cutoff = load_cutoff
+
+    @property
+    def measured(self) -> bool:
+        """Say whether the layer's inputs were watched."""
+        return self._load_moment is not None
 
     @property
     def essential(self) -> bool:
@@ -72,7 +82,7 @@ class LayerUpdate:
     def moment(self) -> Moment:
         """Return the second moment of the layer's input."""
         if self._load_moment is None:
-            raise LookupError("this layer has no moments: ask `essential` first")
+            raise LookupError("this layer has no moments: ask `measured` first")
         return self._load_moment()
 
     @property
@@ -82,9 +92,22 @@ class LayerUpdate:
             raise LookupError("this layer has no decomposition: ask `essential` first")
         return self._load_decomposition()
 
+    def cutoff(self, share: float) -> float:
+        """Return the magnitude from which on entries of `delta` belong to the task's largest.
+
+        It is taken over all parameters of the task together; where only this matrix is known, over its entries. The
+        task's weight scales it as it scales `delta`, so that the weight does not change which entries belong.
+
+        Args:
+            share: of the entries, in (0, 1]; at least one belongs, and so does every other of that magnitude.
+        """
+        load = self._load_cutoff or partial(magnitude_cutoff, lambda: [self._load_delta()], self.d_out * self.d_in)
+        return load(share) * abs(self.weight)
+
 
 MergeLayer = Callable[..., Tensor]
 LiveEffects = Callable[..., dict[str, tuple[float, float]]]
+Survey = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +121,8 @@ class Method:
         knobs, defaults: settings in the order of the signature, α and its scope included.
         merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
-        reads: the knobs that these two name.
+        survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
+        reads: the knobs that `merge_layer` names.
     """
 
     name: str
@@ -110,6 +134,7 @@ class Method:
     defaults: Mapping[str, Value]
     merge_layer: MergeLayer
     live: LiveEffects | None
+    survey: Survey | None
     reads: tuple[str, ...]
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
@@ -138,6 +163,7 @@ def merge_method(
     needs: str = "delta",
     after: Mapping[str, tuple[Knob, Value]] | None = None,
     live: LiveEffects | None = None,
+    survey: Survey | None = None,
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -148,6 +174,7 @@ def merge_method(
         needs: "delta", or "proxies" where it reads moments or decompositions.
         after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
         live: tells what the knobs' formulas make at a layer.
+        survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
     """
 
     def register(function: MergeLayer) -> MergeLayer:
@@ -175,6 +202,7 @@ def merge_method(
             defaults=MappingProxyType(defaults),
             merge_layer=function,
             live=live,
+            survey=survey,
             reads=reads,
         )
         return function
