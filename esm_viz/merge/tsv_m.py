@@ -27,14 +27,20 @@ def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
     rank = min(updates[0].d_out, updates[0].d_in) // len(updates)
     if rank == 0:
         return mean_delta(updates)
-    lefts, values, rights = zip(*(_leading_triplets(update.delta, rank) for update in updates), strict=True)
+    lefts, values, rights = zip(*(leading_triplets(update.delta, rank) for update in updates), strict=True)
     left, right = polar(torch.cat(lefts, 1)).factor, polar(torch.cat(rights, 1)).factor
     return (left * torch.cat(values)) @ right.mT
 
 
-def _leading_triplets(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (d_out, r), S (r,), V (d_in, r); columns of vanishing triplets are zero, so they claim no room."""
-    u, s, vt = torch.linalg.svd(delta, full_matrices=False)
+def leading_triplets(matrix: Tensor, rank: int, size: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (d_out, r), S (r,), V (d_in, r); columns of vanishing triplets are zero, so they claim no room.
+
+    Args:
+        matrix: (d_out, d_in), float64.
+        rank: r, from 0 to min(d_out, d_in).
+        size: ‖·‖ of what the matrix is a sum or a difference of, whose rounding is no direction; else its own σ_1.
+    """
+    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
     u, s, v = u[:, :rank], s[:rank], vt[:rank].mT
-    live = s > max(delta.shape) * torch.finfo(s.dtype).eps * s[:1]
+    live = s > max(matrix.shape) * torch.finfo(s.dtype).eps * (s[:1] if size is None else size)
     return u * live, s * live, v * live
