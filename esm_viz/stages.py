@@ -8,6 +8,7 @@
 | decomposition | task, layer | proxies drawn, number of tasks |
 | basis, coordinates, product (a method's own) | layer | the knobs each one names |
 | merged | layer or parameter | the knobs `merge_layer` names |
+| cutoff | task | the share of entries that a method keeps |
 | shift | task, layer | proxies drawn |
 | pulls | layer | proxies drawn, and the knobs `merge_layer` names |
 
@@ -16,9 +17,10 @@ The inter-layer level and α are numbers a layer and cost nothing: they act afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +38,7 @@ from esm_viz.numerics.decompose import Decomposition, esd_of_all, svd_basis
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.moments import Moment, MomentSum
 from esm_viz.numerics.scaling import relative_power
+from esm_viz.numerics.selection import magnitude_cutoff
 from esm_viz.numerics.singular import gram
 from esm_viz.opening import MOST_PROXIES, Headers
 from esm_viz.parallel import cores, one_thread, spread
@@ -153,24 +156,31 @@ class Stages:
         key = ("svd", *self.files(recipe, task), layer.name, self.device)
         return self._kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
 
+    def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
+        """Return the magnitude from which on entries belong to the largest `share` of a task's whole change.
+
+        Over every parameter of the tower, without the task's weight; the change is read once for each pass.
+        """
+        shapes = self.headers.arch.shapes
+        entries = sum(math.prod(shape) for shape in shapes.values())
+        key = ("cutoff", *self.files(recipe, task), share, self.device)
+
+        def compute() -> float:
+            return magnitude_cutoff(lambda: (self.delta(recipe, task, name) for name in shapes), entries, share)
+
+        return self.cache.get(key, compute)
+
     def updates(self, recipe: Recipe, name: str, layer: Layer | None) -> list[LayerUpdate]:
         """Return the tasks' changes of one parameter in the recipe's order, their tensors not yet made."""
         shape = self.headers.arch.shapes[name]
         made = []
         for model in recipe.models:
             delta = _later(self.delta, recipe, model.name, name)
-            if layer is None or layer.family not in ESSENTIAL:
-                made.append(LayerUpdate((shape[0], shape[-1]), delta, weight=model.weight))
-                continue
-            made.append(
-                LayerUpdate(
-                    (layer.d_out, layer.d_in),
-                    delta,
-                    _later(self.moment, recipe, model.name, layer),
-                    _later(self.decomposition, recipe, model.name, layer),
-                    model.weight,
-                )
-            )
+            moment = _later(self.moment, recipe, model.name, layer) if layer else None
+            essential = layer is not None and layer.family in ESSENTIAL
+            decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
+            cutoff = partial(self.cutoff, recipe, model.name)
+            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
         return made
 
     def merged(self, recipe: Recipe, name: str, layer: Layer | None = None) -> Merged:
@@ -264,8 +274,9 @@ class Stages:
             measured: also measure what the merge does on every task's tokens.
             report: progress, may raise Cancelled: no further layer is begun.
         """
+        self._survey(recipe, report)
         count, begun = len(self.layers), 0.0
-        if METHODS[recipe.method].needs == "proxies" and recipe.seed not in self._prepared:
+        if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
             begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
             essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
             self.prepare(recipe, essential, lambda fraction, words: report(begun * fraction, words))
@@ -307,6 +318,18 @@ class Stages:
             scaled = relative_power(torch.tensor([norms[name] for name in names], dtype=torch.float64), float(exponent))
             factors.update(zip(names, scaled.tolist(), strict=True))
         return factors
+
+    def _survey(self, recipe: Recipe, report: Report) -> None:
+        """Let the method read each task as a whole, where it does, so that this can be told and stopped."""
+        survey, arguments = METHODS[recipe.method].survey, METHODS[recipe.method].arguments(recipe.parameters)
+        if survey is None:
+            return
+        updates = self.updates(recipe, self.layers[0].name, None)
+
+        def boundary(done: int) -> None:
+            report(0.0, f"surveying, {done} of {len(updates)} tasks")
+
+        self.spread(lambda update: survey(update, **arguments), updates, boundary)
 
     def scales(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
         """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches."""
@@ -373,7 +396,7 @@ class Stages:
 
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
         """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""
-        reads_proxies = METHODS[recipe.method].needs == "proxies"
+        reads_proxies = METHODS[recipe.method].needs != "delta"
         models = self._models(recipe.models, recipe.arch, recipe.seed, reads_proxies)
         return name, self.digests[recipe.base], models, self.device
 

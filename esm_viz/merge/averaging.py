@@ -16,8 +16,13 @@ def averaging(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
 
 
 def mean_delta(updates: Sequence[LayerUpdate]) -> Tensor:
-    """Return mean_t ΔW_t, summed one task at a time; any shape."""
+    """Return mean_t ΔW_t; any shape."""
+    return total_delta(updates) / len(updates)
+
+
+def total_delta(updates: Sequence[LayerUpdate]) -> Tensor:
+    """Return Σ_t ΔW_t, summed one task at a time; any shape."""
     total = updates[0].delta.clone()
     for update in updates[1:]:
         total += update.delta
-    return total / len(updates)
+    return total

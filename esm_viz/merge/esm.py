@@ -139,7 +139,7 @@ def live_effects(
     "esm",
     title="ESM",
     source="arXiv:2602.20208, arXiv:2606.19164",
-    needs="proxies",
+    needs="decompositions",
     after={"layer_exponent": (LAYER_EXPONENT, 2.0), "alpha_scope": (ALPHA_SCOPE, "all")},
     live=live_effects,
 )

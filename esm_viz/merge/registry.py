@@ -7,14 +7,16 @@ import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
 from esm_viz.errors import RecipeError
 from esm_viz.numerics.decompose import Decomposition
 from esm_viz.numerics.moments import Moment
+from esm_viz.numerics.selection import magnitude_cutoff
 from esm_viz.recipe import Recipe, as_number, shown
 from esm_viz.types import Knob, Stage, Value
 
@@ -39,7 +41,8 @@ class LayerUpdate:
 
     Attributes:
         weight: what the recipe scales this task's ΔW with.
-        essential: whether the layer has moments, so that ESD applies (in_proj, c_fc, c_proj).
+        measured: whether the layer's inputs were watched, so that there are moments (every named layer).
+        essential: whether ESD applies (in_proj, c_fc, c_proj).
         d_out, d_in: the matrix' shape.
     """
 
@@ -50,13 +53,20 @@ class LayerUpdate:
         load_moment: Callable[[], Moment] | None = None,
         load_decomposition: Callable[[], Decomposition] | None = None,
         weight: float = 1.0,
+        load_cutoff: Callable[[float], float] | None = None,
     ) -> None:
-        """Take loaders instead of tensors; without the last two the layer is not essential."""
+        """Take loaders instead of tensors; one that is missing says that the layer does not have it."""
         self.d_out, self.d_in = shape
         self.weight = weight
         self._load_delta = load_delta
         self._load_moment = load_moment
         self._load_decomposition = load_decomposition
+        self._load_cutoff = load_cutoff
+
+    @property
+    def measured(self) -> bool:
+        """Say whether the layer's inputs were watched."""
+        return self._load_moment is not None
 
     @property
     def essential(self) -> bool:
@@ -73,7 +83,7 @@ class LayerUpdate:
     def moment(self) -> Moment:
         """Return the second moment of the layer's input."""
         if self._load_moment is None:
-            raise LookupError("this layer has no moments: ask `essential` first")
+            raise LookupError("this layer has no moments: ask `measured` first")
         return self._load_moment()
 
     @property
@@ -83,9 +93,23 @@ class LayerUpdate:
             raise LookupError("this layer has no decomposition: ask `essential` first")
         return self._load_decomposition()
 
+    def cutoff(self, share: float) -> float:
+        """Return the magnitude from which on entries of `delta` belong to the task's largest.
 
+        It is taken over all parameters of the task together; where only this matrix is known, over its entries. The
+        task's weight scales it as it scales `delta`, so that the weight does not change which entries belong.
+
+        Args:
+            share: of the entries, in (0, 1]; at least one belongs, and so does every other of that magnitude.
+        """
+        load = self._load_cutoff or partial(magnitude_cutoff, lambda: [self._load_delta()], self.d_out * self.d_in)
+        return load(share) * abs(self.weight)
+
+
+Needs = Literal["delta", "moments", "decompositions"]
 MergeLayer = Callable[..., Tensor]
 LiveEffects = Callable[..., dict[str, tuple[float, float]]]
+Survey = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +119,24 @@ class Method:
     Attributes:
         name, title, source: as the recipe, a person and the literature call it.
         summary: its docstring's first line.
-        needs: "delta", or "proxies" where it reads moments.
+        needs: "delta" alone, "moments" too, or "decompositions" too; the latter two come from proxies.
         knobs, defaults: settings in the order of the signature, α and its scope included.
         merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
-        reads: the knobs that these two name.
+        survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
+        reads: the knobs that `merge_layer` names.
     """
 
     name: str
     title: str
     source: str
     summary: str
-    needs: str
+    needs: Needs
     knobs: Mapping[str, Knob]
     defaults: Mapping[str, Value]
     merge_layer: MergeLayer
     live: LiveEffects | None
+    survey: Survey | None
     reads: tuple[str, ...]
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
@@ -136,9 +162,10 @@ def merge_method(
     *,
     title: str,
     source: str,
-    needs: str = "delta",
+    needs: Needs = "delta",
     after: Mapping[str, tuple[Knob, Value]] | None = None,
     live: LiveEffects | None = None,
+    survey: Survey | None = None,
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -146,9 +173,10 @@ def merge_method(
         name: what a recipe calls it.
         title: what people call it.
         source: where it is published.
-        needs: "delta", or "proxies" where it reads moments or decompositions.
+        needs: "delta" alone, "moments" too, or "decompositions" too.
         after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
         live: tells what the knobs' formulas make at a layer.
+        survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
     """
 
     def register(function: MergeLayer) -> MergeLayer:
@@ -176,6 +204,7 @@ def merge_method(
             defaults=MappingProxyType(defaults),
             merge_layer=function,
             live=live,
+            survey=survey,
             reads=reads,
         )
         return function
@@ -207,7 +236,7 @@ def settle(recipe: Recipe) -> Recipe:
     for name, value in recipe.parameters.items():
         settled[name] = checked(name, value, knob_of(method, name))
     bare = [model.name for model in recipe.models if not model.proxies]
-    if method.needs == "proxies" and bare:
+    if method.needs != "delta" and bare:
         raise RecipeError(
             f"{bare[0]} has no proxies, which {recipe.method} reads", "give up to 32 unlabelled images of it"
         )

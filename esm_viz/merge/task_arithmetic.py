@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from esm_viz.merge.averaging import mean_delta
+from esm_viz.merge.averaging import total_delta
 from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
 
 
 @merge_method("task_arithmetic", title="Task Arithmetic", source="arXiv:2212.04089")
 def task_arithmetic(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
     """ΔW = Σ_t ΔW_t, scaled by α."""
-    return memo("product", (), lambda: mean_delta(updates) * len(updates))
+    return memo("product", (), lambda: total_delta(updates))

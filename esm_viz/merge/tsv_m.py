@@ -10,7 +10,7 @@ from torch import Tensor
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.numerics.polar import polar
-from esm_viz.numerics.singular import singular
+from esm_viz.numerics.singular import NULL, singular
 
 
 @merge_method("tsv_m", title="TSV-M", source="arXiv:2412.00081")
@@ -28,12 +28,20 @@ def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
     rank = min(updates[0].d_out, updates[0].d_in) // len(updates)
     if rank == 0:
         return mean_delta(updates)
-    lefts, values, rights = zip(*(_leading_triplets(update.delta, rank) for update in updates), strict=True)
+    lefts, values, rights = zip(*(leading_triplets(update.delta, rank) for update in updates), strict=True)
     left, right = polar(torch.cat(lefts, 1)).factor, polar(torch.cat(rights, 1)).factor
     return (left * torch.cat(values)) @ right.mT
 
 
-def _leading_triplets(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (d_out, k), S (k,), V (d_in, k) of the first r triplets that do not vanish, k <= r."""
-    u, s, v = singular(delta)
+def leading_triplets(matrix: Tensor, rank: int, size: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U (d_out, k), S (k,), V (d_in, k) of the first r triplets that do not vanish, k <= r.
+
+    Args:
+        matrix: (d_out, d_in), float64.
+        rank: r, from 0 to min(d_out, d_in).
+        size: ‖·‖ of what the matrix is a sum or a difference of, whose rounding is no direction; else its own σ_1.
+    """
+    u, s, v = singular(matrix)
+    if size is not None:
+        rank = min(rank, int((s > NULL * size).sum()))
     return u[:, :rank], s[:rank], v[:, :rank]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from esm_viz.types import Knob
 from tests.support.errors import says
-from tests.support.tiny import mapping, normal, recipe, relative, write_project
+from tests.support.tiny import generator, mapping, normal, recipe, relative, write_project
 
 D_OUT, D_IN, TASKS = 12, 16, 3
 ORDERED = 1e-9  # another order of the tasks turns sums round: rounding times conditions of at most 1e6
@@ -30,16 +32,19 @@ KNOBS = [(method, name) for method in METHODS for name in METHODS[method].knobs]
 everywhere = pytest.mark.parametrize("name", METHODS)
 
 
-def essential(delta: Tensor, seed: int) -> LayerUpdate:
+def essential(delta: Tensor, seed: int, weight: float = 1.0) -> LayerUpdate:
     x = normal(40, delta.shape[1], seed=seed)
     moment = Moment(x.mT @ x, len(x), x.mean(0))
-    return LayerUpdate(tuple(delta.shape), lambda: delta, lambda: moment, lambda: esd(delta, moment))
+    return LayerUpdate(tuple(delta.shape), lambda: delta, lambda: moment, lambda: esd(delta, moment), weight)
 
 
-def updates_of(deltas: list[Tensor], kind: str = "essential") -> list[LayerUpdate]:
+def updates_of(
+    deltas: list[Tensor], kind: str = "essential", weights: tuple[float, ...] = (1.0,) * TASKS
+) -> list[LayerUpdate]:
+    weighted = list(zip(deltas, weights, strict=False))
     if kind == "essential":
-        return [essential(delta, 50 + at) for at, delta in enumerate(deltas)]
-    return [LayerUpdate(tuple(delta.shape), lambda delta=delta: delta) for delta in deltas]
+        return [essential(delta, 50 + at, weight) for at, (delta, weight) in enumerate(weighted)]
+    return [LayerUpdate(tuple(delta.shape), lambda delta=delta: delta, weight=weight) for delta, weight in weighted]
 
 
 def changes(d_out: int = D_OUT, d_in: int = D_IN) -> list[Tensor]:
@@ -59,7 +64,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_there_are_methods() -> None:
-    assert {"averaging", "task_arithmetic", "tsv_m", "esm"} <= set(METHODS)
+    assert set(METHODS) >= {
+        *("averaging", "task_arithmetic", "regmean", "ties", "consensus_ta", "tsv_m", "iso_c", "iso_cts", "esm"),
+    }
 
 
 # Declarations.
@@ -72,7 +79,7 @@ def test_it_says_what_it_is(name: str) -> None:
     assert method.name == name
     assert method.title.strip()
     assert method.summary.endswith(".")
-    assert method.needs in ("delta", "proxies")
+    assert method.needs in ("delta", "moments", "decompositions")
 
 
 @everywhere
@@ -184,10 +191,59 @@ def test_the_order_of_tasks_does_not_matter_beyond_rounding(name: str, kind: str
 
 @everywhere
 @pytest.mark.parametrize("kind", ["essential", "bare"])
-@pytest.mark.parametrize("scale", [1e-4, 1e4])
+@pytest.mark.parametrize("scale", [1e-30, 1e-4, 1e4, 1e30])
 def test_a_common_scale_of_all_changes_scales_the_merge(name: str, kind: str, scale: float) -> None:
     scaled = merged(name, updates_of([delta * scale for delta in changes()], kind))
     assert relative(scaled / scale, merged(name, updates_of(changes(), kind))) < ORDERED
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["essential", "bare"])
+@pytest.mark.parametrize("weights", [(0.3, 1.0, 2.0), (1.0, 0.0, 1.0), (1.0, -0.7, 1.0)])
+def test_a_weight_is_the_same_as_a_change_of_that_size(name: str, kind: str, weights: tuple[float, ...]) -> None:
+    scaled = [weight * delta for weight, delta in zip(weights, changes(), strict=True)]
+    found = merged(name, updates_of(changes(), kind, weights))
+    # a weighted change is decomposed a second time, and its weakest directions, λ down to 1e-4 λ_1, turn by rounding
+    assert relative(found, merged(name, updates_of(scaled, kind))) < 1e-7
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["essential", "bare"])
+def test_turning_all_changes_round_turns_the_merge_round(name: str, kind: str) -> None:
+    turned = merged(name, updates_of([-delta for delta in changes()], kind))
+    assert relative(-turned, merged(name, updates_of(changes(), kind))) < ORDERED
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["essential", "bare"])
+def test_the_order_of_outputs_is_that_of_the_merge(name: str, kind: str) -> None:
+    order = torch.randperm(D_OUT, generator=generator(5))
+    shuffled = merged(name, updates_of([delta[order] for delta in changes()], kind))
+    assert relative(shuffled, merged(name, updates_of(changes(), kind))[order]) < ORDERED
+
+
+@everywhere
+@pytest.mark.parametrize("kind", ["essential", "bare"])
+def test_it_never_holds_the_changes_of_all_tasks_at_once(name: str, kind: str) -> None:
+    held, most = 0, 0
+
+    def let_go() -> None:
+        nonlocal held
+        held -= 1
+
+    def read(delta: Tensor) -> Tensor:
+        nonlocal held, most
+        fresh = delta.clone()
+        weakref.finalize(fresh, let_go)
+        held += 1
+        most = max(most, held)
+        return fresh
+
+    updates = updates_of(changes() + changes(), kind, (1.0,) * (2 * TASKS))
+    for update in updates:
+        update._load_delta = partial(read, update._load_delta())
+    merged(name, updates)
+    assert 0 < most <= 2  # the next one is read before the last one is dropped
 
 
 @everywhere

@@ -78,24 +78,34 @@ WAKES: dict[str, set[str]] = {
     "rank_ratio": MERGED | {"coordinates", "basis"},
     "spectrum_exponent": MERGED | {"coordinates", "basis"},
 }
-MOVED = {"alpha_scope": "essential", "rank_ratio": 0.6, "spectrum_exponent": 0.4}
+MOVED = {"alpha_scope": "essential", "rank_ratio": 0.6, "spectrum_exponent": 0.4, "mask_scale": 0.5}
 
 
 def test_every_knob_of_esm_is_in_the_table() -> None:
     assert set(WAKES) == set(METHODS["esm"].knobs)
 
 
-@pytest.mark.parametrize("knob", WAKES)
-def test_a_knob_wakes_its_own_stages_only(tiny_folder: Path, knob: str) -> None:
+OTHER_METHODS = [
+    ("ties", "keep", MERGED | {"product", "cutoff"}),
+    ("consensus_ta", "mask_scale", MERGED | {"product"}),
+    ("iso_cts", "common_share", MERGED | {"product"}),
+    ("regmean", "off_diagonal", MERGED | {"product"}),  # not "basis", which forms the products
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "knob", "wakes"), [*(("esm", knob, wakes) for knob, wakes in WAKES.items()), *OTHER_METHODS]
+)
+def test_a_knob_wakes_its_own_stages_only(tiny_folder: Path, method: str, knob: str, wakes: set[str]) -> None:
     cache = Watched()
-    watched = opened(tiny_folder, cache=cache)
+    watched = opened(tiny_folder, mapping(method), cache)
     watched.merge(watched.recipe)
     watched.materialize(watched.recipe)
     cache.woken()
     moved = with_parameters(watched.recipe, **{knob: MOVED.get(knob, 0.7)})
     watched.merge(moved)
     watched.materialize(moved)
-    assert cache.woken() == WAKES[knob]
+    assert cache.woken() == wakes
 
 
 def test_asking_twice_computes_nothing(tiny_folder: Path) -> None:

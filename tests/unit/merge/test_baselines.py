@@ -11,15 +11,7 @@ from esm_viz.merge.averaging import averaging, mean_delta
 from esm_viz.merge.task_arithmetic import task_arithmetic
 from esm_viz.merge.tsv_m import tsv_m
 from tests.support.tiny import normal, relative
-
-
-def updates_of(*deltas: Tensor, weights: tuple[float, ...] = ()) -> list[LayerUpdate]:
-    weights = weights or (1.0,) * len(deltas)
-    return [
-        LayerUpdate((delta.shape[0], delta.shape[-1]), lambda delta=delta: delta, weight=weight)
-        for delta, weight in zip(deltas, weights, strict=True)
-    ]
-
+from tests.support.updates import updates_of
 
 A, B, C = (normal(6, 9, seed=seed) for seed in (1, 2, 3))
 
@@ -102,8 +94,9 @@ def test_a_method_is_given_only_the_knobs_that_it_names() -> None:
 
 def test_an_update_without_moments_says_so() -> None:
     (bare,) = updates_of(A)
+    assert not bare.measured
     assert not bare.essential
-    with pytest.raises(LookupError, match=r"^this layer has no moments: ask `essential` first$"):
+    with pytest.raises(LookupError, match=r"^this layer has no moments: ask `measured` first$"):
         _ = bare.moment
     with pytest.raises(LookupError, match=r"^this layer has no decomposition: ask `essential` first$"):
         _ = bare.decomposition

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from esm_viz import with_parameters
 from esm_viz.errors import RecipeError
-from esm_viz.merge import settle
+from esm_viz.merge import METHODS, settle
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from esm_viz.ui import explore, uploads, work
@@ -112,6 +112,19 @@ def test_a_knob_moves_the_recipe_and_the_numbers_are_the_pipelines(page: Page, f
     found = page.pieces["accuracy"]["figure"]["data"][0]["x"]
     truth = [100 * score.merged.accuracy for score in project.evaluate(recipe, "validation").tasks]
     assert found == pytest.approx(truth)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gets_its_declared_knobs_each_with_a_line_of_words_or_formula(page: Page, name: str) -> None:
+    method = METHODS[name]
+    page.act("rail", do="method", name="method", value=name)
+    page.rest()
+    rail = page.act("rail", do="knob", name="alpha", value=0.4)["rail"]
+    knobs = [knob for knob in rail["knobs"] if knob["act"] == "knob"]
+    assert [knob["name"] for knob in knobs] == list(method.knobs)
+    assert all(knob["live"] and "{" not in knob["live"] for knob in knobs)
+    assert {knob["name"]: knob["text"] for knob in knobs} == {key: knob.text for key, knob in method.knobs.items()}
+    assert not rail["error"]
 
 
 def test_versions_only_grow(page: Page) -> None:

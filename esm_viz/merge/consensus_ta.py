@@ -1,0 +1,45 @@
+"""Consensus Task Arithmetic: add up the changes only where several tasks have a stake in the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.averaging import total_delta
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.types import Knob
+
+MASK_SCALE = Knob(
+    label="Mask",
+    symbol="λ",
+    range=(0.2, 0.6, 0.05),
+    wakes="product",
+    text="How large a task's entry must be beside those of all others together for the task to claim it.",
+    formula=r"m_t = |\Delta W_t| \geq \lambda\, |\textstyle\sum_s \Delta W_s - \Delta W_t|",
+)
+CONSENSUS = 2  # tasks that must claim an entry
+ROUNDING = 1e-12  # a claim that fails by less is rounding of the sum: three equal tasks all claim at λ = 0.5
+
+
+@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813")
+def consensus_ta(
+    updates: Sequence[LayerUpdate], memo: Memo = run_now, mask_scale: Annotated[float, MASK_SCALE] = 0.4
+) -> Tensor:
+    """ΔW = Σ_t ΔW_t in the entries that at least two tasks claim, 0 in the others."""
+    return memo("product", (mask_scale,), lambda: _claimed(updates, mask_scale))
+
+
+def _claimed(updates: Sequence[LayerUpdate], mask_scale: float) -> Tensor:
+    """Sum in a first pass over the tasks, count claims in a second; λ is one for all tasks.
+
+    A task that is alone agrees with itself: T = 1 gives its own change.
+    """
+    total = total_delta(updates)
+    claims = torch.zeros_like(total)
+    for update in updates:
+        delta = update.delta
+        claims += delta.abs() >= (total - delta).abs() * (mask_scale * (1 - ROUNDING))
+    return torch.where(claims >= min(CONSENSUS, len(updates)), total, 0.0)

@@ -1,0 +1,17 @@
+"""Iso-C: add up the changes, and give all directions of the sum the same strength."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from esm_viz.merge.averaging import total_delta
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.polar import orthogonalized
+
+
+@merge_method("iso_c", title="Iso-C", source="arXiv:2502.04959")
+def iso_c(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
+    """ΔW = mean(S) U Vᵀ of Σ_t ΔW_t = U S Vᵀ; directions in which the sum is zero stay so, and count in the mean."""
+    return memo("product", (), lambda: orthogonalized(total_delta(updates)))

@@ -1,0 +1,54 @@
+"""Iso-CTS: Iso-C on the strongest directions of the sum, and the room that is left shared out among the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.averaging import mean_delta, total_delta
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.tsv_m import leading_triplets
+from esm_viz.numerics.polar import polar
+from esm_viz.numerics.selection import count_of_share
+from esm_viz.types import Knob
+
+COMMON_SHARE = Knob(
+    label="Common share",
+    symbol="c",
+    range=(0.0, 1.0, 0.05),
+    wakes="product",
+    text="The share of directions that all tasks' sum takes; the tasks take the others, each as many. 1 is Iso-C.",
+    formula=r"k = \lfloor c\, \min(d_\mathrm{out}, d_\mathrm{in}) \rfloor",
+)
+
+
+@merge_method("iso_cts", title="Iso-CTS", source="arXiv:2502.04959")
+def iso_cts(
+    updates: Sequence[LayerUpdate], memo: Memo = run_now, common_share: Annotated[float, COMMON_SHARE] = 0.8
+) -> Tensor:
+    """ΔW = mean(S) polar(U) polar(V)ᵀ of the sum's first k triplets and each task's first ones outside of them."""
+    return memo("product", (common_share,), lambda: _common_and_specific(updates, common_share))
+
+
+def _common_and_specific(updates: Sequence[LayerUpdate], common_share: float) -> Tensor:
+    """Stack the triplets, one task at a time; where neither the sum nor any task gets one, the mean is taken.
+
+    The mean of S runs over all triplets that were asked for, vanishing ones included.
+    """
+    room = min(updates[0].d_out, updates[0].d_in)
+    common = count_of_share(common_share, room)
+    specific = (room - common) // len(updates)
+    if common + specific == 0:
+        return mean_delta(updates)
+    sizes = torch.stack([torch.linalg.vector_norm(update.delta) for update in updates])
+    triplets = [leading_triplets(total_delta(updates), common, sizes.sum())]
+    shared = triplets[0][0]
+    for update, size in zip(updates, sizes, strict=True) if specific else ():
+        delta = update.delta
+        triplets.append(leading_triplets(delta - shared @ (shared.mT @ delta), specific, size))
+    left, values, right = (torch.cat(parts, -1) for parts in zip(*triplets, strict=True))
+    mean = values.sum() / (common + specific * len(updates))
+    return mean * polar(left).factor @ polar(right).factor.mT

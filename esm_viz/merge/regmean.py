@@ -1,0 +1,69 @@
+"""RegMean: the linear map that answers, in least squares, as each task's own map does on that task's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.averaging import mean_delta
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.solving import least_norm_solution
+from esm_viz.types import Knob
+
+OFF_DIAGONAL = Knob(
+    label="Correlations",
+    symbol="f",
+    range=(0.0, 1.0, 0.05),
+    wakes="product",
+    text="How far correlations between inputs are trusted: 1 fits the proxies best, less is steadier with few.",
+    formula=r"S_{ij} \leftarrow f\, S_{ij} \quad (i \neq j)",
+)
+
+
+class Equations(NamedTuple):
+    """Both sides of S ΔWᵀ = Σ_t S_t ΔW_tᵀ, S = Σ_t S_t, for any factor: they are linear in it.
+
+    Attributes:
+        moments: S, (d_in, d_in), float64, in squared activation, with its correlations.
+        pulled: Σ_t S_t ΔW_tᵀ, (d_in, d_out).
+        pulled_apart: the same with the diagonal of each S_t alone.
+    """
+
+    moments: Tensor
+    pulled: Tensor
+    pulled_apart: Tensor
+
+
+@merge_method("regmean", title="RegMean", source="arXiv:2212.09849", needs="moments")
+def regmean(
+    updates: Sequence[LayerUpdate], memo: Memo = run_now, off_diagonal: Annotated[float, OFF_DIAGONAL] = 0.9
+) -> Tensor:
+    """ΔWᵀ = (Σ_t S_t)⁺ Σ_t S_t ΔW_tᵀ, S_t = X_tᵀX_t / n_t; parameters without inputs to watch are averaged."""
+    if not updates[0].measured:
+        return memo("product", (), lambda: mean_delta(updates))
+    return memo(
+        "product", (off_diagonal,), lambda: _solve(memo("basis", (), lambda: _equations(updates)), off_diagonal)
+    )
+
+
+def _equations(updates: Sequence[LayerUpdate]) -> Equations:
+    """Sum both sides, one task at a time."""
+    first = updates[0]
+    moments = first.moment.matrix.new_zeros(first.d_in, first.d_in)
+    pulled, pulled_apart = moments.new_zeros(first.d_in, first.d_out), moments.new_zeros(first.d_in, first.d_out)
+    for update in updates:
+        delta, moment = update.delta.mT, update.moment.matrix / max(update.moment.tokens, 1)
+        moments += moment
+        pulled.addmm_(moment, delta)
+        pulled_apart.addcmul_(moment.diagonal()[:, None], delta)
+    return Equations(moments, pulled, pulled_apart)
+
+
+def _solve(equations: Equations, off_diagonal: float) -> Tensor:
+    """Return the least-norm ΔW where each S_t keeps its diagonal and `off_diagonal` of all else."""
+    moments = off_diagonal * equations.moments
+    moments.diagonal().copy_(equations.moments.diagonal())
+    return least_norm_solution(moments, torch.lerp(equations.pulled_apart, equations.pulled, off_diagonal)).mT

@@ -1,0 +1,52 @@
+"""TIES: trim each task's change to its largest entries, elect a sign for every entry, average those that agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.types import Knob
+
+KEEP = Knob(
+    label="Keep",
+    symbol="k",
+    range=(0.01, 1.0, 0.01),
+    wakes="product",
+    text="The share of each task's entries, largest first over all its parameters, that take part.",
+    formula=r"\hat\tau_t = \mathrm{top}_k(\Delta W_t)",
+)
+
+
+def find_cutoff(update: LayerUpdate, keep: float) -> float:
+    """Return the smallest magnitude that is kept of a task; finding it reads the whole change."""
+    return update.cutoff(keep)
+
+
+@merge_method("ties", title="TIES", source="arXiv:2306.01708", survey=find_cutoff)
+def ties(updates: Sequence[LayerUpdate], memo: Memo = run_now, keep: Annotated[float, KEEP] = 0.2) -> Tensor:
+    """ΔW = mean over tasks of the kept entries that have the sign of their sum."""
+    return memo("product", (keep,), lambda: _disjoint_mean(updates, keep))
+
+
+def _disjoint_mean(updates: Sequence[LayerUpdate], keep: float) -> Tensor:
+    """Trim, elect, average, in one pass over the tasks: both signs are summed and counted side by side.
+
+    All entries as large as the last that is kept are kept too, so that no order of equals decides; a zero is kept by
+    no task. Where both signs sum to the same, up to rounding, none is elected and nothing moves.
+    """
+    zeros = torch.zeros_like(updates[0].delta)
+    up, down, ups, downs = zeros, zeros.clone(), zeros.clone(), zeros.clone()
+    for update in updates:
+        delta = update.delta
+        kept = torch.where(delta.abs() >= update.cutoff(keep), delta, 0.0)
+        up += kept.clamp_min(0.0)
+        down -= kept.clamp_max(0.0)
+        ups += kept > 0
+        downs += kept < 0
+    elected = torch.where(up > down, up / ups.clamp_min(1), -down / downs.clamp_min(1))
+    equal = (up - down).abs() <= len(updates) * torch.finfo(up.dtype).eps * torch.maximum(up, down)
+    return torch.where(equal, 0.0, elected)
