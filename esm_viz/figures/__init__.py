@@ -8,6 +8,7 @@ from esm_viz.figures.interference import interference_figure
 from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
 from esm_viz.figures.overlap import overlap_figure
+from esm_viz.figures.routing import routing_figure
 from esm_viz.figures.spectrum import spectrum_figure
 from esm_viz.figures.theme import paint
 
@@ -22,5 +23,6 @@ __all__ = [
     "norms_figure",
     "overlap_figure",
     "paint",
+    "routing_figure",
     "spectrum_figure",
 ]

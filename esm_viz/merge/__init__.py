@@ -16,6 +16,7 @@ from esm_viz.merge.registry import (
     Method,
     run_now,
     settle,
+    static_part,
     with_method,
     with_parameters,
 )
@@ -25,4 +26,14 @@ for _module in sorted(found.name for found in iter_modules(__path__)):
 for _name in sorted(METHODS, key=lambda name: METHODS[name].source):  # arXiv numbers: the order of publication
     METHODS[_name] = METHODS.pop(_name)
 
-__all__ = ["METHODS", "LayerUpdate", "Memo", "Method", "run_now", "settle", "with_method", "with_parameters"]
+__all__ = [
+    "METHODS",
+    "LayerUpdate",
+    "Memo",
+    "Method",
+    "run_now",
+    "settle",
+    "static_part",
+    "with_method",
+    "with_parameters",
+]

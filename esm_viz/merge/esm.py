@@ -6,7 +6,7 @@ p_task, p_dim). The inter-layer level and α are numbers a layer and act after t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from esm_viz.merge.tsv_m import merge_singular_vectors
 from esm_viz.numerics.polar import inverse_root, orthogonalized
 from esm_viz.numerics.scaling import relative_power
 from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
-from esm_viz.types import Knob
+from esm_viz.types import Knob, Value
 
 RANK_RATIO = Knob(
     label="Rank",
@@ -77,6 +77,11 @@ ALPHA_SCOPE = Knob(
     choices=("all", "essential"),
 )
 
+
+AFTER: Mapping[str, tuple[Knob, Value]] = {
+    "layer_exponent": (LAYER_EXPONENT, 2.0),
+    "alpha_scope": (ALPHA_SCOPE, "all"),
+}
 
 WELL_CONDITIONED = 1e-8
 """Ratio of Gram eigenvalues above which the shared products give ΔW to 1e-7; below it the stack itself is used."""
@@ -139,7 +144,7 @@ def live_effects(
     title="ESM",
     source="arXiv:2602.20208, arXiv:2606.19164",
     needs="proxies",
-    after={"layer_exponent": (LAYER_EXPONENT, 2.0), "alpha_scope": (ALPHA_SCOPE, "all")},
+    after=AFTER,
     live=live_effects,
 )
 def esm(

@@ -99,6 +99,7 @@ class Method:
         merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
         reads: the knobs that these two name.
+        static: the method that makes its weights: itself, or the one whose weights its routed experts are added to.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Method:
     merge_layer: MergeLayer
     live: LiveEffects | None
     reads: tuple[str, ...]
+    static: str
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
         """Return the parameters that `merge_layer` itself reads."""
@@ -138,6 +140,8 @@ def merge_method(
     needs: str = "delta",
     after: Mapping[str, tuple[Knob, Value]] | None = None,
     live: LiveEffects | None = None,
+    summary: str = "",
+    static: str = "",
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -148,6 +152,8 @@ def merge_method(
         needs: "delta", or "proxies" where it reads moments or decompositions.
         after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
         live: tells what the knobs' formulas make at a layer.
+        summary: what it does, in one line; the function's docstring where not given.
+        static: the method that makes its weights, where experts are added to them for each image.
     """
 
     def register(function: MergeLayer) -> MergeLayer:
@@ -169,13 +175,14 @@ def merge_method(
             name=name,
             title=title,
             source=source,
-            summary=(inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+            summary=summary or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
             needs=needs,
             knobs=MappingProxyType(knobs),
             defaults=MappingProxyType(defaults),
             merge_layer=function,
             live=live,
             reads=reads,
+            static=static or name,
         )
         return function
 
@@ -228,6 +235,15 @@ def with_parameters(recipe: Recipe, **values: Value) -> Recipe:
     return settle(recipe.replace(parameters=MappingProxyType({**recipe.parameters, **values})))
 
 
+def static_part(recipe: Recipe) -> Recipe:
+    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without experts is its own."""
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name == recipe.method:
+        return recipe
+    kept = {name: value for name, value in recipe.parameters.items() if name in static.knobs}
+    return recipe.replace(method=static.name, parameters=MappingProxyType(kept))
+
+
 def checked(name: str, value: Value, knob: Knob) -> Value:
     """Return a knob's value as the method reads it.
 
@@ -241,13 +257,14 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
     if knob.range is None:
         raise TypeError(f"knob {name} has neither range nor choices")
     least, most, _ = knob.range
-    word = f" or the word {knob.word}" if knob.word else ""
+    kind, word = "whole number" if knob.whole else "number", f" or the word {knob.word}" if knob.word else ""
+    remedy = f"give a {kind} from {least:g} to {most:g}{word}"
     number = as_number(value)
     if number is None or not math.isfinite(number):
-        raise RecipeError(f"{name} is {shown(value)}", f"give a number from {least:g} to {most:g}{word}")
-    if not least <= number <= most:
-        raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
-    return number
+        raise RecipeError(f"{name} is {shown(value)}", remedy)
+    if not least <= number <= most or (knob.whole and not number.is_integer()):
+        raise RecipeError(f"{name} is {number:g}", remedy)
+    return int(number) if knob.whole else number
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:

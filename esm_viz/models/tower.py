@@ -128,17 +128,20 @@ def watch_inputs(
         images: preprocessed, (n, 3, H, W).
         see: told the layer's name and its input, (batch, tokens, d_in).
     """
-    modules = dict(tower.named_modules())
     hooks = []
     for layer in layers:
-        # in_proj is a parameter of the attention itself; the others are modules of their own
-        module = modules[layer.name.rpartition(".")[0]]
+        module = module_of(tower, layer.name)
         hooks.append(module.register_forward_pre_hook(lambda _module, inputs, name=layer.name: see(name, inputs[0])))
     try:
         encode(tower, images)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def module_of(tower: nn.Module, layer: str) -> nn.Module:
+    """Return the module that multiplies by a layer's matrix: (batch, tokens, d_in) in, (batch, tokens, d_out) out."""
+    return tower.get_submodule(layer.removesuffix("weight")[:-1])  # …attn.in_proj_weight, …mlp.c_fc.weight
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from esm_viz.types import Knob, Value
 from esm_viz.ui.store import Session
 
 WEIGHT_RANGE = (0.0, 2.0, 0.1)
-FOLDED = ("gain", "alpha_scope", "off_diagonal")  # under "More", so that six knobs fit a laptop
+FOLDED = ("gain", "alpha_scope", "off_diagonal", "routed")  # under "More", so that six knobs fit a laptop
 # The formula as it stands under the slider; {live} is the number or range it makes now.
 FORMULAS = {
     "rank_ratio": '<span class="m">r</span> = ⌊ρ · d<sub>out</sub> / T⌋ = {live}',

@@ -54,6 +54,7 @@ class View:
     pair: tuple[str, str] | None = None
     spectrum: str = "energy"
     difference: bool = False
+    routing: bool = False  # instead of the bars on Evaluate
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
 

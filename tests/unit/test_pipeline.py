@@ -200,6 +200,7 @@ def test_a_knob_that_moved_gives_what_a_fresh_cache_gives(tiny_folder: Path, met
     shared = opened(tiny_folder, mapping(method))
     for knob, spec in METHODS[method].knobs.items():
         value = spec.choices[-1] if spec.range is None else spec.range[0] + 0.6 * (spec.range[1] - spec.range[0])
+        value = round(value) if spec.whole else value
         moved = with_parameters(shared.recipe, **{knob: value})
         shared.merge(moved)
         fresh = opened(tiny_folder, mapping(method))
