@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from esm_viz.types import Evaluation, Interference, Layer, Score, TaskScores
+from esm_viz.types import Evaluation, Interference, Layer, Routing, Score, TaskScores
 
 LAYER = Layer("transformer.resblocks.2.mlp.c_fc.weight", "c_fc", 2, 64, 16)
 
@@ -87,3 +87,21 @@ def test_mean_normalised_skips_a_task_whose_expert_is_never_right() -> None:
     known, unknown = TaskScores("a", Score(0, 4), Score(4, 4), Score(1, 4)), TaskScores("b", *[Score(0, 4)] * 3)
     assert evaluation(known, unknown).mean_normalised == 0.25
     assert math.isnan(evaluation(unknown).mean_normalised)
+
+
+def test_routing_is_averaged_over_tasks_and_layers_and_weighed_against_the_tower() -> None:
+    told = (Score(9, 10), Score(7, 10))
+    found = Routing(("a", "b"), (LAYER, LAYER), ((1.0, 0.5), (0.25, 0.25)), told, 20, 100)
+    assert found.mean == 0.5
+    assert found.overhead == 0.2
+    assert found.of_separate == 0.6  # 120 numbers instead of 2 times 100
+
+
+def test_an_oracle_has_a_mean_where_it_was_measured() -> None:
+    row = TaskScores("a", Score(1, 10), Score(9, 10), Score(8, 10))
+    routing = Routing(("a",), (LAYER,), ((1.0,),), (Score(9, 10),), 20, 100)
+    told = Evaluation("0" * 64, "esmpp", 1.0, {}, "test", (row,), 0, 0.0, routing)
+    assert told.mean("oracle") == 0.9
+    assert told.mean_interval("oracle") == pytest.approx(Score(9, 10).interval)
+    assert evaluation(row).scores("oracle") == ()
+    assert math.isnan(evaluation(row).mean("oracle"))
