@@ -154,7 +154,6 @@ class Scorer:
             if oracle:
                 with tower.sent_to(at):
                     told.append(self._score((identity, "oracle"), lambda: tower, task, split, limit, boundary))
-                tower.take_routes()
         named = {layer.name: layer for layer in self.headers.arch.layers}
         return Routing(
             self.recipe.tasks,
@@ -187,7 +186,7 @@ class Scorer:
         key = ("routed", identity, at, self._images_digest(task, split), head.digest, split, limit, self.device)
 
         def compute() -> tuple[Score, tuple[float, ...]]:
-            tower.take_routes()
+            tower.take_routes()  # of whatever it ran before
             scored = score(tower, head, self._batches(task, split, limit), boundary)
             return scored, tuple((tower.take_routes() == at).double().mean(1).tolist())
 

@@ -26,7 +26,7 @@ ROUTED = Knob(
     symbol="",
     range=None,
     wakes="experts",
-    text="Which families of layers have experts; the others work with ESM's weights alone.",
+    text="Which families of layers have experts, joined by +; the others work with ESM's weights alone.",
     formula=r"y = x W_\mathrm{ESM}^\top + (x A_t^\top) B_t^\top",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(FAMILIES, size)),
 )

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from esm_viz.models.tower import Architecture, encode
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from tests.support.errors import says
+from tests.support.exports import metadata_of, names
 from tests.support.tiny import (
     C_FC,
     CONFIG,
@@ -53,15 +53,6 @@ def project(tiny_folder: Path) -> Project:
 def out(tmp_path: Path, project: Project) -> Path:
     project.export(project.recipe, tmp_path / "out")
     return tmp_path / "out"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    with safe_open(path, "pt") as file:
-        return file.metadata()
 
 
 def reload(folder: Path, config: dict[str, Any] = CONFIG) -> RoutedTower:

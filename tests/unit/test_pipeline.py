@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,32 +41,10 @@ from tests.support.tiny import (
     relative,
     write_project,
 )
+from tests.support.watched import Watched
 
 ROOT = Path(__file__).parents[2]
 LAYERS = 8  # 2 blocks of 4 matrices
-
-
-class Watched(StageCache):
-    """A cache that notes every stage that was really computed."""
-
-    def __init__(self) -> None:
-        super().__init__(1 << 30)
-        self.ran: list[str] = []
-
-    def get(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        assert isinstance(key, tuple)
-        name = key[1] if key[0] in METHODS else key[0]
-
-        def noted() -> Any:
-            self.ran.append(str(name))
-            return compute()
-
-        return super().get(key, noted)
-
-    def woken(self) -> set[str]:
-        """Return what ran since the last question."""
-        ran, self.ran = set(self.ran), []
-        return ran
 
 
 @pytest.fixture(scope="module")
