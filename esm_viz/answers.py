@@ -139,13 +139,12 @@ def evaluation_text(record: Evaluation) -> str:
 def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
     """Return routing, its upper bound and its cost, a line each."""
     tasks = (f"{task} {_pc(sum(row) / len(row))}" for task, row in zip(routing.tasks, routing.shares, strict=True))
-    lines = [
-        f"routed to the own expert, mean of {len(routing.layers)} layers: {_pc(routing.mean)} ({', '.join(tasks)})"
-    ]
+    where = f"mean of {len(routing.layers)} layers"
+    lines = [f"routed to the own low-rank expert, {where}: {_pc(routing.mean)} ({', '.join(tasks)})"]
     if routing.oracle:
         lines.append(f"with oracle routing {_pc(record.mean('oracle'))}")
     lines.append(
-        f"experts add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
+        f"low-rank experts add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
         f"{len(routing.tasks)} separate models"
     )
     return lines

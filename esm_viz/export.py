@@ -151,13 +151,13 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore) -
         ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
         *_compare_experts(preview, aside),
     ]
+    arch = preview.headers.arch
+    rebuilt = (
+        load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
+        if preview.experts
+        else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
+    )
     if preview.shown is not None:
-        arch = preview.headers.arch
-        rebuilt = (
-            load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
-            if preview.experts
-            else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
-        )
         scores = rescore(rebuilt, preview.shown.split)
         for before, after in zip(preview.shown.tasks, scores, strict=True):
             what = f"{before.task}, {before.merged.n} {preview.shown.split} images"

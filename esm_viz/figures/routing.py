@@ -1,4 +1,4 @@
-"""Which images found their own expert: one share a layer and task."""
+"""Which images found the low-rank expert of their own task: one share a layer and task."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from esm_viz.figures.words import percent, safe
 from esm_viz.types import Routing
 
 HOW = (
-    "Number: % of a task's images that went to its own expert; by chance {chance}. Experts add {overhead} % to the "
-    "parameters; all are {whole} % of {count} separate models."
+    "Stronger: more of the task's images went to its own low-rank expert; by chance {chance} %. These experts add "
+    "{overhead} % to the parameters; all are {whole} % of {count} separate models."
 )
 
 
@@ -73,7 +73,9 @@ def routing_figure(record: Routing) -> Figure:
 
 def _hover(record: Routing, task: int, index: int) -> str:
     found = percent(record.shares[task][index], 1)
-    return f"<b>{safe(record.tasks[task])}, {record.layers[index].label}</b><br>{found} % went to its own expert"
+    return (
+        f"<b>{safe(record.tasks[task])}, {record.layers[index].label}</b><br>{found} % went to its own low-rank expert"
+    )
 
 
 def _means(record: Routing) -> list[dict[str, object]]:

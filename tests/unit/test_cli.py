@@ -194,7 +194,7 @@ def test_evaluate_tells_the_routing_of_a_routed_model(
         routing.overhead,
         routing.of_separate,
     )
-    assert f"routed to the own expert, mean of 6 layers: {100 * routing.mean:.1f} (ants " in said
+    assert f"routed to the own low-rank expert, mean of 6 layers: {100 * routing.mean:.1f} (ants " in said
     assert f"with oracle routing {100 * truth.mean('oracle'):.1f}\n" in said
     assert f"% to the parameters; all are {100 * routing.of_separate:.1f} % of 3 separate models\n" in said
 

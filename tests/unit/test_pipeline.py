@@ -275,15 +275,20 @@ def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
         "map": lambda: project.layer_map("rank90", own, report),
         "merge": lambda: project.merge(own, report),
         "materialize": lambda: project.materialize(own, report),
+        "experts": lambda: project.experts(with_method(own, "esmpp"), report),
         "encode": lambda: project.encode(own, images(9, 1), report),
+        "encode routed": lambda: project.encode(with_method(own, "esmpp"), images(9, 1), report),
         "evaluate": lambda: project.evaluate(own, "test", report=report),
+        "evaluate routed": lambda: project.evaluate(with_method(own, "esmpp"), "test", report=report),
         "search": lambda: project.search_alpha(own, report),
         "export": lambda: project.export(own, folder / "out", report),
+        "export routed": lambda: project.export(with_method(own, "esmpp"), folder / "out", report),
         "search and export": lambda: project.export(with_parameters(own, alpha="search"), folder / "out", report),
     }[what]()
 
 
 QUESTIONS = ["prepare", "map", "merge", "materialize", "encode", "evaluate", "search", "export", "search and export"]
+QUESTIONS += ["experts", "encode routed", "evaluate routed", "export routed"]
 
 
 @pytest.mark.parametrize("what", QUESTIONS)

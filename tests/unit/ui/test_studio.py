@@ -220,6 +220,7 @@ def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
     page.rest()
     knobs = {knob["name"]: knob for knob in pieces["rail"]["knobs"]}
     assert (knobs["expert_rank"]["value"], knobs["expert_rank"]["step"]) == (32, 1)
+    assert "of rank <strong>32</strong>" in knobs["expert_rank"]["live"]
     assert knobs["routed"]["choices"][:4] == ["in_proj", "c_fc", "c_proj", "out_proj"]
     how = page.act("stats", do="pin")["interference"]["how"]
     assert how.endswith("Of ESM's weights alone: the experts are not in it.")
