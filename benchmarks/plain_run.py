@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 import esm_viz
 from benchmarks import plain
-from esm_viz.models.tower import ESSENTIAL
+from esm_viz.models.tower import ESSENTIAL, module_of
 from esm_viz.types import Layer
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "ACTIVE"}
@@ -43,14 +44,16 @@ def material(project: esm_viz.Project) -> tuple[dict[str, list[Tensor]], dict[st
         weights = headers.experts[task].tensors(headers.arch.shapes, torch.float32)
         tower = headers.arch.tower(weights)
         for layer in project.layers:
-            module = tower.get_submodule(layer.name.rpartition(".")[0])
-            module.register_forward_pre_hook(
-                lambda _, seen, into=inputs[layer.name]: into.append(seen[0].flatten(0, 1))
-            )
+            watch(tower, layer, lambda rows, into=inputs[layer.name]: into.append(rows.flatten(0, 1)))
             deltas[layer.name].append(weights[layer.name] - base[layer.name])
         with torch.inference_mode():
             tower(project.stages.proxies(recipe, task))
     return deltas, inputs
+
+
+def watch(tower: nn.Module, layer: Layer, see: Callable[[Tensor], None]) -> RemovableHandle:
+    """Show a layer's input, (images, tokens, d_in), in every forward pass until the handle is removed."""
+    return module_of(tower, layer.name).register_forward_pre_hook(lambda _, inputs: see(inputs[0]))
 
 
 def merge(

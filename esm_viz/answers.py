@@ -14,9 +14,11 @@ from esm_viz.types import (
     KnobSearch,
     KnobTrial,
     Objective,
+    Routing,
     Score,
     Sweep,
     SweepCell,
+    Which,
 )
 
 _OBJECTIVES: dict[Objective, str] = {
@@ -28,29 +30,44 @@ _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference"
 
 def evaluation_json(record: Evaluation) -> dict[str, Any]:
     """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null."""
-    tasks = {
-        row.task: {
-            "pretrained": _score(row.pretrained),
-            "finetuned": _score(row.finetuned),
-            "merged": _score(row.merged),
-            "normalised": _finite(row.normalised),
-        }
-        for row in record.tasks
-    }
+    models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
+    tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
     mean: dict[str, Any] = {"normalised": _finite(record.mean_normalised)}
-    for which in ("pretrained", "finetuned", "merged"):
+    for which in models:
+        scores = record.scores(which)
+        if not scores:  # no oracle
+            continue
+        for row, score in zip(record.tasks, scores, strict=True):
+            tasks[row.task][which] = _score(score)
         low, high = record.mean_interval(which)
-        n = sum(getattr(row, which).n for row in record.tasks)
+        n = sum(score.n for score in scores)
         mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
     return {
         "tasks": tasks,
         "mean": mean,
+        **(_routing(record.routing) if record.routing else {}),
         "method": record.method,
         "alpha": record.alpha,
         "parameters": dict(record.parameters),
         "split": record.split,
         "recipe_sha256": record.recipe_sha256,
         "seconds": record.seconds,
+    }
+
+
+def _routing(record: Routing) -> dict[str, Any]:
+    """Return how images found their experts, and what the experts weigh."""
+    names = [layer.name for layer in record.layers]
+    return {
+        "routing": {
+            task: dict(zip(names, row, strict=True)) for task, row in zip(record.tasks, record.shares, strict=True)
+        },
+        "routing_mean": record.mean,
+        "overhead": {
+            "parameters": record.parameters,
+            "of_base": record.overhead,
+            "of_separate_models": record.of_separate,
+        },
     }
 
 
@@ -64,6 +81,8 @@ def evaluation_text(record: Evaluation) -> str:
     low, high = record.mean_interval("merged")
     means = f"{_pc(record.mean('pretrained')):>12}{_pc(record.mean('finetuned')):>9}{_pc(record.mean('merged')):>9}"
     lines.append(f"{'mean':<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
+    if record.routing is not None:
+        lines += _routing_lines(record, record.routing)
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(
@@ -135,6 +154,20 @@ def search_text(record: KnobSearch) -> str:
         f"number {record.best + 1}; seed {record.seed}"
     )
     return "\n".join(lines)
+
+
+def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
+    """Return routing, its upper bound and its cost, a line each."""
+    tasks = (f"{task} {_pc(sum(row) / len(row))}" for task, row in zip(routing.tasks, routing.shares, strict=True))
+    where = f"mean of {len(routing.layers)} layers"
+    lines = [f"routed to the own low-rank expert, {where}: {_pc(routing.mean)} ({', '.join(tasks)})"]
+    if routing.oracle:
+        lines.append(f"with oracle routing {_pc(record.mean('oracle'))}")
+    lines.append(
+        f"low-rank experts add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
+        f"{len(routing.tasks)} separate models"
+    )
+    return lines
 
 
 def inspection_json(record: Inspection) -> dict[str, Any]:

@@ -38,12 +38,42 @@ def model_card(
         *_accuracy(shown),
         "## Loading",
         f"`model.safetensors` is {inspection.arch} with {inspection.activation}, in the base's layout.",
+        *_routed(recipe, shown),
         "`recipe.yaml` makes the same tensors again:",
         "",
         "    python -m esm_viz merge recipe.yaml --out again",
         "",
     ]
     return "\n".join(lines)
+
+
+def _routed(recipe: Recipe, shown: Evaluation | None) -> list[str]:
+    """Say how to load a model with experts, and what they weigh."""
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name == recipe.method:
+        return []
+    arch = f'"", {recipe.arch_config}' if recipe.arch_config else f'"{recipe.arch}", None'
+    lines = [
+        f"By themselves these are {static.title}'s weights; `experts.safetensors` holds the experts that each image is",
+        "routed to. Both together, for features and routes:",
+        "",
+        "    from esm_viz.models.routed import load_routed",
+        "    from esm_viz.models.tower import Architecture, encode",
+        "",
+        f"    arch = Architecture({arch})",
+        '    tower = load_routed(arch, Path("model.safetensors"), Path("experts.safetensors"))',
+        "    features, routes = encode(tower, images), tower.take_routes()",
+        "",
+    ]
+    found = shown.routing if shown else None
+    if found is not None:
+        lines += [
+            f"Images find their own task's expert in {_percent(found.mean)} % of the routed layers. The experts add",
+            f"{_percent(found.overhead)} % to the tower's parameters; all are {_percent(found.of_separate)} % of",
+            f"those of {len(found.tasks)} separate models.",
+            "",
+        ]
+    return lines
 
 
 def _accuracy(shown: Evaluation | None) -> list[str]:

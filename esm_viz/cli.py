@@ -211,14 +211,12 @@ def _encode(options: argparse.Namespace) -> tuple[Any, str]:
     images = open_images(options.images, project.image_size)
     report = _progress()
     recipe = project.with_alpha_found(recipe, report)
-    features = project.encode(recipe, images.load(range(images.count)), report)
-    write_tensors(
-        options.out, {"features": features}, {"format": "pt", "esm_viz.recipe_sha256": project.sha256(recipe)}
-    )
-    return {
-        "file": str(options.out),
-        "features": list(features.shape),
-    }, f"wrote {tuple(features.shape)} to {options.out}"
+    features, routes = project.encode_routed(recipe, images.load(range(images.count)), report)
+    tensors = {"features": features} if routes is None else {"features": features, "routes": routes}
+    write_tensors(options.out, tensors, {"format": "pt", "esm_viz.recipe_sha256": project.sha256(recipe)})
+    sizes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    told = ", ".join(f"{name} {tuple(size)}" for name, size in sizes.items())
+    return {"file": str(options.out), **sizes}, f"wrote {told} to {options.out}"
 
 
 def _app(options: argparse.Namespace) -> tuple[Any, str]:

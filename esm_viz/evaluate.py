@@ -15,10 +15,11 @@ from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.data.images import spread
 from esm_viz.errors import DeviceError, HeadError, ImagesError
 from esm_viz.models.heads import Head
+from esm_viz.models.routed import RoutedTower
 from esm_viz.models.tower import encode
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe, sha256_text
-from esm_viz.types import Report, Score, Split, TaskScores
+from esm_viz.types import Report, Routing, Score, Split, TaskScores
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 Boundary = Callable[[int], None]
@@ -105,18 +106,18 @@ class Scorer:
         )
 
     def table(
-        self, weights: Mapping[str, Tensor], identity: str, split: Split, limit: int, report: Report
+        self, merged: nn.Module, identity: str, split: Split, limit: int, report: Report
     ) -> tuple[TaskScores, ...]:
         """Score base, experts and merged model on every task.
 
         Args:
-            weights: the merged tower's.
+            merged: the merged tower, with experts or without.
             identity: the recipe's canonical JSON, under which merged scores are kept.
             split: which labelled images.
             limit: images a task; 0 = all.
             report: progress.
         """
-        merged, rows = self.tower(weights), []
+        rows = []
         for at, model in enumerate(self.recipe.models):
             task = model.name
             total = 3 * len(spread(self.headers.labelled[split][task].count, limit))
@@ -129,14 +130,48 @@ class Scorer:
                     task,
                     self._score(base, lambda: self._stored(self.headers.base), task, split, limit, boundary),
                     self._score(expert, partial(self._expert, task), task, split, limit, boundary),
-                    self._score((identity,), lambda: merged, task, split, limit, boundary),
+                    self._routed(merged, identity, at, split, limit, boundary)[0]
+                    if isinstance(merged, RoutedTower)
+                    else self._score((identity,), lambda: merged, task, split, limit, boundary),
                 )
             )
         return tuple(rows)
 
-    def score_tensors(self, weights: Mapping[str, Tensor], split: Split) -> tuple[Score, ...]:
-        """Score tensors that came from elsewhere on all images of a split, past every kept score."""
-        tower = self.tower(weights)
+    def routing(
+        self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, report: Report
+    ) -> Routing:
+        """Return which experts the images of every task found, and how well they do with the right ones.
+
+        Args:
+            tower: the routed model.
+            identity: the recipe's canonical JSON, under which scores are kept.
+            split: which labelled images.
+            limit: images a task; 0 = all.
+            oracle: whether to send them through their own experts as well.
+            report: progress.
+        """
+        shares, told = [], []
+        for at, task in enumerate(self.recipe.tasks):
+            total = len(spread(self.headers.labelled[split][task].count, limit))
+            boundary = _counting(report, at, len(self.recipe.tasks), total, f"{task}, oracle routing")
+            boundary(0)
+            shares.append(self._routed(tower, identity, at, split, limit, boundary)[1])
+            if oracle:
+                with tower.sent_to(at):
+                    told.append(self._score((identity, "oracle"), lambda: tower, task, split, limit, boundary))
+        named = {layer.name: layer for layer in self.headers.arch.layers}
+        return Routing(
+            self.recipe.tasks,
+            tuple(named[name] for name in tower.layers),
+            tuple(shares),
+            tuple(told),
+            tower.expert_parameters,
+            tower.base_parameters,
+        )
+
+    def score_tower(self, tower: nn.Module, split: Split) -> tuple[Score, ...]:
+        """Score a tower that came from elsewhere on all images of a split, past every kept score."""
+        tower = tower.to(self.device)
         return tuple(
             score(tower, self.headers.heads[task], self._batches(task, split, 0)) for task in self.recipe.tasks
         )
@@ -146,6 +181,21 @@ class Scorer:
 
     def _expert(self, task: str) -> nn.Module:
         return self._stored(self.headers.experts[task])
+
+    def _routed(
+        self, tower: RoutedTower, identity: str, at: int, split: Split, limit: int, boundary: Boundary
+    ) -> tuple[Score, tuple[float, ...]]:
+        """Return a task's score and, per routed layer, the share of its images that its own expert answered."""
+        task = self.recipe.tasks[at]
+        head = self.headers.heads[task]
+        key = ("routed", identity, at, self._images_digest(task, split), head.digest, split, limit, self.device)
+
+        def compute() -> tuple[Score, tuple[float, ...]]:
+            tower.take_routes()  # of whatever it ran before
+            scored = score(tower, head, self._batches(task, split, limit), boundary)
+            return scored, tuple((tower.take_routes() == at).double().mean(1).tolist())
+
+        return self.cache.get(key, compute)
 
     def _score(
         self,

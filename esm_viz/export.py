@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from esm_viz import __version__
 from esm_viz import recipe as recipes
 from esm_viz.card import model_card
+from esm_viz.checkpoints.experts import experts_metadata, named_tensors, read_experts
 from esm_viz.checkpoints.reading import Checkpoint, sha256_file
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
 from esm_viz.errors import EsmVizError, ExportError
 from esm_viz.merge import settle
+from esm_viz.models.routed import Experts, load_routed
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split
 
-WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.yaml", "README.md"
-Rescore = Callable[[Mapping[str, Tensor], Split], tuple[Score, ...]]
+WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
+FILES = (WEIGHTS, EXPERTS, RECIPE, CARD)  # what an export may hold; experts only where the method has some
+Rescore = Callable[[nn.Module, Split], tuple[Score, ...]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Preview:
         digests: SHA-256 by path as the recipe writes it.
         weights: the merged tower, in the recipe's dtype.
         shown: its accuracy, where there are labelled images.
+        experts: of a routed model, by layer; empty for one set of weights.
     """
 
     recipe: Recipe
@@ -46,6 +50,12 @@ class Preview:
     digests: Mapping[str, str]
     weights: Mapping[str, Tensor]
     shown: Evaluation | None
+    experts: Mapping[str, Experts]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return what is written."""
+        return tuple(name for name in FILES if name != EXPERTS or self.experts)
 
     @property
     def identity(self) -> str:
@@ -68,7 +78,7 @@ def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, por
 
     Args:
         preview: what is on screen.
-        rescore: scores tensors that were read back, past every kept score.
+        rescore: scores a tower that was rebuilt from the files, past every kept score.
         folder: made where missing.
         report: progress, may raise Cancelled.
         portable: keep the recipe's own relative paths instead of paths from `folder`.
@@ -80,6 +90,8 @@ def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, por
     with _staging(folder) as aside:
         report(0.0, "writing")
         write_tensors(aside / WEIGHTS, dict(_in_base_layout(preview)), _metadata(preview))
+        if preview.experts:
+            write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
         card = model_card(preview.recipe, preview.digests, preview.sha256, preview.headers.inspection, preview.shown)
         write_text(aside / CARD, card)
@@ -94,7 +106,7 @@ def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, por
     report(1.0, "exported")
     return ExportProof(
         folder=str(folder),
-        files=(WEIGHTS, RECIPE, CARD),
+        files=preview.files,
         recipe_sha256=preview.sha256,
         tensors_sha256=sha256_tensors(preview.weights),
         file_sha256=digest,
@@ -111,7 +123,7 @@ def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
     if not folder.is_dir():
         return
     mine = {recipe.resolve(path).resolve() for path in (recipe.base, *(model.path for model in recipe.models))}
-    for name in (WEIGHTS, RECIPE, CARD):
+    for name in FILES:
         target = folder / name
         if target.resolve() in mine or (target.exists() and not _is_export(folder)):
             raise ExportError(f"{name} is there already and is no export", "choose another folder", folder.name)
@@ -137,13 +149,34 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore) -
         ProofRow("tensors, SHA-256", sha256_tensors(preview.weights), sha256_tensors(tensors)),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
         ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
+        *_compare_experts(preview, aside),
     ]
+    arch = preview.headers.arch
+    rebuilt = (
+        load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
+        if preview.experts
+        else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
+    )
     if preview.shown is not None:
-        scores = rescore(tensors, preview.shown.split)
+        scores = rescore(rebuilt, preview.shown.split)
         for before, after in zip(preview.shown.tasks, scores, strict=True):
             what = f"{before.task}, {before.merged.n} {preview.shown.split} images"
             rows.append(ProofRow(what, _right(before.merged), _right(after)))
     return rows
+
+
+def _compare_experts(preview: Preview, aside: Path) -> list[ProofRow]:
+    """Read the experts back, where there are some."""
+    if not preview.experts:
+        return []
+    again = read_experts(
+        aside / EXPERTS, {layer.name: (layer.d_out, layer.d_in) for layer in preview.headers.arch.layers}
+    )
+    sides = (sha256_tensors(named_tensors(layers)) for layers in (preview.experts, again.layers))
+    return [
+        ProofRow("experts, SHA-256", *sides),
+        ProofRow("recipe in the experts", preview.sha256, again.recipe_sha256),
+    ]
 
 
 def _digests_named_by(reread: Recipe, preview: Preview) -> dict[str, str]:
@@ -200,6 +233,12 @@ def _metadata(preview: Preview) -> dict[str, str]:
     }
 
 
+def _experts_metadata(preview: Preview) -> dict[str, str]:
+    """Return the weights' metadata, but of the experts' own tensors, and with what they are good for."""
+    own = experts_metadata(preview.experts, preview.recipe.tasks, sha256_tensors(preview.weights))
+    return {**_metadata(preview), **own}
+
+
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """Give an empty folder inside the target, so that renaming stays on one disk.
@@ -227,16 +266,20 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
-    """Rename all files into the folder, or none: where one cannot be, put back what was there."""
+    """Rename all files into the folder, or none: where one cannot be, put back what was there.
+
+    Experts of an earlier export go where the new one has none.
+    """
     earlier = aside / "earlier"
     earlier.mkdir()
     placed = []
     try:
-        for name in (WEIGHTS, RECIPE, CARD):
+        for name in FILES:
             if (folder / name).is_file():
                 (folder / name).replace(earlier / name)
-            (aside / name).replace(folder / name)
-            placed.append(name)
+            if (aside / name).is_file():
+                (aside / name).replace(folder / name)
+                placed.append(name)
     except OSError:
         for name in placed:
             (folder / name).unlink()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from esm_viz import __version__, explore, export, tuning
 from esm_viz import recipe as recipes
@@ -22,7 +22,9 @@ from esm_viz.cache import StageCache
 from esm_viz.data.images import spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Scorer, resolve_device
-from esm_viz.merge import METHODS, settle, with_parameters
+from esm_viz.experts import make_experts
+from esm_viz.merge import METHODS, settle, static_part, with_parameters
+from esm_viz.models.routed import Experts, RoutedTower
 from esm_viz.models.tower import encode
 from esm_viz.numerics.interference import interference
 from esm_viz.numerics.spectrum import rank_for_energy
@@ -191,19 +193,20 @@ class Project:
         return explore.scaling_profile(self.stages, self._own(recipe), report)
 
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
-        """Merge all layers and measure, without labels, what the merge does to each task."""
+        """Merge all layers and measure, without labels, what the merged weights alone do to each task."""
         start = time.perf_counter()
         recipe = self._own(recipe)
+        static = static_part(recipe)
         stages, alpha = self.stages, self._alpha(recipe)
-        stages.run(recipe, True, report)
-        scales = stages.scales(recipe)
-        factors = stages.layer_factors(recipe)
+        stages.run(static, True, report)
+        scales = stages.scales(static)
+        factors = stages.layer_factors(static)
         columns = []
         for layer in self.layers:
-            pulls = stages.pulls(recipe, layer)
+            pulls = stages.pulls(static, layer)
             columns.append([interference(measured, scales[layer.name]) for measured in pulls])
         values = tuple(zip(*columns, strict=True))
-        before = [stages.norm(recipe, layer) for layer in self.layers]
+        before = [stages.norm(static, layer) for layer in self.layers]
         after = [norm * factors[layer.name] for norm, layer in zip(before, self.layers, strict=True)]
         return MergeReport(
             recipe_sha256=self.sha256(recipe),
@@ -214,16 +217,17 @@ class Project:
                 self.tasks, self.layers, tuple(values), tuple(_known_mean(row) for row in values)
             ),
             norms=LayerNorms(self.layers, tuple(before), tuple(after)),
-            effects={**stages.effects(recipe), "alpha": (alpha, alpha)},
+            effects={**stages.effects(static), "alpha": (alpha, alpha)},
             seconds=time.perf_counter() - start,
         )
 
     def materialize(self, recipe: Recipe, report: Report = silent) -> dict[str, Tensor]:
         """Return the merged tower's tensors in the recipe's dtype: the one source of preview, evaluation and export.
 
-        Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached.
+        Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached. Routed
+        experts are not among them, see `experts`.
         """
-        recipe = self._own(recipe)
+        recipe = static_part(self._own(recipe))
         self._alpha(recipe)
 
         def compute() -> dict[str, Tensor]:
@@ -240,23 +244,63 @@ class Project:
 
         return self.stages.cache.get(("weights", self.canonical(recipe), self.device), compute)
 
+    def experts(self, recipe: Recipe, report: Report = silent) -> dict[str, Experts]:
+        """Return every routed layer's experts and prototypes, in the order of the tower; none for a static method."""
+        recipe = self._own(recipe)
+        weights = self.materialize(recipe, _part(report, 0.0, 0.5))
+        return make_experts(self.stages, recipe, weights, _part(report, 0.5, 1.0))
+
+    def tower(self, recipe: Recipe, report: Report = silent) -> nn.Module:
+        """Return the merged model, ready to run in float32 on the device; with its experts where it is routed."""
+        recipe = self._own(recipe)
+        weights = self.materialize(recipe, _part(report, 0.0, 0.5))
+        experts = make_experts(self.stages, recipe, weights, _part(report, 0.5, 1.0))
+        tower = self._scorer.tower(weights)
+        return RoutedTower(tower, experts, self.tasks).to(self.device) if experts else tower
+
     def encode(self, recipe: Recipe, images: Tensor, report: Report = silent) -> Tensor:
-        """Return the merged model's image features, (n, embed_dim), float32, before any normalisation."""
+        """Return the merged or routed model's image features, (n, embed_dim), float32, before any normalisation."""
+        return self.encode_routed(recipe, images, report)[0]
+
+    def encode_routed(self, recipe: Recipe, images: Tensor, report: Report = silent) -> tuple[Tensor, Tensor | None]:
+        """Return image features, and the expert of every image at every routed layer.
+
+        Args:
+            recipe: of this project.
+            images: preprocessed, (n, 3, H, W).
+            report: progress, may raise Cancelled.
+
+        Returns:
+            Features, (n, embed_dim), float32; routes, (layers, n), int64, indices into `tasks`, layers in the order of
+            the tower (None for a model without experts).
+
+        Raises:
+            ImagesError: the images have another shape.
+        """
         side = self._headers.arch.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side) or not len(images):
             raise ImagesError(f"images are {tuple(images.shape)}", f"give (n, 3, {side}, {side}), preprocessed")
-        weights = self.materialize(recipe, lambda fraction, words: report(fraction / 2, words))
-        tower = self._scorer.tower(weights)
-        return encode(tower, images, lambda done: report(0.5 + 0.5 * done / len(images), "encoding")).cpu()
+        tower = self.tower(recipe, _part(report, 0.0, 0.5))
+        features = encode(tower, images, lambda done: report(0.5 + 0.5 * done / len(images), "encoding")).cpu()
+        return features, tower.take_routes() if isinstance(tower, RoutedTower) else None
 
-    def evaluate(self, recipe: Recipe, split: Split = "test", limit: int = 0, report: Report = silent) -> Evaluation:
-        """Return the accuracy of base, experts and merged model on the same images.
+    def evaluate(
+        self,
+        recipe: Recipe,
+        split: Split = "test",
+        limit: int = 0,
+        report: Report = silent,
+        *,
+        oracle: bool = True,
+    ) -> Evaluation:
+        """Return the accuracy of base, experts and merged model on the same images; of a routed one, its routing too.
 
         Args:
             recipe: of this project.
             split: "validation" or "test".
             limit: images a task, spread over its set; 0 = all.
             report: progress, may raise Cancelled.
+            oracle: whether to measure a routed model with every image sent to its own task's experts as well.
 
         Raises:
             ImagesError: a task has no labelled images of that split.
@@ -265,16 +309,26 @@ class Project:
         recipe = self._own(recipe)
         self._scorer.need_labels(split)
         self._alpha(recipe)
-        weights = self.materialize(recipe, lambda fraction, words: report(fraction / 10, words))
-        rows = self._scorer.table(
-            weights,
-            self.canonical(recipe),
-            split,
-            limit,
-            lambda fraction, words: report((1 + 9 * fraction) / 10, words),
+        identity, told = self.canonical(recipe), 0.2 if oracle else 0.0
+        tower = self.tower(recipe, _part(report, 0.0, 0.1))
+        end = 1.0 - told if isinstance(tower, RoutedTower) else 1.0
+        rows = self._scorer.table(tower, identity, split, limit, _part(report, 0.1, end))
+        routing = (
+            self._scorer.routing(tower, identity, split, limit, oracle, _part(report, end, 1.0))
+            if isinstance(tower, RoutedTower)
+            else None
         )
-        alpha, seconds = self._alpha(recipe), time.perf_counter() - start
-        return Evaluation(self.sha256(recipe), recipe.method, alpha, recipe.parameters, split, rows, limit, seconds)
+        return Evaluation(
+            recipe_sha256=self.sha256(recipe),
+            method=recipe.method,
+            alpha=self._alpha(recipe),
+            parameters=recipe.parameters,
+            split=split,
+            tasks=rows,
+            limit=limit,
+            seconds=time.perf_counter() - start,
+            routing=routing,
+        )
 
     def search_alpha(self, recipe: Recipe, report: Report = silent) -> AlphaSearch:
         """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
@@ -348,7 +402,8 @@ class Project:
                 merged = self.merge(own, lambda fraction, words: inside(0.5 + 0.2 * fraction, words)).interference
             scores = None
             if split:
-                scores = self.evaluate(own, split, limit, lambda done, words: inside(0.7 + 0.3 * done, words))
+                last = _part(inside, 0.7, 1.0)
+                scores = self.evaluate(own, split, limit, last, oracle=False)
             return SweepCell(own.parameters, self.sha256(own), merged, scores, time.perf_counter() - start)
 
         cells = sweeps.measured(recipe, checked, measure, report)
@@ -433,6 +488,8 @@ class Project:
     def export(self, recipe: Recipe, folder: Path, report: Report = silent, *, portable: bool = False) -> ExportProof:
         """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
 
+        A routed model has experts.safetensors too, and is rebuilt from the two files alone.
+
         Args:
             recipe: of this project.
             folder: made where missing.
@@ -443,17 +500,12 @@ class Project:
             ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
         """
         export.refuse_overwriting(self._own(recipe), folder)
-        recipe = self.with_alpha_found(self._own(recipe), lambda fraction, words: report(0.4 * fraction, words))
-        weights = self.materialize(recipe, lambda fraction, words: report(0.4 + 0.1 * fraction, words))
-        split = self.label_source()
-        shown = (
-            self.evaluate(recipe, split, report=lambda fraction, words: report(0.5 + 0.2 * fraction, words))
-            if split
-            else None
-        )
-        preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown)
-        rescore = self._scorer.score_tensors
-        return export.export(preview, rescore, folder, lambda done, words: report(0.7 + 0.3 * done, words), portable)
+        recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.4))
+        experts = self.experts(recipe, _part(report, 0.4, 0.5))
+        weights, split = self.materialize(recipe), self.label_source()
+        shown = self.evaluate(recipe, split, report=_part(report, 0.5, 0.7), oracle=False) if split else None
+        preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown, experts)
+        return export.export(preview, self._scorer.score_tower, folder, _part(report, 0.7, 1.0), portable)
 
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""
@@ -490,7 +542,7 @@ class Project:
 
     def _normalised(self, recipe: Recipe, limit: int, report: Report) -> float:
         """Return mean normalised validation accuracy (METHOD, ESM step 4), which every expert must allow."""
-        evaluation = self.evaluate(recipe, "validation", limit, report)
+        evaluation = self.evaluate(recipe, "validation", limit, report, oracle=False)
         for row in evaluation.tasks:
             if not row.finetuned.correct:
                 wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
@@ -537,6 +589,11 @@ def _files(recipe: Recipe) -> tuple[object, ...]:
     """Return what a project is opened on; method, parameters, weights, dtype and seed may change under it."""
     models = tuple(dataclasses.replace(model, weight=1.0, sha256="") for model in recipe.models)
     return recipe.arch, recipe.base, models, recipe.folder
+
+
+def _part(report: Report, start: float, end: float) -> Report:
+    """Return a report that fills one part of another one's bar."""
+    return lambda fraction, words: report(start + (end - start) * fraction, words)
 
 
 def _known_mean(row: tuple[float, ...]) -> float:

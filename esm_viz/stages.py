@@ -96,7 +96,7 @@ class Stages:
             tuned, base = (side.tensors([name], torch.float64)[name].to(self.device) for side in sides)
             return tuned - base
 
-        return self._kept(("delta", *self.files(recipe, task), name, self.device), compute)
+        return self.kept(("delta", *self.files(recipe, task), name, self.device), compute)
 
     def proxies(self, recipe: Recipe, task: str) -> Tensor:
         """Return a task's preprocessed proxies, at most 32, drawn by the recipe's seed."""
@@ -125,7 +125,7 @@ class Stages:
                 moments[name] = total.moment()
             return moments
 
-        return self._kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
+        return self.kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
 
     def inputs(self, recipe: Recipe, task: str, layer: Layer) -> Tensor:
         """Return a layer's input in the fine-tuned model, (images, tokens, d_in), float32, image by image."""
@@ -133,7 +133,7 @@ class Stages:
         def compute() -> Tensor:
             return self._block_inputs(recipe, task, layer.block)[layer.name].clone()
 
-        return self._kept(("inputs", *self._forward_key(recipe, task), layer.name), compute)
+        return self.kept(("inputs", *self._forward_key(recipe, task), layer.name), compute)
 
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the ESD of a task's change at a layer, at full useful rank: the directions that a merge can keep."""
@@ -148,13 +148,13 @@ class Stages:
             return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], useful)
 
         if self.device == "cpu":  # cores share the tasks; what one task needs is the same whoever else is there
-            return self._kept(key([task]), lambda: compute([task])[0], spills=True)
-        return self._kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
+            return self.kept(key([task]), lambda: compute([task])[0], spills=True)
+        return self.kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
 
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the left singular vectors and squared singular values of a task's change at a layer."""
         key = ("svd", *self.files(recipe, task), layer.name, self.device)
-        return self._kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
+        return self.kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
 
     def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
         """Return the magnitude from which on entries belong to the largest `share` of a task's whole change.
@@ -206,7 +206,7 @@ class Stages:
                     raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
             return Merged(delta, norm)
 
-        return self._kept(key, compute, spills=True)
+        return self.kept(key, compute, spills=True)
 
     def norm(self, recipe: Recipe, layer: Layer) -> float:
         """Return ‖ΔW‖_F of a merged layer, before the inter-layer level and α; it outlives ΔW in the cache."""
@@ -238,7 +238,7 @@ class Stages:
         """Return a method's memo for one parameter."""
 
         def remember(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
-            return self._kept((recipe.method, stage, knobs, *self._identity(recipe, name)), compute)
+            return self.kept((recipe.method, stage, knobs, *self._identity(recipe, name)), compute)
 
         return remember
 
@@ -344,7 +344,7 @@ class Stages:
     def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
         """Return a task's own shift on its own tokens at one layer; no knob touches it."""
         key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
-        return self._kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
+        return self.kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
 
     def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
         """Return what the merge (at scale 1) does on every task's tokens at one layer."""
@@ -361,12 +361,12 @@ class Stages:
                 for task in recipe.tasks
             )
 
-        return self._kept(key, compute)
+        return self.kept(key, compute)
 
     def _small(self, stage: str, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
         """Keep a few numbers of a merged layer."""
         knobs = tuple(sorted(METHODS[recipe.method].arguments(recipe.parameters).items()))
-        return self._kept((stage, recipe.method, knobs, *self._identity(recipe, layer.name)), compute)
+        return self.kept((stage, recipe.method, knobs, *self._identity(recipe, layer.name)), compute)
 
     def _block_inputs(self, recipe: Recipe, task: str, block: int) -> dict[str, Tensor]:
         key = self._forward_key(recipe, task)
@@ -376,7 +376,7 @@ class Stages:
         """Return what a fine-tuned model's activations depend on."""
         return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
 
-    def _kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
+    def kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
 
         def alone() -> T:

@@ -14,7 +14,7 @@ from typing import Literal
 
 Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
 FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
-Stage = Literal["moments", "decomposition", "basis", "coordinates", "product", "weights"]
+Stage = Literal["moments", "decomposition", "basis", "coordinates", "product", "weights", "experts"]
 Split = Literal["validation", "test"]
 Objective = Literal["normalised", "interference"]  # what a search makes large: the first, or minus the second
 Value = float | int | str
@@ -41,6 +41,7 @@ class Knob:
         formula: LaTeX of where it acts.
         choices: allowed words, for a setting that is not a number.
         word: one word that is allowed beside the numbers (`search` for α).
+        whole: whether only whole numbers are allowed.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Knob:
     formula: str
     choices: tuple[str, ...] = ()
     word: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,11 +376,50 @@ class TaskScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """How each task's images found their experts, and what the experts weigh (METHOD, ESM++).
+
+    Attributes:
+        layers: the routed ones, in the order in which the tower runs them.
+        shares: T x L; the share of a task's images that its own expert answered at that layer.
+        oracle: per task, the score where every layer is told the true task; empty where it was not measured.
+        parameters: numbers in all experts and prototypes.
+        base_parameters: numbers in the merged tower.
+    """
+
+    tasks: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    shares: tuple[tuple[float, ...], ...]
+    oracle: tuple[Score, ...]
+    parameters: int
+    base_parameters: int
+
+    @property
+    def mean(self) -> float:
+        """Return the routing accuracy, the mean over tasks and layers."""
+        return sum(map(sum, self.shares)) / (len(self.tasks) * len(self.layers))
+
+    @property
+    def overhead(self) -> float:
+        """Return experts and prototypes as a share of the merged tower's parameters."""
+        return self.parameters / self.base_parameters
+
+    @property
+    def of_separate(self) -> float:
+        """Return the whole routed model's parameters as a share of those of T separate models."""
+        return (self.base_parameters + self.parameters) / (len(self.tasks) * self.base_parameters)
+
+
+Which = Literal["pretrained", "finetuned", "merged", "oracle"]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Accuracy of one recipe's model, with everything it was measured on.
 
     Attributes:
         limit: images asked for per task; 0 = all of the split.
+        routing: of a routed model; None for one set of weights.
     """
 
     recipe_sha256: str
@@ -389,14 +430,22 @@ class Evaluation:
     tasks: tuple[TaskScores, ...]
     limit: int
     seconds: float
+    routing: Routing | None = None
 
-    def mean(self, which: Literal["pretrained", "finetuned", "merged"]) -> float:
-        """Return the mean accuracy over tasks."""
-        return sum(getattr(task, which).accuracy for task in self.tasks) / len(self.tasks)
+    def scores(self, which: Which) -> tuple[Score, ...]:
+        """Return one model's scores, a task each; none for an oracle that was not measured."""
+        if which == "oracle":
+            return self.routing.oracle if self.routing else ()
+        return tuple(getattr(task, which) for task in self.tasks)
 
-    def mean_interval(self, which: Literal["pretrained", "finetuned", "merged"]) -> tuple[float, float]:
+    def mean(self, which: Which) -> float:
+        """Return the mean accuracy over tasks (NaN where nothing was measured)."""
+        scores = self.scores(which)
+        return sum(score.accuracy for score in scores) / len(scores) if scores else math.nan
+
+    def mean_interval(self, which: Which) -> tuple[float, float]:
         """Return a 95 % interval of the mean, from the tasks' Wilson limits (MOVER, Zou and Donner 2008)."""
-        scores = [getattr(task, which) for task in self.tasks]
+        scores = self.scores(which)
         mean, tasks = self.mean(which), len(scores)
         below = math.hypot(*(score.accuracy - score.interval[0] for score in scores)) / tasks
         above = math.hypot(*(score.interval[1] - score.accuracy for score in scores)) / tasks

@@ -67,7 +67,23 @@
     return { box, set, range, say: (html, quiet) => { const f = box.querySelector(".f"); if (f.innerHTML !== html) f.innerHTML = html; f.classList.toggle("noeff", quiet); } };
   }
 
+  /* many words are a list, a few are buttons side by side */
+  function list(knob, send) {
+    const box = document.createElement("div"), select = document.createElement("select"), label = document.createElement("b");
+    box.className = "knob choice";
+    box.dataset.knob = knob.name;
+    box.innerHTML = `<div class="l"></div>`;
+    Object.assign(label, { textContent: knob.label, title: knob.text });
+    select.className = "sel";
+    select.setAttribute("aria-label", knob.label);
+    select.replaceChildren(...knob.choices.map((word) => new Option(word, word)));
+    select.onchange = () => send({ do: "knob", name: knob.name, value: select.value });
+    box.firstElementChild.append(label, select);
+    return { box, set: (value) => { select.value = value; }, say: () => {} };
+  }
+
   function choice(knob, send) {
+    if (knob.choices.length > 4) return list(knob, send);
     const box = document.createElement("div");
     box.className = "knob choice";
     box.dataset.knob = knob.name;

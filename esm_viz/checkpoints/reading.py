@@ -104,13 +104,13 @@ class Checkpoint:
         """Return the shape of a tower's parameter in this file."""
         return self._shapes[self.prefix + name]
 
-    def tensors(self, names: Iterable[str], dtype: torch.dtype) -> dict[str, Tensor]:
-        """Read some of the tower's parameters.
+    def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Read some of the tower's parameters, as stored where no type is asked for.
 
         Raises:
             CheckpointError: one holds NaN or Inf, or the file changed underneath.
         """
-        return {name: tensor.to(dtype) for name, tensor in self._stream(names)}
+        return {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
 
     def everything(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every tensor of the file under its own name, as stored.

@@ -9,6 +9,7 @@ from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
 from esm_viz.figures.overlap import overlap_figure
 from esm_viz.figures.patches import patches_figure
+from esm_viz.figures.routing import routing_figure
 from esm_viz.figures.scaling import scaling_figure
 from esm_viz.figures.spectrum import spectrum_figure
 from esm_viz.figures.stability import stability_figure
@@ -29,6 +30,7 @@ __all__ = [
     "overlap_figure",
     "paint",
     "patches_figure",
+    "routing_figure",
     "scaling_figure",
     "spectrum_figure",
     "stability_figure",

@@ -18,6 +18,7 @@ from esm_viz.merge.registry import (
     knob_of,
     run_now,
     settle,
+    static_part,
     with_method,
     with_parameters,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "knob_of",
     "run_now",
     "settle",
+    "static_part",
     "with_method",
     "with_parameters",
 ]

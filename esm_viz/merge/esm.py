@@ -6,7 +6,7 @@ p_task, p_dim). The inter-layer level and α are numbers a layer and act after t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -19,7 +19,7 @@ from esm_viz.numerics.polar import orthogonalized
 from esm_viz.numerics.scaling import relative_power
 from esm_viz.numerics.singular import gram, right_levels, through_polar
 from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
-from esm_viz.types import Knob
+from esm_viz.types import Knob, Value
 
 RANK_RATIO = Knob(
     label="Rank",
@@ -78,6 +78,12 @@ ALPHA_SCOPE = Knob(
     formula=r"W = W_0 + \alpha\,\Delta W",
     choices=("all", "essential"),
 )
+
+
+AFTER: Mapping[str, tuple[Knob, Value]] = {
+    "layer_exponent": (LAYER_EXPONENT, 2.0),
+    "alpha_scope": (ALPHA_SCOPE, "all"),
+}
 
 
 class Basis(NamedTuple):
@@ -140,7 +146,7 @@ def live_effects(
     title="ESM",
     source="arXiv:2602.20208, arXiv:2606.19164",
     needs="decompositions",
-    after={"layer_exponent": (LAYER_EXPONENT, 2.0), "alpha_scope": (ALPHA_SCOPE, "all")},
+    after=AFTER,
     live=live_effects,
 )
 def esm(

@@ -125,6 +125,7 @@ class Method:
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
         survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
         reads: the knobs that `merge_layer` names.
+        static: the method that makes its weights: itself, or the one whose weights its routed experts are added to.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Method:
     live: LiveEffects | None
     survey: Survey | None
     reads: tuple[str, ...]
+    static: str
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
         """Return the parameters that `merge_layer` itself reads."""
@@ -166,6 +168,8 @@ def merge_method(
     after: Mapping[str, tuple[Knob, Value]] | None = None,
     live: LiveEffects | None = None,
     survey: Survey | None = None,
+    summary: str = "",
+    static: str = "",
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -177,6 +181,8 @@ def merge_method(
         after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
         live: tells what the knobs' formulas make at a layer.
         survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
+        summary: what it does, in one line; the function's docstring where not given.
+        static: the method that makes its weights, where experts are added to them for each image.
     """
 
     def register(function: MergeLayer) -> MergeLayer:
@@ -198,7 +204,7 @@ def merge_method(
             name=name,
             title=title,
             source=source,
-            summary=(inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+            summary=summary or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
             needs=needs,
             knobs=MappingProxyType(knobs),
             defaults=MappingProxyType(defaults),
@@ -206,6 +212,7 @@ def merge_method(
             live=live,
             survey=survey,
             reads=reads,
+            static=static or name,
         )
         return function
 
@@ -266,6 +273,15 @@ def knob_of(method: Method, name: str) -> Knob:
     return method.knobs[name]
 
 
+def static_part(recipe: Recipe) -> Recipe:
+    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without experts is its own."""
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name == recipe.method:
+        return recipe
+    kept = {name: value for name, value in recipe.parameters.items() if name in static.knobs}
+    return recipe.replace(method=static.name, parameters=MappingProxyType(kept))
+
+
 def checked(name: str, value: Value, knob: Knob) -> Value:
     """Return a knob's value as the method reads it.
 
@@ -279,13 +295,14 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
     if knob.range is None:
         raise TypeError(f"knob {name} has neither range nor choices")
     least, most, _ = knob.range
-    word = f" or the word {knob.word}" if knob.word else ""
+    kind, word = "whole number" if knob.whole else "number", f" or the word {knob.word}" if knob.word else ""
+    remedy = f"give a {kind} from {least:g} to {most:g}{word}"
     number = as_number(value)
     if number is None or not math.isfinite(number):
-        raise RecipeError(f"{name} is {shown(value)}", f"give a number from {least:g} to {most:g}{word}")
-    if not least <= number <= most:
-        raise RecipeError(f"{name} is {number:g}", f"give a number from {least:g} to {most:g}{word}")
-    return number + 0.0  # -0 is 0: one value, one hash
+        raise RecipeError(f"{name} is {shown(value)}", remedy)
+    if not least <= number <= most or (knob.whole and not number.is_integer()):
+        raise RecipeError(f"{name} is {number:g}", remedy)
+    return int(number) if knob.whole else number + 0.0  # -0 is 0: one value, one hash
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:

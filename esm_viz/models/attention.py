@@ -1,13 +1,21 @@
 """Self-attention as open_clip's towers use it, with its two matrices in plain sight.
 
-`nn.MultiheadAttention` passes its output projection's weight to a fused function, so no hook ever sees that layer's
-input. This drop-in has the same parameter names and the same result.
+`nn.MultiheadAttention` passes its projections' weights to a fused function, so no hook ever sees those layers. This
+drop-in has the same parameter names and the same result, and `in_proj` and `out_proj` are modules that hooks can take.
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Projection(nn.Module):
+    """x Wᵀ + b with a matrix that another module owns, so that a hook sees what goes in and what comes out."""
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return (…, d_out) for x (…, d_in)."""
+        return F.linear(x, weight, bias)
 
 
 class SelfAttention(nn.Module):
@@ -21,6 +29,7 @@ class SelfAttention(nn.Module):
         self.heads = original.num_heads
         self.in_proj_weight = original.in_proj_weight
         self.in_proj_bias = original.in_proj_bias
+        self.in_proj = Projection()
         self.out_proj = original.out_proj
 
     def forward(
@@ -28,7 +37,7 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, None]:
         """Attend; key and value are the query (self-attention), as open_clip calls it."""
         batch, tokens, width = query.shape
-        fused = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        fused = self.in_proj(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = fused.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width)), None

@@ -167,6 +167,11 @@ def _block_prefix(block: int) -> str:
     return f"transformer.resblocks.{block}."
 
 
+def module_of(tower: nn.Module, layer: str) -> nn.Module:
+    """Return the module that multiplies by a layer's matrix: (batch, tokens, d_in) in, (batch, tokens, d_out) out."""
+    return tower.get_submodule(layer.removesuffix("weight")[:-1])  # …attn.in_proj_weight, …mlp.c_fc.weight
+
+
 @functools.cache
 def _known_configs() -> frozenset[str]:
     return frozenset(open_clip.list_models())

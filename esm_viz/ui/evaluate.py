@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from esm_viz.errors import RecipeError
-from esm_viz.figures import accuracy_figure, alpha_figure
+from esm_viz.figures import accuracy_figure, alpha_figure, routing_figure
 from esm_viz.figures.accuracy import mean_half_width
 from esm_viz.figures.words import DASH, percent, safe, short
 from esm_viz.merge import METHODS, with_parameters
@@ -23,7 +23,7 @@ HEAD_CELL = '<th class="r" style="padding:4px 3px">{mark} {task}</th>'
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Compare all methods, or use the α of a clicked point or the recipe of a clicked row.
+    """Compare all methods, use the α of a clicked point or the recipe of a clicked row, or look at the routing.
 
     Raises:
         RecipeError: the value is none that a recipe takes.
@@ -34,6 +34,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     elif do == "alpha" and isinstance(data, int | float) and not isinstance(data, bool):
         work.set_recipe(session, with_parameters(session.recipe, alpha=float(data)))
         work.evaluate_test(session)
+    elif do == "shown":
+        session.view.routing = message.get("value") == "routing"
     elif do == "row":
         index = str(message.get("index", ""))
         if not index.isdigit() or int(index) >= len(session.board):
@@ -169,7 +171,7 @@ def _cell(score: Score, low: Score, high: Score) -> str:
 
 
 def bars(session: Session) -> dict[str, Any]:
-    """Return the bars of what is on screen against the pre-trained model and the experts."""
+    """Return the bars of what is on screen against the pre-trained model and the experts, or its routing."""
     row = _mine(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images"}
     if row is None:
@@ -179,7 +181,17 @@ def bars(session: Session) -> dict[str, Any]:
         if last is None:
             return card | {"empty": "Measuring test images…"}
         return card | {"figure": accuracy_figure(last.evaluation, base=True), "stale": "updating"}
-    return card | {"figure": accuracy_figure(row.evaluation, base=True)}
+    routing = row.evaluation.routing
+    if routing is None:
+        return card | {"figure": accuracy_figure(row.evaluation, base=True)}
+    shown = "routing" if session.view.routing else "accuracy"
+    card |= {"choices": [["accuracy", "Accuracy"], ["routing", "Routing"]], "chosen": shown, "switch": "shown"}
+    if not session.view.routing:
+        return card | {"figure": accuracy_figure(row.evaluation, base=True)}
+    figure = routing_figure(routing)
+    means = [percent(row.evaluation.mean(which), 1) for which in ("merged", "oracle")]
+    told = f"Mean accuracy {means[0]} %, and {means[1]} % when told the task."
+    return card | {"figure": figure, "how": f"{figure['layout']['meta']['how']} {told}"}
 
 
 def alpha(session: Session) -> dict[str, Any]:

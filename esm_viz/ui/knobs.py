@@ -10,7 +10,7 @@ from esm_viz.types import Knob, Value
 from esm_viz.ui.store import Session
 
 WEIGHT_RANGE = (0.0, 2.0, 0.1)
-FOLDED = ("gain", "alpha_scope")  # under "More", so that six knobs fit a laptop
+FOLDED = ("gain", "alpha_scope", "routed")  # under "More", so that six knobs fit a laptop
 # The formula as it stands under the slider; {live} is the number or range it makes now.
 FORMULAS = {
     "rank_ratio": '<span class="m">r</span> = ⌊ρ · d<sub>out</sub> / T⌋ = {live}',
@@ -19,6 +19,7 @@ FORMULAS = {
     "dimension_exponent": "(‖C<sub>:j</sub>‖ / mean)<sup>p</sup>: {live}",
     "layer_exponent": "(‖ΔW<sup>l</sup>‖ / mean)<sup>p</sup>: {live}",
     "gain": "ΔW = {live} · ortho(E) ortho(C)",
+    "expert_rank": "+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> of rank {live}",
     "alpha": '<span class="m">W</span> = W<sub>0</sub> + {live} · ΔW, {scope}',
 }
 SCOPES = {"all": "all tensors", "essential": "ESD layers only"}
@@ -95,8 +96,9 @@ def _live(
     formula = FORMULAS.get(name)
     if formula is None:
         return safe(knob.text), False
-    if name in ("alpha", "gain"):
-        return formula.format(live=_strong(short(float(value))), scope=SCOPES.get(str(scope), "all tensors")), False
+    if name in ("alpha", "gain", "expert_rank"):
+        shown = str(value) if knob.whole else short(float(value))
+        return formula.format(live=_strong(shown), scope=SCOPES.get(str(scope), "all tensors")), False
     if effect is None:
         return formula.format(live="…"), False
     least, most = effect

@@ -176,7 +176,11 @@ def interference(session: Session) -> dict[str, Any]:
         return card
     recipe, report = session.report
     stale = "" if recipe == session.recipe else "updating"
-    return card | {"figure": interference_figure(report.interference, old, show), "stale": stale}
+    figure = interference_figure(report.interference, old, show)
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name != recipe.method:
+        card["how"] = f"{figure['layout']['meta']['how']} Of {static.title}'s weights alone: the experts are not in it."
+    return card | {"figure": figure, "stale": stale}
 
 
 def norms(session: Session) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class View:
     direction: int = 1
     family: str = "all"
     difference: bool = False
+    routing: bool = False  # instead of the bars on Evaluate
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
 

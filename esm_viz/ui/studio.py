@@ -73,7 +73,7 @@ class Studio:
         acts: dict[str, Act] = {
             **dict.fromkeys(work.EXPLORE, explore.act),
             **dict.fromkeys(("rail", "stats", "states", "interference", "history"), merge.act),
-            **dict.fromkeys(("board", "alpha"), evaluate.act),
+            **dict.fromkeys(("board", "bars", "alpha"), evaluate.act),
             "proof": lambda session, message: export.act(session, self.store, message),
             "source": lambda session, message: load.act(session, message, self.place),
             "bar": self._bar,

@@ -73,7 +73,7 @@ def _live(session: Session, recipe: Recipe, job: Job) -> None:
         job.what = "Validation images for B"
         job.pause(BREATH)
         for limit in (QUICK, 0):
-            scores = project.evaluate(recipe, "validation", limit, job.report)
+            scores = project.evaluate(recipe, "validation", limit, job.report, oracle=False)
             names = SCORES if limit else (*SCORES, "found")
             if not _keep(session, job, names, lambda: setattr(session, "validation", (recipe, scores))):  # noqa: B023
                 return

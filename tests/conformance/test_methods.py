@@ -123,8 +123,10 @@ def illegal(knob: Knob) -> list[tuple[object, str]]:
     if knob.range is None:
         return [("none of these", f"use {' or '.join(knob.choices)}")]
     least, most, step = knob.range
-    remedy = f"give a number from {least:g} to {most:g}" + (f" or the word {knob.word}" if knob.word else "")
-    return [(value, remedy) for value in (least - step, most + step, "none of these", math.nan)]
+    kind = "whole number" if knob.whole else "number"
+    remedy = f"give a {kind} from {least:g} to {most:g}" + (f" or the word {knob.word}" if knob.word else "")
+    between = [least + step / 2] if knob.whole else []
+    return [(value, remedy) for value in (least - step, most + step, "none of these", math.nan, *between)]
 
 
 @pytest.mark.parametrize(("name", "parameter"), KNOBS)

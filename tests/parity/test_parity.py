@@ -1,4 +1,4 @@
-"""The authors' numbers: decompositions, merges with every setting changed once, features and single matrices."""
+"""The authors' numbers: decompositions, merges with every setting changed once, experts, features, single matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from esm_viz.data.images import normalise
-from esm_viz.merge import METHODS, LayerUpdate, run_now, settle
+from esm_viz.merge import METHODS, LayerUpdate, run_now, settle, with_method, with_parameters
+from esm_viz.models.routed import Experts, RoutedTower
+from esm_viz.models.tower import encode
 from esm_viz.numerics.decompose import esd
 from esm_viz.numerics.moments import Moment
 from esm_viz.pipeline import Project
@@ -201,6 +203,72 @@ def test_features_of_the_base_are_the_authors(proxies: Path, projects: dict[bool
     images = normalise(golden("images")[task.replace("task", "eval")])
     features = projects[False].encode(recipe(proxies, alpha=0.0).replace(dtype="float32"), images)
     assert relative(features, golden("features")[f"base/{task}"]) < TOLERANCE
+
+
+# ESM++: the base is the default merge at α = 1, the rank 8.
+
+ROUTED = tuple(  # the order of the columns of `routing/task_i`
+    f"transformer.resblocks.{block}.{part}" for block in range(3) for part in ("attn.in_proj_weight", "mlp.c_fc.weight")
+)
+
+
+def routed_recipe(folder: Path) -> Recipe:
+    return with_parameters(with_method(recipe(folder), "esmpp"), expert_rank=8, alpha=1.0)
+
+
+@pytest.fixture(scope="module")
+def experts(proxies: Path, projects: dict[bool, Project]) -> dict[str, Experts]:
+    """Return every routed layer's experts, in float64."""
+    return projects[False].experts(routed_recipe(proxies))
+
+
+@pytest.fixture(scope="module")
+def routed(proxies: Path, projects: dict[bool, Project]) -> RoutedTower:
+    tower = projects[False].tower(routed_recipe(proxies))
+    assert isinstance(tower, RoutedTower)
+    return tower
+
+
+def test_routed_layers_come_in_the_authors_order(experts: dict[str, Experts]) -> None:
+    assert tuple(experts) == ROUTED
+
+
+@pytest.mark.parametrize("layer", ROUTED)
+@pytest.mark.parametrize("task", TASKS)
+def test_experts_are_the_authors(experts: dict[str, Experts], task: str, layer: str) -> None:
+    found, at = experts[layer], TASKS.index(task)
+    A, B, prototype = (golden("esmpp")[f"{task}/{layer}/{part}"].double() for part in ("A", "B", "prototype"))
+    assert relative(found.B[at] @ found.A[at], B @ A) < TOLERANCE
+    signs = (found.B[at] * B).sum(0).sign()  # an eigenvector's sign is free
+    assert relative(found.B[at] * signs, B) < TOLERANCE
+    assert relative(found.A[at] * signs[:, None], A) < TOLERANCE
+    assert relative(found.prototypes[at], prototype) < TOLERANCE
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_routes_and_routed_features_are_the_authors(routed: RoutedTower, task: str) -> None:
+    features = encode(routed, normalise(golden("images")[task.replace("task", "eval")]))
+    assert torch.equal(routed.take_routes().mT, golden("esmpp")[f"routing/{task}"].long())
+    assert relative(features, golden("features")[f"routed/{task}"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_features_with_oracle_routing_are_the_authors(routed: RoutedTower, task: str) -> None:
+    with routed.sent_to(TASKS.index(task)):
+        features = encode(routed, normalise(golden("images")[task.replace("task", "eval")]))
+    assert (routed.take_routes() == TASKS.index(task)).all()
+    assert relative(features, golden("features")[f"oracle/{task}"]) < TOLERANCE
+
+
+def test_the_authors_routing_errs_so_that_oracle_and_routed_differ() -> None:
+    # Without this, a tower that ignored its routes could pass both tests above.
+    wrong = [(golden("esmpp")[f"routing/{task}"] != at).any().item() for at, task in enumerate(TASKS)]
+    assert sum(wrong) >= 2
+    for at, task in enumerate(TASKS):
+        if wrong[at]:
+            routed, oracle, merged = (golden("features")[f"{kind}/{task}"] for kind in ("routed", "oracle", "merged"))
+            assert relative(routed, oracle) > 100 * TOLERANCE
+            assert relative(routed, merged) > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("case", ["tsvm0", "tsvm1", "tsvm2"])

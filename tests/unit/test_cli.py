@@ -292,6 +292,63 @@ def test_encode_writes_the_merged_models_features(
     found = load_file(out)["features"]
     assert found.dtype == torch.float32
     assert torch.equal(found, truth)
+    assert set(load_file(out)) == {"features"}
+
+
+ROUTED = ("--set", "merge_method=esmpp", "--set", "expert_rank=4", "--set", "routed=in_proj+c_fc+c_proj")
+
+
+def test_encode_writes_routes_beside_a_routed_models_features(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = project / "ants_test.safetensors", tmp_path / "f.safetensors"
+    status, said, _ = run(capsys, "encode", project / "recipe.yaml", "--images", images, "--out", out, *ROUTED)
+    assert (status, said) == (0, f"wrote features (24, 8), routes (6, 24) to {out}\n")
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    own = esm_viz.with_method(opened.recipe, "esmpp")
+    own = esm_viz.with_parameters(own, expert_rank=4, routed="in_proj+c_fc+c_proj")
+    features, routes = opened.encode_routed(own, load_file(images)["images"])
+    found = load_file(out)
+    assert found["routes"].dtype == torch.int64
+    assert torch.equal(found["features"], features)
+    assert torch.equal(found["routes"], routes)
+
+
+def test_evaluate_tells_the_routing_of_a_routed_model(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "e.json"
+    status, said, _ = run(capsys, "evaluate", project / "recipe.yaml", "--out", out, *ROUTED)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    own = esm_viz.with_method(opened.recipe, "esmpp")
+    truth = opened.evaluate(esm_viz.with_parameters(own, expert_rank=4, routed="in_proj+c_fc+c_proj"))
+    routing = truth.routing
+    assert routing is not None
+    assert status == 0
+    assert list(found["routing"]) == list(tiny.TASKS)
+    for task, row, told in zip(routing.tasks, routing.shares, routing.oracle, strict=True):
+        assert list(found["routing"][task]) == [layer.name for layer in routing.layers]
+        assert tuple(found["routing"][task].values()) == row
+        assert found["tasks"][task]["oracle"]["accuracy"] == told.accuracy
+    assert found["mean"]["oracle"]["accuracy"] == truth.mean("oracle")
+    assert found["overhead"]["parameters"] == routing.parameters
+    assert (found["overhead"]["of_base"], found["overhead"]["of_separate_models"]) == (
+        routing.overhead,
+        routing.of_separate,
+    )
+    assert f"routed to the own low-rank expert, mean of 6 layers: {100 * routing.mean:.1f} (ants " in said
+    assert f"with oracle routing {100 * truth.mean('oracle'):.1f}\n" in said
+    assert f"% to the parameters; all are {100 * routing.of_separate:.1f} % of 3 separate models\n" in said
+
+
+def test_merge_writes_the_experts_of_a_routed_model(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "merge", project / "recipe.yaml", "--out", tmp_path / "out", *ROUTED)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("README.md", "experts.safetensors", "model.safetensors", "recipe.yaml")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -305,6 +362,10 @@ def test_encode_writes_the_merged_models_features(
         (
             ("evaluate", "RECIPE", "--set", "alpha=nan"),
             "error: alpha is 'nan', give a number from 0 to 3 or the word search",
+        ),
+        (
+            ("evaluate", "RECIPE", "--set", "merge_method=esmpp", "--set", "expert_rank=2.5"),
+            "error: expert_rank is 2.5, give a whole number from 1 to 128",
         ),
         (
             ("evaluate", "RECIPE", "--set", "merge_method=esmm"),

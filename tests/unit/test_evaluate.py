@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from esm_viz.cache import StageCache
 from esm_viz.data.images import ImageSet, spread
 from esm_viz.errors import DeviceError, HeadError, ImagesError
 from esm_viz.evaluate import resolve_device
-from esm_viz.merge import settle, with_parameters
+from esm_viz.merge import settle, static_part, with_parameters
+from esm_viz.models.routed import RoutedTower
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
+from esm_viz.types import Score
 from tests.support.errors import says
 from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, mislabel, recipe
 
@@ -115,6 +118,83 @@ def test_without_any_labels_there_is_no_source(tiny_folder: Path) -> None:
     for model in raw["models"]:
         del model["test"], model["validation"]
     assert Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu").label_source() is None
+
+
+# Routed experts.
+
+
+@pytest.fixture(scope="module")
+def routed(tiny_folder: Path) -> Project:
+    return Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="in_proj+c_proj"), device="cpu")
+
+
+def one_by_one(project: Project, folder: Path, task: str, told: int | None = None) -> tuple[int, Tensor]:
+    """Run a task's test images through the routed tower one at a time: right answers, and routes (layers, n)."""
+    tower, head = project.tower(project.recipe), load_file(folder / f"{task}_head.safetensors")["weight"]
+    assert isinstance(tower, RoutedTower)
+    labelled, right = load_file(folder / f"{task}_test.safetensors"), 0
+    with nullcontext() if told is None else tower.sent_to(told):
+        for at in range(LABELLED):
+            right += int(answers(tower, head, labelled["images"][at : at + 1])[0]) == int(labelled["labels"][at])
+    return right, tower.take_routes()
+
+
+def test_a_routed_model_is_scored_with_its_experts_and_its_routing_is_counted(
+    routed: Project, tiny_folder: Path
+) -> None:
+    found = routed.evaluate(routed.recipe)
+    assert found.routing is not None
+    assert found.routing.tasks == TASKS
+    assert [layer.label for layer in found.routing.layers] == ["in_proj 1", "c_proj 1", "in_proj 2", "c_proj 2"]
+    for at, task in enumerate(TASKS):
+        right, routes = one_by_one(routed, tiny_folder, task)
+        assert found.tasks[at].merged == Score(right, LABELLED)
+        assert found.routing.shares[at] == pytest.approx((routes == at).double().mean(1).tolist())
+        assert found.routing.oracle[at] == Score(one_by_one(routed, tiny_folder, task, at)[0], LABELLED)
+    assert 0.0 < found.routing.mean < 1.0  # some find their expert and some do not
+
+
+def test_the_routed_the_static_and_the_told_model_are_told_apart(routed: Project) -> None:
+    found = routed.evaluate(routed.recipe)
+    static = routed.evaluate(static_part(routed.recipe))
+    assert static.routing is None
+    assert found.routing is not None
+    kinds = [[row.merged for row in found.tasks], [row.merged for row in static.tasks], list(found.routing.oracle)]
+    assert len({tuple(kind) for kind in kinds}) == 3
+
+
+def test_the_overhead_is_counted_by_hand(routed: Project, tiny_folder: Path) -> None:
+    routing = routed.evaluate(routed.recipe, limit=1).routing
+    assert routing is not None
+    # 2 blocks, 3 tasks, rank 4: in_proj 48 x 16 and c_proj 16 x 64, each with a prototype of its input's width
+    assert routing.parameters == 2 * 3 * (4 * (48 + 16) + 16 + 4 * (16 + 64) + 64)
+    assert routing.base_parameters == sum(t.numel() for t in load_file(tiny_folder / "base.safetensors").values())
+
+
+def test_without_an_oracle_there_is_no_second_pass(routed: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object) -> None:
+        raise AssertionError("an oracle was asked")
+
+    fresh = Project.open(routed.recipe, device="cpu")
+    monkeypatch.setattr(RoutedTower, "sent_to", never)
+    found = fresh.evaluate(routed.recipe, oracle=False)
+    assert found.routing is not None
+    assert found.routing.oracle == ()
+
+
+def test_routed_scores_are_kept_apart_by_rank_and_by_families(routed: Project) -> None:
+    for changed in ({"expert_rank": 1}, {"routed": "c_fc"}):
+        own = with_parameters(routed.recipe, **changed)
+        fresh = Project.open(own, device="cpu").evaluate(own)
+        shared = routed.evaluate(own)
+        assert (shared.tasks, shared.routing) == (fresh.tasks, fresh.routing)
+
+
+def test_the_search_measures_the_routed_model(routed: Project) -> None:
+    found = routed.search_alpha(routed.recipe)
+    best = routed.evaluate(with_parameters(routed.recipe, alpha=found.alpha), "validation")
+    assert found.normalised == best.mean_normalised
+    assert found.trace != routed.search_alpha(static_part(routed.recipe)).trace
 
 
 # The α search.

@@ -14,7 +14,6 @@ import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping, sha256_text
 from tests.support import tiny
 from tests.support.errors import says
+from tests.support.exports import metadata_of, names
 from tests.support.tiny import (
     C_FC,
     FULL_CONFIG,
@@ -53,15 +53,6 @@ def out(tmp_path: Path, project: Project) -> Path:
     """Return a folder with an export of the project."""
     project.export(project.recipe, tmp_path / "out")
     return tmp_path / "out"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    with safe_open(path, "pt") as file:
-        return file.metadata()
 
 
 # What is written.

@@ -210,6 +210,7 @@ def test_a_knob_that_moved_gives_what_a_fresh_cache_gives(tiny_folder: Path, met
     shared = opened(tiny_folder, mapping(method))
     for knob, spec in METHODS[method].knobs.items():
         value = spec.choices[-1] if spec.range is None else spec.range[0] + 0.6 * (spec.range[1] - spec.range[0])
+        value = round(value) if spec.whole else value
         moved = with_parameters(shared.recipe, **{knob: value})
         shared.merge(moved)
         fresh = opened(tiny_folder, mapping(method))
@@ -310,10 +311,14 @@ def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
         "scaling": lambda: project.scaling_profile(own, report),
         "merge": lambda: project.merge(own, report),
         "materialize": lambda: project.materialize(own, report),
+        "experts": lambda: project.experts(with_method(own, "esmpp"), report),
         "encode": lambda: project.encode(own, images(9, 1), report),
+        "encode routed": lambda: project.encode(with_method(own, "esmpp"), images(9, 1), report),
         "evaluate": lambda: project.evaluate(own, "test", report=report),
+        "evaluate routed": lambda: project.evaluate(with_method(own, "esmpp"), "test", report=report),
         "search": lambda: project.search_alpha(own, report),
         "export": lambda: project.export(own, folder / "out", report),
+        "export routed": lambda: project.export(with_method(own, "esmpp"), folder / "out", report),
         "search and export": lambda: project.export(with_parameters(own, alpha="search"), folder / "out", report),
     }[what]()
 
@@ -321,6 +326,7 @@ def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
 QUESTIONS = [
     *("prepare", "map", "subspace map", "stability", "patches", "scaling"),
     *("merge", "materialize", "encode", "evaluate", "search", "export", "search and export"),
+    *("experts", "encode routed", "evaluate routed", "export routed"),
 ]
 
 

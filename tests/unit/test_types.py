@@ -13,6 +13,7 @@ from esm_viz.types import (
     KnobTrial,
     Layer,
     LayerMap,
+    Routing,
     Score,
     Sweep,
     SweepCell,
@@ -133,3 +134,21 @@ def test_a_searchs_line_never_falls_and_passes_over_what_is_unknown() -> None:
     trials = tuple(KnobTrial({}, value) for value in (0.5, math.nan, 0.4, 0.7, 0.7))
     record = KnobSearch("esm", (), "normalised", 0, 0, trials)
     assert (record.best, record.best_so_far) == (3, (0.5, 0.5, 0.5, 0.7, 0.7))
+
+
+def test_routing_is_averaged_over_tasks_and_layers_and_weighed_against_the_tower() -> None:
+    told = (Score(9, 10), Score(7, 10))
+    found = Routing(("a", "b"), (LAYER, LAYER), ((1.0, 0.5), (0.25, 0.25)), told, 20, 100)
+    assert found.mean == 0.5
+    assert found.overhead == 0.2
+    assert found.of_separate == 0.6  # 120 numbers instead of 2 times 100
+
+
+def test_an_oracle_has_a_mean_where_it_was_measured() -> None:
+    row = TaskScores("a", Score(1, 10), Score(9, 10), Score(8, 10))
+    routing = Routing(("a",), (LAYER,), ((1.0,),), (Score(9, 10),), 20, 100)
+    told = Evaluation("0" * 64, "esmpp", 1.0, {}, "test", (row,), 0, 0.0, routing)
+    assert told.mean("oracle") == 0.9
+    assert told.mean_interval("oracle") == pytest.approx(Score(9, 10).interval)
+    assert evaluation(row).scores("oracle") == ()
+    assert math.isnan(evaluation(row).mean("oracle"))

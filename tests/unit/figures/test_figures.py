@@ -31,6 +31,7 @@ from esm_viz.types import (
     Overlap,
     Patch,
     Patches,
+    Routing,
     ScalingProfile,
     Score,
     Spectrum,
@@ -58,6 +59,7 @@ ANGLES = Angles(LAYERS[0], ("a", "b"), (10.0, 44.0, 80.0), (50.0, 70.0, 88.0))
 INTERFERENCE = Interference(TASKS, LAYERS, ((0.2, 0.4, math.nan), (0.6, 0.8, 1.0)), (0.3, 0.8))
 BETTER = Interference(TASKS, LAYERS, ((0.1, 0.4, math.nan), (0.7, 0.8, 1.0)), (0.25, 0.83))
 NORMS = LayerNorms(LAYERS, (1.0, 2.0, 3.0), (0.5, 2.5, 3.0))
+ROUTING = Routing(TASKS, LAYERS, ((0.5, 0.25, 1.0), (0.9, 0.7, 0.2)), (Score(9, 10), Score(8, 10)), 30, 100)
 SEARCH = AlphaSearch(0.5, 0.9, (AlphaPoint(1.0, 0.8), AlphaPoint(0.5, 0.9), AlphaPoint(0.0, 0.7)), 30)
 
 UNKNOWN = Spread(math.nan, math.nan, math.nan)
@@ -140,6 +142,7 @@ EVERY = {
     "interference": figures.interference_figure(INTERFERENCE),
     "difference": figures.interference_figure(BETTER, INTERFERENCE, difference=True),
     "norms": figures.norms_figure(NORMS),
+    "routing": figures.routing_figure(ROUTING),
     "alpha": figures.alpha_figure(SEARCH),
     "subspace map": figures.subspace_map_figure(PLANE, chosen=("<b>bees", "b0.in_proj")),
     "stability": figures.stability_figure(STABILITY, 1),
@@ -272,6 +275,17 @@ def test_interference_is_read_against_not_merging_on_a_log_scale() -> None:
     assert change[1]["z"][0] == pytest.approx([0.0, math.log10(0.2 / 0.1)])  # less interference: blue
     assert change[1]["z"][1] == pytest.approx([0.0, math.log10(0.6 / 0.7)])
     assert {(trace["zmin"], trace["zmax"]) for trace in [*heat, *change]} == {(-1, 1)}
+
+
+def test_routing_is_shares_on_a_scale_from_zero_to_one() -> None:
+    heat = [trace for trace in EVERY["routing"]["data"] if trace["type"] == "heatmap"]
+    assert [trace["z"] for trace in heat] == [[[1.0], [0.2]], [[0.25, 0.5], [0.7, 0.9]]]
+    assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 1)}
+    assert EVERY["routing"]["data"][-1]["text"] == ["50", "25", "100", "90", "70", "20"]
+    assert heat[1]["text"][0][1] == "<b>ants, c_fc 2</b><br>50.0 % went to its own low-rank expert"
+    meta = EVERY["routing"]["layout"]["meta"]
+    assert "by chance 50 %. These experts add 30 % to the parameters; all are 65 % of 2 separate models." in meta["how"]
+    assert meta["says"] == "Routing accuracy 59.2 % over 3 layers: ants 58, <b>bees 60."
 
 
 def test_norms_show_before_and_after_on_a_scale_that_can_be_held() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from esm_viz.errors import RecipeError
 from esm_viz.merge import METHODS, LayerUpdate, Memo, run_now, with_parameters
 from esm_viz.merge.esm import GAIN
-from esm_viz.merge.registry import merge_method
+from esm_viz.merge.registry import checked, merge_method
 from esm_viz.recipe import Recipe
+from esm_viz.types import Knob, Value
 from tests.support.errors import says
 
 
@@ -63,3 +64,29 @@ def test_a_parameter_may_be_asked_for_by_any_name(name: str) -> None:
 def test_minus_zero_is_zero() -> None:
     own = with_parameters(Recipe("averaging", "ViT-B-32", "base.safetensors", (), {}), alpha="-0")
     assert str(own.parameters["alpha"]) == "0.0"
+
+
+def test_a_method_may_borrow_anothers_function_and_add_knobs_of_its_own() -> None:
+    esm, esmpp = METHODS["esm"], METHODS["esmpp"]
+    assert esmpp.merge_layer is esm.merge_layer
+    assert (esmpp.static, esm.static) == ("esm", "esm")
+    assert set(esmpp.knobs) - set(esm.knobs) == {"expert_rank", "routed"}
+    assert all(
+        esmpp.knobs[name] is knob and esmpp.defaults[name] == esm.defaults[name] for name, knob in esm.knobs.items()
+    )
+    assert esmpp.summary != esm.summary
+
+
+WHOLE = Knob("Count", "", (1, 8, 1), "weights", "Counts.", "n", whole=True)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, "3", "3e0"])
+def test_a_whole_number_is_read_as_one_however_it_is_written(value: Value) -> None:
+    found = checked("count", value, WHOLE)
+    assert (found, type(found)) == (3, int)
+
+
+@pytest.mark.parametrize(("value", "said"), [(2.5, "2.5"), ("2.5", "2.5"), (9, "9"), ("many", "'many'")])
+def test_what_is_no_whole_number_in_range_is_refused(value: Value, said: str) -> None:
+    with says(RecipeError, f"count is {said}, give a whole number from 1 to 8"):
+        checked("count", value, WHOLE)

@@ -57,6 +57,10 @@ class Page:
         self.call("act", self.studio.parts[part], self.id, message=message)
         return self.pieces
 
+    def tab(self, name: str) -> Any:
+        """Return one of the page's tabs."""
+        return next(block for block in self.studio.blocks.blocks.values() if getattr(block, "id", None) == name)
+
     def rest(self) -> None:
         """Ask for late results until there are none, as the page does."""
         until = time.monotonic() + 30
@@ -271,6 +275,55 @@ def test_the_board_ranks_methods_on_test_images(page: Page) -> None:
     html = page.pieces["board"]["html"]
     assert html.index("Experts, one model a task") >= 0
     assert all(row.title in html for row in rows)
+
+
+def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
+    pieces = page.act("rail", do="method", value="esmpp")
+    page.rest()
+    knobs = {knob["name"]: knob for knob in pieces["rail"]["knobs"]}
+    assert (knobs["expert_rank"]["value"], knobs["expert_rank"]["step"]) == (32, 1)
+    assert "of rank <strong>32</strong>" in knobs["expert_rank"]["live"]
+    assert knobs["routed"]["choices"][:4] == ["in_proj", "c_fc", "c_proj", "out_proj"]
+    how = page.act("stats", do="pin")["interference"]["how"]
+    assert how.endswith("Of ESM's weights alone: the experts are not in it.")
+    page.act("rail", do="knob", name="expert_rank", value=4)
+    page.act("rail", do="knob", name="routed", value="in_proj+c_fc+c_proj")
+    page.rest()
+    project, recipe = page.session.project, page.session.recipe
+    assert recipe.parameters["expert_rank"] == 4
+    found = page.pieces["accuracy"]["figure"]["data"][0]["x"]
+    truth = [100 * score.merged.accuracy for score in project.evaluate(recipe, "validation").tasks]
+    assert found == pytest.approx(truth)
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.rest()
+    assert page.pieces["bars"]["chosen"] == "accuracy"
+    shown = page.act("bars", do="shown", value="routing")["bars"]
+    routing = project.evaluate(recipe, "test").routing
+    assert [trace["z"] for trace in shown["figure"]["data"][:-1]] == [
+        [list(row[at::3]) for row in routing.shares] for at in range(3)
+    ]
+    oracle = 100 * project.evaluate(recipe, "test").mean("oracle")
+    assert f"{oracle:.1f} % when told the task." in shown["how"]
+    assert page.act("bars", do="shown", value="accuracy")["bars"]["chosen"] == "accuracy"
+    page.act("proof", do="export")
+    page.rest()
+    assert "experts.safetensors" in page.pieces["proof"]["html"]
+    assert "The file is what you saw." in page.pieces["proof"]["html"]
+
+
+@pytest.mark.parametrize("value", [2.5, 0, 129, "many", True])
+def test_an_expert_rank_that_is_none_is_one_sentence(page: Page, value: Any) -> None:
+    page.act("rail", do="method", value="esmpp")
+    error = page.act("rail", do="knob", name="expert_rank", value=value)["rail"]["error"]
+    assert error == f"expert_rank is {value!r}, give a whole number from 1 to 128"
+    assert page.session.recipe.parameters["expert_rank"] == 32
+
+
+def test_a_model_that_is_not_routed_has_no_routing_to_look_at(page: Page) -> None:
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.rest()
+    assert page.act("bars", do="shown", value="routing")["bars"].get("choices") is None
+    assert page.pieces["bars"]["figure"]["data"]
 
 
 def test_an_export_is_proved_and_only_then_offered(page: Page) -> None:
