@@ -57,6 +57,7 @@ def _routed(recipe: Recipe, shown: Evaluation | None) -> list[str]:
         f"By themselves these are {static.title}'s weights; `experts.safetensors` holds the experts that each image is",
         "routed to. Both together, for features and routes:",
         "",
+        "    from pathlib import Path",
         "    from esm_viz.models.routed import load_routed",
         "    from esm_viz.models.tower import Architecture, encode",
         "",

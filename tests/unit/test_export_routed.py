@@ -141,7 +141,9 @@ def test_a_task_may_be_named_like_a_prefix(tmp_path: Path, tiny_folder: Path) ->
     assert reload(tmp_path / "out").tasks == ("visual.ants", *TASKS[1:])
 
 
-def test_the_card_says_how_to_load_both_and_what_the_experts_weigh(out: Path, project: Project) -> None:
+def test_the_card_says_how_to_load_both_and_what_the_experts_weigh(
+    out: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = (out / "README.md").read_text(encoding="utf-8")
     routing = project.evaluate(project.recipe).routing
     assert routing is not None
@@ -150,7 +152,8 @@ def test_the_card_says_how_to_load_both_and_what_the_experts_weigh(out: Path, pr
     assert f"own task's expert in {100 * routing.mean:.1f} % of the routed layers. The experts add" in card
     assert f"{100 * routing.overhead:.1f} % to the tower's parameters" in card
     lines = [line.strip() for line in card.splitlines() if line.startswith("    ") and "python -m" not in line]
-    here = {"Path": lambda name: out / name, "images": PICTURES}
+    here: dict[str, Any] = {"images": PICTURES}
+    monkeypatch.chdir(out)
     exec("\n".join(lines), here)  # what the card tells people to run
     features, routes = project.encode_routed(project.recipe, PICTURES)
     assert torch.equal(here["features"], features)
