@@ -93,8 +93,8 @@ def test_base_and_experts_are_scored_once_for_all_recipes(tiny_folder: Path) -> 
     ran: list[Any] = []
 
     class Watched(StageCache):
-        def get(self, key: Any, compute: Any) -> Any:
-            return super().get(key, lambda: ran.append(key) or compute())
+        def get(self, key: Any, compute: Any, spills: bool = False) -> Any:
+            return super().get(key, lambda: ran.append(key) or compute(), spills)
 
     watched = Project.open(recipe(tiny_folder), device="cpu", cache=Watched(1 << 30))
     watched.evaluate(watched.recipe)
@@ -261,7 +261,7 @@ def test_the_exported_model_scores_what_the_search_saw(project: Project, tmp_pat
     tensors = load_file(tmp_path / "model.safetensors")
     again = project.materialize(with_parameters(project.recipe, alpha=found.alpha))
     assert all(torch.equal(tensors[name], again[name]) for name in again)
-    scores = project._scorer.score_tensors(tensors, "validation")
+    scores = project._scorer.score_tower(project.headers().arch.tower(tensors), "validation")
     experts = [row.finetuned for row in project.evaluate(project.recipe, "validation").tasks]
     shares = [score.accuracy / expert.accuracy for score, expert in zip(scores, experts, strict=True)]
     assert sum(shares) / len(shares) == found.normalised
