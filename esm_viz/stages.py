@@ -6,7 +6,7 @@
 | moments | task, block | proxies drawn |
 | inputs | task, layer | proxies drawn |
 | decomposition | task, layer | proxies drawn, number of tasks |
-| basis, coordinates, product (a method's own) | layer | the knobs each one names |
+| frame, basis, coordinates, product (a method's own) | layer | the knobs each one names |
 | merged | layer or parameter | the knobs `merge_layer` names |
 | cutoff | task | the share of entries that a method keeps |
 | shift | task, layer | proxies drawn |

@@ -1,7 +1,7 @@
 """ESM: orthogonalized fusion of essential subspaces, with polarized scaling on its levels.
 
-Two stages are kept: the basis side (knobs ρ, γ), which is the expensive polar factor, and the fused product (ρ, γ,
-p_task, p_dim). The inter-layer level and α are numbers a layer and act after the merge.
+Three stages are kept: the frame, which no knob touches; the basis side (ρ, γ), which is the expensive polar factor; and
+the fused product (ρ, γ, p_task, p_dim). The inter-layer level and α are numbers a layer and act after the merge.
 """
 
 from __future__ import annotations
@@ -86,6 +86,24 @@ AFTER: Mapping[str, tuple[Knob, Value]] = {
 }
 
 
+class Frame(NamedTuple):
+    """What no knob touches of a layer: all tasks' essential directions at full rank, and what they are to each other.
+
+    Attributes:
+        directions: [Ê_1 … Ê_T], (d_out, n), float64: of each task its live ones among the first floor(d_out / T).
+        overlaps: their inner products, (n, n): with weights w, EᵀE = w_i w_j overlaps_ij for every ρ and γ.
+        coordinates: [Ĉ_1; …; Ĉ_T], (n, d_in), with the tasks' weights.
+        eigenvalues: λ of each task's directions, with the square of its weight.
+        norms: per task, ‖ΔW_t‖_F with its weight.
+    """
+
+    directions: Tensor
+    overlaps: Tensor
+    coordinates: Tensor
+    eigenvalues: tuple[Tensor, ...]
+    norms: Tensor
+
+
 class Basis(NamedTuple):
     """The side of a layer's merge that only ρ and γ touch.
 
@@ -168,39 +186,78 @@ def esm(
 def _stages(
     updates: Sequence[LayerUpdate], memo: Memo, rank_ratio: float, gamma: float, p_task: float, p_dim: float
 ) -> tuple[Basis, Fused]:
-    basis = memo("basis", (rank_ratio, gamma), lambda: essential_basis(updates, rank_ratio, gamma))
+    rank = rank_of_ratio(rank_ratio, updates[0].d_out, len(updates))
+    basis = memo("basis", (rank_ratio, gamma), lambda: essential_basis(_frame(updates, memo), rank, gamma))
     fused = memo("coordinates", (rank_ratio, gamma, p_task, p_dim), lambda: fuse(basis, p_task, p_dim))
     return basis, fused
 
 
-def essential_basis(updates: Sequence[LayerUpdate], rank_ratio: float, spectrum_exponent: float) -> Basis:
-    """Weigh, stack and orthogonalize the tasks' essential directions (METHOD, spectrum level and ESM steps 1, 2).
+def _frame(updates: Sequence[LayerUpdate], memo: Memo) -> Frame:
+    return memo("frame", (), lambda: essential_frame(updates))
+
+
+def essential_frame(updates: Sequence[LayerUpdate]) -> Frame:
+    """Stack the tasks' essential directions and coordinates (METHOD, ESM step 1, before any weights).
 
     Args:
         updates: one layer's changes, in the recipe's order.
-        rank_ratio: ρ, r = floor(ρ d_out / T).
-        spectrum_exponent: γ.
     """
-    d_out, rank = updates[0].d_out, rank_of_ratio(rank_ratio, updates[0].d_out, len(updates))
-    columns, rows, norms, extremes = [], [], [], []
+    most = max(updates[0].d_out // len(updates), 1)
+    directions, coordinates, spectra, norms = [], [], [], []
     for update in updates:
         delta, (eigenvalues, vectors) = update.delta, update.decomposition
-        eigenvalues = eigenvalues[:rank] * update.weight**2  # weight 0 moves nothing
+        eigenvalues = eigenvalues[:most] * update.weight**2  # weight 0 moves nothing
         live = int(live_directions(eigenvalues).sum())
-        weights = spectrum_weights(eigenvalues, spectrum_exponent, rank)[:live]
-        essential = vectors[:, :live]
-        columns.append(essential * weights)
-        rows.append((essential.mT @ delta) * weights[:, None])
+        directions.append(vectors[:, :live])
+        coordinates.append(vectors[:, :live].mT @ delta)
+        spectra.append(eigenvalues[:live])
         norms.append(torch.linalg.vector_norm(delta))
-        extremes += [float(weights.min()), float(weights.max())] if live else []
-    count = min(d_out, rank * len(updates))  # dead columns stay in the mean over singular values
-    ortho = orthogonalized(torch.cat(columns, 1), count)
-    span = (min(extremes), max(extremes)) if extremes else (1.0, 1.0)
-    if sum(len(part) for part in rows) < updates[0].d_in:
-        return Basis(tuple(rows), (), (), ortho, torch.stack(norms), rank, span)
+    stack = torch.cat(directions, 1)
+    return Frame(stack, gram(stack), torch.cat(coordinates), tuple(spectra), torch.stack(norms))
+
+
+def essential_basis(frame: Frame, rank: int, spectrum_exponent: float) -> Basis:
+    """Choose, weigh and orthogonalize the tasks' essential directions (METHOD, spectrum level and ESM step 2).
+
+    Args:
+        frame: of the layer.
+        rank: r, directions that a task may keep.
+        spectrum_exponent: γ.
+    """
+    d_out, tasks = len(frame.directions), len(frame.eigenvalues)
+    by_task = [spectrum_weights(eigenvalues[:rank], spectrum_exponent, rank) for eigenvalues in frame.eigenvalues]
+    weights = torch.cat(by_task)
+    span = _span(weights) if len(weights) else (1.0, 1.0)
+    chosen = _chosen([len(eigenvalues) for eigenvalues in frame.eigenvalues], rank)
+    directions, overlaps, coordinates = frame.directions, frame.overlaps, frame.coordinates
+    if len(chosen) < directions.shape[1]:
+        directions, coordinates = directions[:, chosen], coordinates[chosen]
+        overlaps = overlaps[chosen][:, chosen]
+    rows = (coordinates * weights[:, None]).split([len(part) for part in by_task])
+    count = min(d_out, rank * tasks)  # dead columns stay in the mean over singular values
+    ortho = _orthogonalized(directions, overlaps, weights, count)
+    if len(coordinates) < coordinates.shape[1]:
+        return Basis(rows, (), (), ortho, frame.norms, rank, span)
     sides = ortho.split([len(part) for part in rows], dim=1)
     products = tuple(side @ part for side, part in zip(sides, rows, strict=True))
-    return Basis(tuple(rows), tuple(gram(part) for part in rows), products, None, torch.stack(norms), rank, span)
+    return Basis(rows, tuple(gram(part) for part in rows), products, None, frame.norms, rank, span)
+
+
+def _chosen(sizes: Sequence[int], rank: int) -> Tensor:
+    """Return the places of every task's first r directions in a stack of all."""
+    starts = [sum(sizes[:at]) for at in range(len(sizes))]
+    return torch.cat([torch.arange(start, start + min(size, rank)) for start, size in zip(starts, sizes, strict=True)])
+
+
+def _orthogonalized(directions: Tensor, overlaps: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Return ortho(E) of E = Ê w, its mean singular value over `count` of them."""
+    if not len(weights):
+        return directions
+    factors = weights / weights.max()
+    stack = directions * factors
+    levels = right_levels(factors[:, None] * overlaps * factors, lambda vectors: stack @ vectors)
+    nuclear = torch.stack([level.values.sum() for level in levels]).sum() * weights.max()
+    return through_polar(stack, levels).mul_(nuclear / count)
 
 
 def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from esm_viz.errors import NumericsError
 from esm_viz.merge import METHODS, LayerUpdate, run_now
-from esm_viz.merge.esm import esm, essential_basis, fuse
+from esm_viz.merge.esm import esm, essential_basis, essential_frame, fuse
 from esm_viz.numerics.decompose import esd
 from esm_viz.numerics.moments import Moment
 from tests.support.errors import says
@@ -177,7 +177,7 @@ def test_the_live_effects_are_what_the_formulas_make() -> None:
 
 
 def test_levels_that_are_off_have_the_effect_one() -> None:
-    fused = fuse(essential_basis(updates_of(12, 20, 3), 1.0, 0.0), 0.0, 0.0)
+    fused = fuse(essential_basis(essential_frame(updates_of(12, 20, 3)), 4, 0.0), 0.0, 0.0)
     assert (fused.task_factors, fused.dimension_factors) == ((1.0, 1.0), (1.0, 1.0))
 
 
