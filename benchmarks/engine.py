@@ -29,14 +29,15 @@ from esm_viz.models.tower import ESSENTIAL
 from esm_viz.recipe import Recipe
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo" / "recipe.yaml"
-KNOBS = {
-    "ρ": "rank_ratio",
-    "γ": "spectrum_exponent",
-    "p_task": "task_exponent",
-    "p_dim": "dimension_exponent",
-    "p_layer": "layer_exponent",
-    "α": "alpha",
+KNOBS: dict[str, tuple[str, float]] = {
+    "ρ": ("rank_ratio", 0.9),
+    "γ": ("spectrum_exponent", 0.2),
+    "p_task": ("task_exponent", 1.5),
+    "p_dim": ("dimension_exponent", 1.5),
+    "p_layer": ("layer_exponent", 1.5),
+    "α": ("alpha", 0.7),
 }
+"""Where each knob is moved to from its default; a little further in every round, so that nothing is there yet."""
 SCRATCH = "plain: ESD + ESM from scratch"
 TASKS, PROXIES, QUICK_BLOCKS = 8, 32, 2
 _CACHE = 16 << 30  # bytes: as much as these shapes like to keep
@@ -103,8 +104,8 @@ def _ours(recipe: Recipe, at: int) -> dict[str, float]:
         "ours: of that, reading, forward passes and ESD": ready,
     }
     project.merge(recipe)
-    for symbol, name in KNOBS.items():
-        moved = esm_viz.with_parameters(recipe, **{name: _other(recipe.parameters[name], at)})
+    for symbol, (name, value) in KNOBS.items():
+        moved = esm_viz.with_parameters(recipe, **{name: value + 0.001 * at})
         seconds[f"ours: {symbol} moved, to a new ΔW"] = _timed(lambda to=moved: stages.scales(to))
         seconds[f"ours: {symbol} moved, its interference after that"] = _timed(lambda to=moved: project.merge(to))
     again = esm_viz.with_parameters(recipe, alpha=0.7 + 0.01 * at)
@@ -115,11 +116,6 @@ def _ours(recipe: Recipe, at: int) -> dict[str, float]:
         seconds["ours: its accuracy, 32 images a task"] = _timed(lambda: project.evaluate(again, "validation", 32))
         seconds["ours: its accuracy, all validation images"] = _timed(lambda: project.evaluate(again, "validation"))
     return seconds
-
-
-def _other(value: object, at: int) -> float:
-    """Return a value the knob did not have before, inside every range."""
-    return 0.5 + 0.01 * at if float(str(value)) != 0.5 + 0.01 * at else 0.75
 
 
 def _relative(found: Tensor, truth: Tensor) -> float:

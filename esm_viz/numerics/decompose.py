@@ -6,6 +6,7 @@ With FᵀF = XᵀX, ΔW Fᵀ has the left singular vectors and singular values o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ from esm_viz.errors import NumericsError
 from esm_viz.numerics.moments import Moment
 from esm_viz.numerics.singular import STRONG, descending_eigen, gram, singular
 from esm_viz.numerics.spectrum import FLOOR
+
+_BLOCKS, _LEAST_BLOCKED = 4, 512  # of a product with a triangle: more would be too small to be quick
 
 
 class Decomposition(NamedTuple):
@@ -83,11 +86,10 @@ def _principal(
 ) -> list[Decomposition]:
     """Return the left singular vectors and squared singular values of every ΔW Fᵀ over √divisor."""
     units = [_scale(delta) for delta in deltas]
-    shifts: Sequence[Tensor] = [delta / unit for delta, unit in zip(deltas, units, strict=True)]  # 1e±30 has squares
+    shifts: Sequence[Tensor] = list(map(_divided, deltas, units))
     if factors is not None:
         scales = [_scale(factor) for factor in factors]
-        sides = [(factor / scale).mT for factor, scale in zip(factors, scales, strict=True)]
-        shifts = _together(torch.matmul, shifts, sides)
+        shifts = _together(_through, shifts, list(map(_divided, factors, scales)))
         units = [unit * scale for unit, scale in zip(units, scales, strict=True)]
     tall = shifts[0].shape[0] > shifts[0].shape[1]
     products = _together(gram, shifts if tall else [shift.mT for shift in shifts])
@@ -118,11 +120,28 @@ def _leading(
 
 
 def _scale(matrix: Tensor) -> Tensor:
-    """Return the largest entry, 1 for a matrix of zeros."""
-    largest = matrix.abs().max() if matrix.numel() else matrix.new_zeros(())
+    """Return a number that keeps a matrix' squares in range: its largest entry where that is extreme, else 1."""
+    largest = torch.linalg.vector_norm(matrix, torch.inf) if matrix.numel() else matrix.new_zeros(())
     if not torch.isfinite(largest):
         raise NumericsError("the change of this layer is not finite", "check the checkpoint for NaN or Inf")
-    return largest if largest > 0 else torch.ones_like(largest)
+    ordinary = largest == 0 or 1e-20 < float(largest) < 1e20
+    return torch.ones_like(largest) if ordinary else largest
+
+
+def _divided(matrix: Tensor, scale: Tensor) -> Tensor:
+    return matrix if scale == 1 else matrix / scale
+
+
+def _through(delta: Tensor, factor: Tensor) -> Tensor:
+    """Return ΔW Fᵀ; the zeros below the diagonal of a square, triangular F are not multiplied."""
+    n = factor.shape[-1]
+    if n < _LEAST_BLOCKED or factor.shape[-2] != n or delta.is_cuda or factor.tril(-1).any():
+        return delta @ factor.mT
+    edges = [n * at // _BLOCKS for at in range(_BLOCKS + 1)]
+    shift = delta.new_empty(delta.shape)
+    for start, end in pairwise(edges):
+        torch.matmul(delta[:, start:], factor[start:end, start:].mT, out=shift[:, start:end])
+    return shift
 
 
 def _together(function: Callable[..., Tensor], *arguments: Sequence[Tensor]) -> Sequence[Tensor]:

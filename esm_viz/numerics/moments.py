@@ -37,7 +37,7 @@ class Moment(NamedTuple):
         return max(self.tokens - 1, 1)
 
     def factor(self) -> Tensor:
-        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or a square root of M.
+        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or an upper triangular root where M has one.
 
         Raises:
             NumericsError: M holds a NaN or Inf.

@@ -146,3 +146,13 @@ def test_several_tasks_in_one_call_are_each_what_they_are_alone(
         assert (found.eigenvalues - truth.eigenvalues).abs().max() <= OF_LARGEST * truth.eigenvalues[0]
         projections = (basis @ basis.mT for basis in (found.vectors, truth.vectors))
         assert (next(projections) - next(projections)).abs().max() < 1e-9  # spectra's gaps cost some digits
+
+
+@pytest.mark.parametrize("tokens", [600, 40])
+def test_large_layers_have_the_shift_of_small_ones(tokens: int) -> None:
+    """Products with a triangular square root of M are blocked from 512 on; of 40 tokens M has no such root."""
+    delta, x = normal(700, 520, seed=1), normal(tokens, 520, seed=2)
+    truth = shift_eigenvalues(delta, x)
+    found = esd(delta, moment_of(x)).eigenvalues
+    k = min(len(truth), len(found))
+    assert (found[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
