@@ -37,7 +37,7 @@ KNOBS: dict[str, tuple[str, float]] = {
     "p_layer": ("layer_exponent", 1.5),
     "α": ("alpha", 0.7),
 }
-"""Where each knob is moved to from its default; a little further in every round, so that nothing is there yet."""
+"""About where each knob is moved to from its default; a little less each time, so that nothing is there yet."""
 SCRATCH = "plain: ESD + ESM from scratch"
 TASKS, PROXIES, QUICK_BLOCKS = 8, 32, 2
 _CACHE = 16 << 30  # bytes: as much as these shapes like to keep
@@ -100,15 +100,19 @@ def _ours(recipe: Recipe, at: int) -> dict[str, float]:
     essential = [layer for layer in project.layers if layer.family in ESSENTIAL]
     ready = _timed(lambda: stages.prepare(recipe, essential))
     seconds = {
-        "ours: ESD + ESM from scratch": ready + _timed(lambda: stages.scales(recipe)),
+        "ours: ESD + ESM from scratch": ready + _timed(lambda: stages.run(recipe, False)),
         "ours: of that, reading, forward passes and ESD": ready,
     }
     project.merge(recipe)
     for symbol, (name, value) in KNOBS.items():
-        moved = esm_viz.with_parameters(recipe, **{name: value + 0.001 * at})
-        seconds[f"ours: {symbol} moved, to a new ΔW"] = _timed(lambda to=moved: stages.scales(to))
-        seconds[f"ours: {symbol} moved, its interference after that"] = _timed(lambda to=moved: project.merge(to))
-    again = esm_viz.with_parameters(recipe, alpha=0.7 + 0.01 * at)
+        for step, what, work in (
+            (0.001, "to a new ΔW", lambda to: (stages.run(to, False), stages.scales(to))),
+            (0.002, "to a new ΔW with its interference", project.merge),
+        ):
+            moved = esm_viz.with_parameters(recipe, **{name: value - step * (at + 1)})
+            seconds[f"ours: {symbol} moved, {what}"] = _timed(lambda to=moved, run=work: run(to))
+    project.materialize(recipe)
+    again = esm_viz.with_parameters(recipe, alpha=0.75 + 0.01 * at)
     seconds["ours: weights of a merge at another α"] = _timed(lambda: project.materialize(again))
     if project.has_labels("validation"):
         project.evaluate(recipe, "validation", 32)  # images decoded, base and experts scored

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import torch
 
+from esm_viz.cache import default_limit
+from esm_viz.parallel import cores
 from esm_viz.types import Layer
 
 _SIDE = 384  # of the product that measures this machine, a few milliseconds
@@ -25,13 +27,17 @@ def expected_cost(
         images: proxies a task.
 
     Returns:
-        Bytes and seconds; rough, meant for "seconds, minutes or hours".
+        Bytes, with the default limit of what is kept between stages, and seconds; rough, meant for "seconds, minutes
+        or hours".
     """
     parameters = sum(math.prod(shape) for shape in shapes.values())
-    tokens = images * shapes["positional_embedding"][0]
+    places, width = shapes["positional_embedding"]
+    tokens = images * places
     moments = sum(layer.d_in**2 for layer in layers)
-    bases = sum(layer.d_out * min(layer.d_out, layer.d_in) for layer in layers)
-    memory = tasks * 8 * (moments + bases + parameters) + 3 * 4 * parameters
+    kept = 8 * tasks * (moments + sum(layer.d_out * layer.d_in for layer in layers))
+    streams = 2 * tasks * 4 * tokens * width  # each task's at two blocks
+    working = 8 * cores() * max((5 * layer.d_out**2 + tasks * layer.d_out * layer.d_in for layer in layers), default=0)
+    memory = min(kept, default_limit()) + streams + working + 4 * parameters
     forward = tasks * 2 * parameters * tokens
     gram = tasks * 2 * moments * tokens
     # a symmetric eigenproblem costs about 10 products of its size here, a polar factor of the stack about 12

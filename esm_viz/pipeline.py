@@ -231,7 +231,8 @@ class Project:
         self._alpha(recipe)
 
         def compute() -> dict[str, Tensor]:
-            scales = self.stages.scales(recipe, report)
+            self.stages.run(recipe, False, report)
+            scales = self.stages.scales(recipe)
             named = {layer.name: layer for layer in self.layers}
 
             def weight(name: str) -> Tensor:

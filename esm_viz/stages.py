@@ -305,9 +305,11 @@ class Stages:
         boundary(len(pieces))
         return results
 
-    def layer_factors(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
-        """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none."""
-        self.run(recipe, False, report)
+    def layer_factors(self, recipe: Recipe) -> dict[str, float]:
+        """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none.
+
+        After `run`, which merges the layers on all cores, these are a few numbers.
+        """
         norms = {layer.name: self.norm(recipe, layer) for layer in self.layers}
         exponent = recipe.parameters.get("layer_exponent")
         if exponent is None:
@@ -331,14 +333,17 @@ class Stages:
 
         self.spread(lambda update: survey(update, **arguments), updates, boundary)
 
-    def scales(self, recipe: Recipe, report: Report = silent) -> dict[str, float]:
-        """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches."""
+    def scales(self, recipe: Recipe) -> dict[str, float]:
+        """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches.
+
+        After `run`, as `layer_factors`.
+        """
         alpha = float(recipe.parameters["alpha"])
         reach = dict.fromkeys(self.headers.arch.shapes, alpha)
         if recipe.parameters.get("alpha_scope") == "essential":
             essential = {layer.name for layer in self.layers if layer.family in ESSENTIAL}
             reach = {name: alpha if name in essential else 1.0 for name in reach}
-        factors = self.layer_factors(recipe, report)
+        factors = self.layer_factors(recipe)
         return {name: reach[name] * factors.get(name, 1.0) for name in reach}
 
     def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
