@@ -22,7 +22,7 @@ NULL = 1e-10
 """Singular values at or below NULL times the largest are rounding: an eigenvector of a Gram matrix leans towards the
 strong ones by rounding over their eigenvalues, and shows singular values up to 1e-12 where there are none."""
 _BLOCKS = 6  # of a symmetric product: more save more operations, in products that are too small to be quick
-_LEAST_BLOCKED = 512
+_LEAST_BLOCKED = 640
 
 
 class Level(NamedTuple):

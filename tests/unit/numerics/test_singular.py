@@ -75,17 +75,17 @@ def test_squares_neither_vanish_nor_overflow(scale: float) -> None:
 
 
 def test_a_large_matrix_has_the_singular_values_that_lapack_finds() -> None:
-    matrix = normal(700, 560, seed=4)  # blocked products begin at 512
+    matrix = normal(800, 660, seed=4)  # blocked products begin at 640
     truth = torch.linalg.svdvals(matrix)
     assert (singular(matrix).values - truth).abs().max() < 1e-12 * truth[0]
 
 
-@pytest.mark.parametrize(("m", "n"), [(7, 5), (600, 515), (100, 700)])
+@pytest.mark.parametrize(("m", "n"), [(7, 5), (700, 650), (100, 700)])
 def test_a_gram_matrix_is_the_product_and_symmetric(m: int, n: int) -> None:
     matrix = normal(m, n, seed=5)
     found = gram(matrix)
     assert (found - matrix.mT @ matrix).abs().max() < 1e-14 * m * 20
-    if n >= 512:
+    if n >= 640:
         edge = n // 6  # outside the blocks on the diagonal both halves are one product
         assert torch.equal(found[edge:, :edge], found[:edge, edge:].mT)
 
