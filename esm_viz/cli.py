@@ -29,6 +29,7 @@ from esm_viz.types import Report, Value
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
+_TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
 _log = logging.getLogger("esm_viz")
 
 
@@ -292,6 +293,7 @@ def _json(result: Any) -> str:
 def _progress() -> Report:
     """Return a reporter that writes to standard error, a line that overwrites itself where that is a terminal."""
     terminal = sys.stderr.isatty()
+    start = time.monotonic()
     last = -1.0
 
     def report(fraction: float, words: str) -> None:
@@ -300,7 +302,8 @@ def _progress() -> Report:
         if now - last < _PROGRESS_SECONDS:
             return
         last = now
+        left = f"{(now - start) * (1 - fraction) / fraction:.0f} s left" if fraction > _TOO_EARLY else ""
         end = "\r" if terminal else "\n"
-        print(f"{100 * fraction:3.0f} %  {words:<60.60}", end=end, file=sys.stderr, flush=True)
+        print(f"{100 * fraction:3.0f} %  {words:<56.56} {left:>12}", end=end, file=sys.stderr, flush=True)
 
     return report

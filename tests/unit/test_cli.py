@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import esm_viz
+from esm_viz import cli
 from esm_viz.checkpoints.writing import sha256_tensors
 from esm_viz.cli import main
 from tests.support import tiny
@@ -577,3 +578,19 @@ def test_help_is_printed_and_the_process_lives(capsys: pytest.CaptureFixture[str
     status, out, _ = run(capsys, *words)
     assert status == 0
     assert out.startswith("usage: python -m esm_viz")
+
+
+def test_progress_tells_fraction_words_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([100.0, 101.0, 105.0, 105.1])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    report = cli._progress()
+    report(0.01, "reading")
+    report(0.25, "merging")
+    report(0.26, "too soon after the last line")
+    lines = [line.split("  ") for line in capsys.readouterr().err.splitlines()]
+    assert [[part.strip() for part in line if part.strip()] for line in lines] == [
+        ["1 %", "reading"],
+        ["25 %", "merging", "15 s left"],
+    ]
