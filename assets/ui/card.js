@@ -5,7 +5,7 @@
   const FRAME = `<section class="card"><div class="ch"><h2></h2><div class="right"><span class="chip stale-chip" hidden></span>
     <span class="seg" role="radiogroup"></span><details class="take"><summary class="btn q sq" aria-label="Download figure or numbers"
     title="SVG, PNG, CSV">${DOWN}</summary><div class="menu"><button data-as="svg">SVG</button><button data-as="png">PNG</button>
-    <button data-as="csv">CSV</button></div></details></div></div><p class="how"></p><div class="body"><div class="fig" role="img" tabindex="0"></div>
+    <button data-as="csv">CSV</button></div></details></div></div><p class="how"></p><div class="controls" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
     <div class="message" role="status" hidden></div></div></section>`;
 
   const part = (element, name) => element.querySelector(name);
@@ -112,6 +112,8 @@
         return button;
       }));
     }
+    state.controls.hidden = !now.controls;
+    studio.fill(state.controls, now.controls ?? "");
     const text = now.error || now.empty || "";
     state.message.hidden = !text;
     state.message.className = "message" + (now.error ? " bad" : "");
@@ -129,7 +131,9 @@
     const state = {
       card, trigger, name, now: {}, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"),
       seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"),
+      controls: part(card, ".controls"),
     };
+    studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
     studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });

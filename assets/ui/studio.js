@@ -2,7 +2,7 @@
    Every value that comes from the server is a JSON string with a version `v`; an older one never replaces a newer one. */
 window.studio = (() => {
   "use strict";
-  const kept = { painted: {} };
+  const kept = { painted: {}, filled: new WeakMap() };
   const token = (name) => getComputedStyle(document.body).getPropertyValue("--" + name).trim();
 
   /* parse a component's value and hand it to `paint` when it is not older than what is shown */
@@ -57,31 +57,8 @@ window.studio = (() => {
     try { localStorage.setItem("esm_viz.theme", dark ? "dark" : "light"); } catch { /* private window */ }
   };
 
-  /* a block: HTML from the server; anything with data-do is a control, its data-* are the message */
-  kept.block = (element, props, trigger, watch) => {
-    const host = document.createElement("div");
-    host.className = "block-host";
-    element.replaceChildren(host);
-    /* while the server is busy one question is always under way: it is answered when there is something new */
-    let waiting = 0, busy = false;
-    const poll = (next, newer) => {
-      if (next.tick) waiting = 0;
-      if (newer) busy = next.busy;
-      if (!busy || Date.now() - waiting < 5000) return;
-      waiting = Date.now();
-      setTimeout(() => trigger("tick", {}), 10);
-    };
-    kept.follow(props, watch, (next) => {
-      const held = document.activeElement && host.contains(document.activeElement) ? document.activeElement.dataset.do : null;
-      if (next.html !== undefined && host.dataset.html !== next.html) {
-        host.innerHTML = next.html;
-        host.dataset.html = "";
-        Object.defineProperty(host.dataset, "html", { value: next.html, configurable: true, writable: true, enumerable: false });
-        if (held) host.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
-      }
-      host.dataset.v = next.v;
-      if (next.busy !== undefined) poll(next, true);
-    }, (next) => { if (next.busy !== undefined) poll(next, false); });
+  /* anything with data-do inside `host` is a control, its data-* are the message; with data-form the fields go along */
+  kept.delegate = (host, trigger) => {
     const send = (source) => {
       const { do: act, ...rest } = source.dataset;
       if (act === "theme") return kept.setTheme(!kept.dark());
@@ -101,6 +78,37 @@ window.studio = (() => {
       const row = event.target.closest("[data-do]:not(button):not(select):not(input):not(a)");
       if (row && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); send(row); }
     });
+  };
+
+  /* put HTML into a place only when it differs, and keep the focus on the control that had it */
+  kept.fill = (place, html) => {
+    if (kept.filled.get(place) === html) return;
+    const held = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    kept.filled.set(place, html);
+    place.innerHTML = html;
+    if (held) place.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  };
+
+  /* a block: HTML from the server */
+  kept.block = (element, props, trigger, watch) => {
+    const host = document.createElement("div");
+    host.className = "block-host";
+    element.replaceChildren(host);
+    /* while the server is busy one question is always under way: it is answered when there is something new */
+    let waiting = 0, busy = false;
+    const poll = (next, newer) => {
+      if (next.tick) waiting = 0;
+      if (newer) busy = next.busy;
+      if (!busy || Date.now() - waiting < 5000) return;
+      waiting = Date.now();
+      setTimeout(() => trigger("tick", {}), 10);
+    };
+    kept.follow(props, watch, (next) => {
+      if (next.html !== undefined) kept.fill(host, next.html);
+      host.dataset.v = next.v;
+      if (next.busy !== undefined) poll(next, true);
+    }, (next) => { if (next.busy !== undefined) poll(next, false); });
+    kept.delegate(host, trigger);
   };
 
   /* keys: 1 to 5 choose tabs, arrows move between them, P pins, U and Shift+U undo and redo */

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.figures.words import safe
+from esm_viz.ui import merge
 from esm_viz.ui.html import BAD, BRAND, DOWNLOAD, OK, REDO, THEME, UNDO, button
 from esm_viz.ui.jobs import Job
-from esm_viz.ui.store import Session
+from esm_viz.ui.store import EVERYTHING, Session
 
 CALM = 0.5  # seconds before a job gets a bar; shorter ones only flicker
 RECIPE_ROUTE = "studio-recipe"
@@ -16,7 +17,7 @@ SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
 
 
-def bar(session: Session, tick: bool = False) -> dict[str, Any]:
+def bar(session: Session) -> dict[str, Any]:
     """Return the header; `busy` makes the page ask again."""
     project = session.project
     loaded = f"<b>{safe(session.name)} · {len(project.tasks)} tasks</b> · {arch_text(project.inspection.arch)}"
@@ -29,7 +30,15 @@ def bar(session: Session, tick: bool = False) -> dict[str, Any]:
     device = f'<span class="meta">{_device(project.device)}</span>'
     parts = [BRAND_NAME, f'<span class="meta">{loaded}</span>', device + _line(session), buttons]
     html = f'<header class="hdr">{SEPARATOR.join(parts)}</header>'
-    return {"html": html, "busy": session.busy, "tick": tick}
+    return {"html": html, "busy": session.busy}
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Cancel what runs, or do what the Merge tab does: undo, redo, unpin."""
+    if message.get("do") == "cancel":
+        session.stop()
+        return (EVERYTHING,)
+    return merge.act(session, message)
 
 
 def arch_text(arch: str) -> str:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import gradio as gr
 
+from esm_viz.ui.piece import Piece
+
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
 SCRIPTS = "".join(
     f'<script src="./studio/{script}"></script>'
     for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/card.js", "ui/rail.js")
 )
 EMPTY = '{"v":-1}'
+
+
+def make(piece: Piece, value: str = EMPTY) -> gr.HTML:
+    """Return the component of a piece."""
+    return {"block": block, "card": card, "rail": rail}[piece.kind](piece.name, value)
 
 
 def block(name: str, value: str = EMPTY) -> gr.HTML:
@@ -28,9 +35,9 @@ def card(name: str, value: str = EMPTY) -> gr.HTML:
     return _component(f"card-{name}", value, f"studio.card(element, props, trigger, watch, 'act', '{name}')")
 
 
-def rail(value: str = EMPTY) -> gr.HTML:
+def rail(name: str, value: str = EMPTY) -> gr.HTML:
     """Return the rail of knobs."""
-    return _component("rail", value, "studio.rail(element, props, trigger, watch, 'act')")
+    return _component(name, value, "studio.rail(element, props, trigger, watch, 'act')")
 
 
 def _component(elem_id: str, value: str, script: str) -> gr.HTML:

@@ -11,8 +11,10 @@ from esm_viz.figures.accuracy import mean_half_width
 from esm_viz.figures.words import DASH, percent, safe, short
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.types import Evaluation, Score
-from esm_viz.ui import work
+from esm_viz.ui.comparing import BOARD, compare_all, evaluate_test
 from esm_viz.ui.html import badge, button, mark, sentence, table
+from esm_viz.ui.live import LIVE, SCORES, set_recipe
+from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import BoardRow, Session
 
 HOW = (
@@ -30,24 +32,24 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """
     do, data = message.get("do"), message.get("data")
     if do == "compare":
-        work.compare_all(session)
+        compare_all(session)
     elif do == "alpha" and isinstance(data, int | float) and not isinstance(data, bool):
-        work.set_recipe(session, with_parameters(session.recipe, alpha=float(data)))
-        work.evaluate_test(session)
+        set_recipe(session, with_parameters(session.recipe, alpha=float(data)))
+        evaluate_test(session)
     elif do == "shown":
         session.view.routing = message.get("value") == "routing"
     elif do == "row":
         index = str(message.get("index", ""))
         if not index.isdigit() or int(index) >= len(session.board):
             raise RecipeError("this row is gone", "click another one")
-        work.set_recipe(session, session.board[int(index)].recipe)
-    return (*work.BOARD, *work.LIVE, *work.SCORES)
+        set_recipe(session, session.board[int(index)].recipe)
+    return (*BOARD, *LIVE, *SCORES)
 
 
 def arrive(session: Session) -> tuple[str, ...]:
     """Measure what is on screen when the visitor comes to the tab."""
-    work.evaluate_test(session)
-    return work.BOARD
+    evaluate_test(session)
+    return BOARD
 
 
 def _mine(session: Session) -> BoardRow | None:
@@ -202,3 +204,12 @@ def alpha(session: Session) -> dict[str, Any]:
     recipe, found = session.search
     title = f"{safe(METHODS[recipe.method].title)}: the search for α"
     return card | {"title": title, "figure": alpha_figure(found), "picks": "alpha"}
+
+
+TAB = Tab(
+    "Evaluate",
+    (Piece("board", "block", board), Piece("bars", "card", bars), Piece("alpha", "card", alpha)),
+    act,
+    "board",
+    arrive,
+)

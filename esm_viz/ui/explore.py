@@ -1,6 +1,6 @@
 """The Explore tab: the map of all layers and experts, pictures of the selected cell, and below them the slower ones.
 
-Stability, patches and the subspace map are measured beside the page (`work.look`); their cards show what is there.
+Stability, patches and the subspace map are measured beside the page (`looks.look`); their cards show what is there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from esm_viz.figures import (
 )
 from esm_viz.figures.words import safe
 from esm_viz.types import FAMILIES, Overlap
-from esm_viz.ui import work
 from esm_viz.ui.html import mark
+from esm_viz.ui.looks import SLOW, look, looked_at
+from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.selection import closest, settle_view
 from esm_viz.ui.store import Session
 
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
 DIRECTIONS = ("1", "2", "3", "4")
 EVERY = "all"
+NAMES = ("map", "spectrum", "overlap", "angles", *SLOW)
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -48,7 +50,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         return ("subspaces",)
     if do == "direction" and value in DIRECTIONS:
         session.view.direction = int(value)
-        work.look(session)
+        look(session)
         return ("patches",)
     if not (isinstance(data, list) and len(data) == 2 and all(isinstance(item, str) for item in data)):
         raise RecipeError("this cannot be selected", "click a cell of the map")
@@ -60,9 +62,18 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.project.layer(second)  # refuses what is no layer
         session.view.cell = (first, second)
         session.view.pair = closest(session, first)
-        work.look(session)
-        return work.EXPLORE
+        look(session)
+        return NAMES
     raise RecipeError("this cannot be selected", "click a cell of the map")
+
+
+def arrive(session: Session) -> tuple[str, ...]:
+    """Paint everything anew when a knob has moved since."""
+    if session.explored == session.recipe:
+        return ()
+    session.explored = session.recipe
+    look(session)
+    return NAMES
 
 
 def _overlap(session: Session) -> Overlap:
@@ -163,5 +174,21 @@ def _looked(session: Session, name: str) -> tuple[Any, dict[str, Any]]:
     found = session.looks.get(name)
     if found is None:
         return None, {"error": error} if error else {"empty": "Being measured."}
-    fresh = found[0] == work.looked_at(session)[name]
+    fresh = found[0] == looked_at(session)[name]
     return found[1], {"error": error, "stale": "" if fresh or error else "updating"}
+
+
+TAB = Tab(
+    "Explore",
+    (
+        Piece("map", "card", layer_map),
+        Piece("spectrum", "card", spectrum),
+        Piece("overlap", "card", overlap),
+        Piece("angles", "card", angles),
+        Piece("stability", "card", stability),
+        Piece("patches", "card", patches),
+        Piece("subspaces", "card", subspaces),
+    ),
+    act,
+    arrive=arrive,
+)

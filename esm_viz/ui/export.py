@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from esm_viz.figures.words import safe
 from esm_viz.types import ProofRow
-from esm_viz.ui import work
 from esm_viz.ui.html import DOWNLOAD, button, panel, pill, sentence, table
-from esm_viz.ui.store import Session, Store
+from esm_viz.ui.jobs import Job
+from esm_viz.ui.piece import Piece, Tab
+from esm_viz.ui.running import keep, start
+from esm_viz.ui.store import Session
 
 ROUTE = "studio-file"
 TITLE = "Is the file what you saw?"
 HOW = "The model is written, read again from disk, and compared with what is on screen."
 
 
-def act(session: Session, store: Store, message: dict[str, Any]) -> tuple[str, ...]:
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Write and check the model."""
     if message.get("do") == "export":
-        work.export(session, store)
+        export(session)
     return ("proof",)
+
+
+def export(session: Session) -> None:
+    """Write the model, read it again, and offer the files for download if it is what was on screen."""
+    recipe = session.recipe
+
+    def work(job: Job) -> None:
+        folder = session.private_folder() / "esm_viz-model"
+        proof = session.project.export(recipe, folder, job.report, portable=True)
+        shutil.make_archive(str(folder), "zip", root_dir=folder.parent, base_dir=folder.name)
+        shutil.move(f"{folder}.zip", folder / "esm_viz-model.zip")
+        token = session.offer(folder)
+        keep(session, job, ("proof",), lambda: setattr(session, "proof", (recipe, proof, token)))
+
+    start(session, "Writing and checking the model", work, "export", ("proof",))
 
 
 def proof(session: Session) -> dict[str, Any]:
@@ -70,3 +88,6 @@ def recipe_text(session: Session) -> dict[str, Any]:
     text = safe(session.recipe.to_yaml())
     how = "It says this merge completely: the command line runs it, and the exported model carries it."
     return {"html": panel("The recipe", how, f'<pre class="recipe" tabindex="0" aria-label="Recipe">{text}</pre>')}
+
+
+TAB = Tab("Export", (Piece("proof", "block", proof), Piece("recipe", "block", recipe_text)), act, "export")

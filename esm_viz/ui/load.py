@@ -11,44 +11,45 @@ from esm_viz.errors import EsmVizError
 from esm_viz.figures.base import task_colour
 from esm_viz.figures.words import percent, safe
 from esm_viz.types import FileFacts
-from esm_viz.ui import uploads, work
+from esm_viz.ui import loading, uploads
 from esm_viz.ui.bar import arch_text
 from esm_viz.ui.html import mark, panel, pill, sentence, stat, table
+from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session
 
 NAMES = ("source", "found", "cost")
 ARCHS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32", "ViT-B-16", "ViT-L-14")
 
 
-def act(session: Session, message: dict[str, Any], here: uploads.Place) -> tuple[str, ...]:
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Load the demo, or a recipe file of this machine where the visitor sits at it."""
-    do = message.get("do")
+    do, here = message.get("do"), session.place
     if do == "source" and message.get("value") in ("demo", "upload", "local"):
         session.view.source = str(message["value"])
         if session.view.source == "demo" and session.project is not here.demo:
-            work.load(session, here.name, lambda _: here.demo)
+            loading.load(session, here.name, lambda _: here.demo)
     elif do == "arch" and message.get("value") in ARCHS:
         session.view.arch = str(message["value"])
     elif do == "open" and here.local:
         path = Path(str(message.get("recipe", "")).strip()).expanduser()
-        work.load(session, path.parent.name or path.name, uploads.opener(lambda: load_recipe(path), here))
+        loading.load(session, path.parent.name or path.name, uploads.opener(lambda: load_recipe(path), here))
     return (*NAMES, "bar")
 
 
-def receive(session: Session, files: list[str], here: uploads.Place) -> tuple[str, ...]:
+def receive(session: Session, files: list[str]) -> tuple[str, ...]:
     """Take uploaded files out of the shared folder and load what they are."""
     try:
         recipe = uploads.take(files, session.private_folder(), session.view.arch)
     except EsmVizError as error:
         session.errors["load"] = str(error)
         return (*NAMES, "bar")
-    work.load(session, "Upload", uploads.opener(lambda: recipe, here))
+    loading.load(session, "Upload", uploads.opener(lambda: recipe, session.place))
     return (*NAMES, "bar")
 
 
-def source(session: Session, place: uploads.Place) -> dict[str, Any]:
+def source(session: Session) -> dict[str, Any]:
     """Return the strip that says where models come from."""
-    chosen = session.view.source
+    chosen, place = session.view.source, session.place
     options = [
         ("demo", safe(place.name)),
         ("upload", "Upload"),
@@ -140,3 +141,11 @@ def _bytes(count: int) -> str:
 
 def _seconds(value: float) -> str:
     return "under 1 s" if value < 1 else f"about {value:.0f} s" if value < 90 else f"about {value / 60:.0f} min"
+
+
+TAB = Tab(
+    "Load",
+    (Piece("source", "block", source), Piece("found", "block", found), Piece("cost", "block", cost)),
+    act,
+    "load",
+)

@@ -10,8 +10,10 @@ from esm_viz.figures.accuracy import mean_half_width, told_apart
 from esm_viz.figures.words import DASH, number, percent, safe, short, signed
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.types import Evaluation
-from esm_viz.ui import work
+from esm_viz.ui import live, searching
 from esm_viz.ui.html import badge, button, panel, stat
+from esm_viz.ui.knobs import rail
+from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session, State
 
 STEPS = 13  # measurements that a search usually takes
@@ -26,9 +28,9 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
     session.sequence = max(session.sequence, min(int(message.get("seq", 0)), 1 << 50))
     if do in ("knob", "weight", "method", "reset"):
-        work.set_recipe(session, _changed(session, str(do), name, value))
+        live.set_recipe(session, _changed(session, str(do), name, value))
     elif do == "search":
-        work.search_alpha(session)
+        searching.search_alpha(session)
     elif do == "pin":
         session.pinned = current(session)
     elif do == "unpin":
@@ -37,7 +39,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.difference = value == "difference" and session.pinned is not None
     elif do in ("undo", "redo", "history"):
         _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
-    return (*work.LIVE, *work.SCORES)
+    return (*live.LIVE, *live.SCORES)
 
 
 def current(session: Session) -> State | None:
@@ -64,7 +66,7 @@ def _changed(session: Session, do: str, name: str, value: Any) -> Any:
     if do == "weight":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
-        return work.with_weight(recipe, name, float(value))
+        return live.with_weight(recipe, name, float(value))
     if name not in METHODS[recipe.method].knobs or not isinstance(value, int | float | str):
         raise RecipeError(f"{METHODS[recipe.method].title} has no knob {name!r}", "reload the page")
     if value == METHODS[recipe.method].knobs[name].word != "":
@@ -228,3 +230,17 @@ def history(session: Session) -> dict[str, Any]:
         )
     how = "Click a line to go back. Mean accuracy on validation images."
     return {"html": panel("History", how, f'<ol class="hist">{"".join(lines)}</ol>')}
+
+
+TAB = Tab(
+    "Merge",
+    (
+        Piece("rail", "rail", rail),
+        Piece("stats", "block", stats),
+        Piece("accuracy", "card", accuracy),
+        Piece("interference", "card", interference),
+        Piece("norms", "card", norms),
+        Piece("history", "block", history),
+    ),
+    act,
+)

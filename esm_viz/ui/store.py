@@ -19,11 +19,13 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport
 from esm_viz.ui.jobs import Job
+from esm_viz.ui.place import Place
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
 GRACE_SECONDS = 600.0  # after the page was closed or the connection lost
 MOST_HISTORY = 40
+EVERYTHING = "everything"  # instead of the names of pieces to be painted anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Session:
     name: str
     project: Project
     recipe: Recipe
+    place: Place
     view: View = field(default_factory=View)
     report: tuple[Recipe, MergeReport] | None = None
     validation: tuple[Recipe, Evaluation] | None = None
@@ -90,6 +93,7 @@ class Session:
     sequence: int = 0
     version: int = 0
     folder: Path | None = None
+    downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be fetched, by token
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
     left: float | None = None  # when the page was closed
     seen: float = field(default_factory=time.monotonic)
@@ -113,6 +117,12 @@ class Session:
         """Say whether nobody will come back."""
         return now - self.seen > IDLE_SECONDS or (self.left is not None and now - self.left > GRACE_SECONDS)
 
+    def offer(self, folder: Path) -> str:
+        """Return a token under which the files of a folder may be downloaded until the session ends."""
+        token = secrets.token_urlsafe(16)
+        self.downloads[token] = folder
+        return token
+
     def private_folder(self) -> Path:
         """Return a new folder that only this session knows."""
         if self.folder is None:
@@ -133,18 +143,17 @@ class Session:
 
 
 class Store:
-    """All sessions, and the files that may be downloaded, each under its own token."""
+    """All sessions, and the pages that belong to them."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, str] = {}
-        self._downloads: dict[str, tuple[str, Path]] = {}
         self._lock = threading.Lock()
 
-    def open(self, name: str, project: Project, page: str = "") -> Session:
-        """Return a new session on a project; the oldest idle ones make room."""
-        session = Session(secrets.token_urlsafe(16), name, project, project.recipe)
+    def open(self, place: Place, page: str = "") -> Session:
+        """Return a new session on the opening project; the oldest idle ones make room."""
+        session = Session(secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
             self._sessions[session.id] = session
             if page:
@@ -169,7 +178,6 @@ class Store:
         """End a session and forget its downloads."""
         with self._lock:
             session = self._sessions.pop(session_id, None)
-            self._downloads = {token: entry for token, entry in self._downloads.items() if entry[0] != session_id}
             self._pages = {page: owner for page, owner in self._pages.items() if owner != session_id}
         if session is not None:
             session.close()
@@ -181,20 +189,14 @@ class Store:
             session.left = time.monotonic()
             session.stop()
 
-    def offer(self, session: Session, folder: Path) -> str:
-        """Return a token under which the files of a folder may be downloaded."""
-        token = secrets.token_urlsafe(16)
-        with self._lock:
-            self._downloads[token] = (session.id, folder)
-        return token
-
     def file(self, token: str, name: str) -> Path | None:
         """Return the file of that plain name offered under a token, or None."""
-        entry = self._downloads.get(token)
-        if entry is None or name != Path(name).name:
+        offered = (session.downloads.get(token) for session in list(self._sessions.values()))
+        folder = next(filter(None, offered), None)
+        if folder is None or name != Path(name).name:
             return None
-        path = entry[1] / name
-        return path if path.is_file() and path.resolve().is_relative_to(entry[1].resolve()) else None
+        path = folder / name
+        return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
     def close(self) -> None:
         """End every session."""

@@ -7,7 +7,6 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,20 +15,11 @@ from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, load_text, parse_mapping
 from esm_viz.types import Report
+from esm_viz.ui.place import Place
 
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
 SUFFIXES = (".safetensors", ".yaml", ".yml", ".zip", ".json")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the studio runs: the project that all pages open on and its name, the device, and whether it is local."""
-
-    demo: Project
-    name: str
-    device: str
-    local: bool
 
 
 def take(files: list[str], folder: Path, arch: str) -> Recipe:

@@ -6,96 +6,26 @@ import dataclasses
 import io
 import json
 import shutil
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from gradio.routes import App
-from starlette.testclient import TestClient
 
 from esm_viz import with_parameters
 from esm_viz.errors import RecipeError
 from esm_viz.merge import METHODS, settle
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
-from esm_viz.ui import explore, uploads, work
-from esm_viz.ui.serve import is_loopback, routes
+from esm_viz.ui import explore, looks, uploads
+from esm_viz.ui.place import Place
+from esm_viz.ui.serve import is_loopback
 from esm_viz.ui.store import GRACE_SECONDS, Session
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
 from tests.support.errors import says
-
-
-class Page:
-    """A page without a browser: it calls handlers by the component they belong to and keeps what they answer."""
-
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
-        app = App.create_app(studio.blocks, app_kwargs={"routes": routes(studio)})
-        self.http = TestClient(app)
-        self.ids = {part._id: name for name, part in studio.parts.items()}
-        self.pieces: dict[str, dict[str, Any]] = {}
-        self.id = self.call("load", studio.blocks)[studio.session_id._id]
-
-    def call(self, event: str, target: Any, *data: Any, message: Any = None) -> dict[int, Any]:
-        found = [fn for fn in self.studio.blocks.fns.values() if (target._id, event) in fn.targets]
-        body = {"fn_index": found[0]._id, "data": list(data), "event_data": message, "session_hash": "page"}
-        answer = self.http.post("/gradio_api/run/predict", json=body)
-        assert answer.status_code == 200, answer.text
-        values = dict(zip([part._id for part in found[0].outputs], answer.json()["data"], strict=True))
-        for key, value in values.items():
-            if key in self.ids and isinstance(value, str):
-                self.pieces[self.ids[key]] = json.loads(value)
-        return values
-
-    def act(self, part: str, /, **message: Any) -> dict[str, dict[str, Any]]:
-        self.pieces = {}
-        self.call("act", self.studio.parts[part], self.id, message=message)
-        return self.pieces
-
-    def tab(self, name: str) -> Any:
-        """Return one of the page's tabs."""
-        return next(block for block in self.studio.blocks.blocks.values() if getattr(block, "id", None) == name)
-
-    def rest(self) -> None:
-        """Ask for late results until there are none, as the page does."""
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            self.call("tick", self.studio.parts["bar"], self.id)
-            if not self.pieces["bar"]["busy"]:
-                return
-        raise AssertionError("still busy")
-
-    @property
-    def session(self) -> Any:
-        found = self.studio.store.get(self.id)
-        assert found is not None
-        return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny")
-    tiny.write_project(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def studio(folder: Path) -> Iterator[Studio]:
-    project = Project.open(tiny.recipe(folder), device="cpu")
-    project.prepare()
-    made = Studio(project, "tiny", "cpu", local=True)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def page(studio: Studio) -> Page:
-    return Page(studio)
+from tests.unit.ui.conftest import Page
 
 
 def test_the_page_opens_with_every_picture_painted(studio: Studio) -> None:
@@ -223,9 +153,9 @@ def test_a_direction_that_is_not_there_is_said_in_its_card_alone(folder: Path) -
     raw = tiny.mapping()
     raw["models"][1]["path"] = "base.safetensors"
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
-    session = Session("id", "tiny", project, project.recipe)
+    session = Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu", local=True))
     session.view.cell = ("bees", tiny.C_FC)
-    work.look(session)
+    looks.look(session)
     assert session.look is not None
     assert session.look.done.wait(60)
     assert explore.patches(session)["error"] == "bees did not change at c_fc 2, choose another layer"
@@ -432,11 +362,11 @@ def test_local_paths_are_open_to_this_machine_only(studio: Studio, folder: Path)
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     page, here = Page(studio), studio.place
     before = page.session.project
-    studio.place = uploads.Place(here.demo, "tiny", "cpu", local=False)
+    page.session.place = Place(here.demo, "tiny", "cpu", local=False)
     page.act("source", do="open", recipe=str(folder / "recipe.yaml"))
     assert page.session.task is None
     assert page.session.project is before
-    studio.place = here
+    page.session.place = here
     page.act("source", do="open", recipe=str(folder / "recipe.yaml"))
     page.rest()
     assert page.session.project is not before

@@ -1,0 +1,17 @@
+"""Where the studio runs: what all pages open on, and what visitors may reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esm_viz.pipeline import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One server's place: the project that all pages open on and its name, the device, and whether it is local."""
+
+    demo: Project
+    name: str
+    device: str
+    local: bool

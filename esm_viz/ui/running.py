@@ -1,0 +1,47 @@
+"""How a session's jobs start, write their results and fail.
+
+A job reads the session's recipe once, works without the lock, and writes its result only while nobody cancelled it:
+what is late is dropped, so an old value never replaces a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from esm_viz.types import Report
+from esm_viz.ui.jobs import Job
+from esm_viz.ui.store import Session
+
+
+def start(session: Session, what: str, work: Callable[[Job], None], place: str, names: Iterable[str]) -> None:
+    """Start the session's one explicit job; a second one waits for nobody, it is refused."""
+    with session.lock:
+        if session.task is not None and session.task.running:
+            session.errors[place] = f"{session.task.what} is still running, wait or cancel it"
+            session.touch(names)
+            return
+        session.errors.pop(place, None)
+        session.task = Job(what, tells=True)
+    session.task.start(work, lambda text: failed(session, place, text, names))
+
+
+def failed(session: Session, place: str, text: str, names: Iterable[str]) -> None:
+    """Note the one sentence of a job that did not end well."""
+    with session.lock:
+        session.errors[place] = text
+        session.touch(names)
+
+
+def keep(session: Session, job: Job, names: Iterable[str], write: Callable[[], None]) -> bool:
+    """Write a result unless the job was cancelled; say whether it was written."""
+    with session.lock:
+        if job.cancelled:
+            return False
+        write()
+        session.touch(names)
+        return True
+
+
+def part(report: Report, start: float, share: float, title: str) -> Report:
+    """Return a report that fills one part of another one's bar."""
+    return lambda fraction, words: report(start + share * fraction, f"{title}, {words}" if words else title)

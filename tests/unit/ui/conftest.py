@@ -1,0 +1,86 @@
+"""A studio on the tiny project, and a page of it without a browser."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio.routes import App
+from starlette.testclient import TestClient
+
+from esm_viz.pipeline import Project
+from esm_viz.ui.serve import routes
+from esm_viz.ui.studio import Studio
+from tests.support import tiny
+
+
+class Page:
+    """A page without a browser: it calls handlers by the component they belong to and keeps what they answer."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        app = App.create_app(studio.blocks, app_kwargs={"routes": routes(studio)})
+        self.http = TestClient(app)
+        self.ids = {part._id: name for name, part in studio.parts.items()}
+        self.pieces: dict[str, dict[str, Any]] = {}
+        self.id = self.call("load", studio.blocks)[studio.session_id._id]
+
+    def call(self, event: str, target: Any, *data: Any, message: Any = None) -> dict[int, Any]:
+        found = [fn for fn in self.studio.blocks.fns.values() if (target._id, event) in fn.targets]
+        body = {"fn_index": found[0]._id, "data": list(data), "event_data": message, "session_hash": "page"}
+        answer = self.http.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code == 200, answer.text
+        values = dict(zip([part._id for part in found[0].outputs], answer.json()["data"], strict=True))
+        for key, value in values.items():
+            if key in self.ids and isinstance(value, str):
+                self.pieces[self.ids[key]] = json.loads(value)
+        return values
+
+    def act(self, part: str, /, **message: Any) -> dict[str, dict[str, Any]]:
+        self.pieces = {}
+        self.call("act", self.studio.parts[part], self.id, message=message)
+        return self.pieces
+
+    def tab(self, name: str) -> Any:
+        """Return one of the page's tabs."""
+        return next(block for block in self.studio.blocks.blocks.values() if getattr(block, "id", None) == name)
+
+    def rest(self) -> None:
+        """Ask for late results until there are none, as the page does."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            self.call("tick", self.studio.parts["bar"], self.id)
+            if not self.pieces["bar"]["busy"]:
+                return
+        raise AssertionError("still busy")
+
+    @property
+    def session(self) -> Any:
+        found = self.studio.store.get(self.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny")
+    tiny.write_project(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[Studio]:
+    project = Project.open(tiny.recipe(folder), device="cpu")
+    project.prepare()
+    made = Studio(project, "tiny", "cpu", local=True)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def page(studio: Studio) -> Page:
+    return Page(studio)
