@@ -58,6 +58,14 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def device_title(device: str) -> str:
+    """Return what a person calls a device: the GPU's name, or "CPU" with the cores that torch uses."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    cores = torch.get_num_threads()
+    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Scores over one project's labelled images; base and expert scores are kept, merged ones by recipe identity.

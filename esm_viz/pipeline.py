@@ -21,7 +21,7 @@ from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
 from esm_viz.data.images import spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
-from esm_viz.evaluate import Scorer, resolve_device
+from esm_viz.evaluate import Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
 from esm_viz.merge import METHODS, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
@@ -79,8 +79,9 @@ class Project:
     Attributes:
         recipe: as opened, every parameter written out.
         tasks, layers: in order.
-        device: "cpu" or "cuda".
+        device, device_title: "cpu" or "cuda", and what a person calls it.
         inspection: what the headers said.
+        files_sha256: of everything that shapes the weights, whatever the method and its knobs.
         image_size: pixels of a side that the tower reads.
     """
 
@@ -89,10 +90,13 @@ class Project:
         self.recipe = recipe
         self.tasks = recipe.tasks
         self.layers = stages.layers
-        self.device = stages.device
+        self.device, self.device_title = stages.device, device_title(stages.device)
         self.inspection = headers.inspection
         self.image_size = headers.arch.image_size
         self.stages = stages
+        bare = tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models)
+        files = recipe.replace(method="", models=bare, parameters={}, dtype="", seed=0)
+        self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
         self._headers = headers
         self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
 

@@ -2,7 +2,7 @@
    Every value that comes from the server is a JSON string with a version `v`; an older one never replaces a newer one. */
 window.studio = (() => {
   "use strict";
-  const kept = { painted: {}, filled: new WeakMap() };
+  const kept = { painted: {}, filled: new WeakMap(), local: {} }; /* local: what a control does without the server */
   const token = (name) => getComputedStyle(document.body).getPropertyValue("--" + name).trim();
 
   /* parse a component's value and hand it to `paint` when it is not older than what is shown */
@@ -57,11 +57,13 @@ window.studio = (() => {
     try { localStorage.setItem("esm_viz.theme", dark ? "dark" : "light"); } catch { /* private window */ }
   };
 
+  kept.local.theme = () => kept.setTheme(!kept.dark());
+
   /* anything with data-do inside `host` is a control, its data-* are the message; with data-form the fields go along */
   kept.delegate = (host, trigger) => {
     const send = (source) => {
       const { do: act, ...rest } = source.dataset;
-      if (act === "theme") return kept.setTheme(!kept.dark());
+      if (Object.hasOwn(kept.local, act)) return kept.local[act](source);
       const message = { do: act, ...rest };
       if (source.matches("select, input")) message.value = source.value;
       if (source.dataset.form) {
@@ -80,12 +82,20 @@ window.studio = (() => {
     });
   };
 
-  /* put HTML into a place only when it differs, and keep the focus on the control that had it */
+  const roomy = matchMedia("(min-width: 761px)");
+  const unfold = (place, open = []) => place.querySelectorAll("details").forEach((details, at) => {
+    details.open = open[at] || ("wide" in details.dataset && roomy.matches);
+  });
+  roomy.addEventListener("change", () => document.querySelectorAll("details[data-wide]").forEach((details) => { details.open = roomy.matches; }));
+
+  /* put HTML into a place only when it differs; what had the focus or was unfolded stays so */
   kept.fill = (place, html) => {
     if (kept.filled.get(place) === html) return;
     const held = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    const open = [...place.querySelectorAll("details")].map((details) => details.open);
     kept.filled.set(place, html);
     place.innerHTML = html;
+    unfold(place, open);
     if (held) place.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   };
 
@@ -106,9 +116,11 @@ window.studio = (() => {
     kept.follow(props, watch, (next) => {
       if (next.html !== undefined) kept.fill(host, next.html);
       host.dataset.v = next.v;
+      if (next.said !== undefined) kept.say(element, next.said);
       if (next.busy !== undefined) poll(next, true);
     }, (next) => { if (next.busy !== undefined) poll(next, false); });
     kept.delegate(host, trigger);
+    if (JSON.parse(props.value || "{}").busy !== undefined) kept.ask = () => trigger("tick", { arrived: Number(host.dataset.v) });
   };
 
   /* keys: 1 to 5 choose tabs, arrows move between them, P pins, U and Shift+U undo and redo */

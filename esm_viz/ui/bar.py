@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.figures.words import safe
-from esm_viz.ui import merge
-from esm_viz.ui.html import BAD, BRAND, DOWNLOAD, OK, REDO, THEME, UNDO, button
+from esm_viz.ui import following, merge, share
+from esm_viz.ui.html import AFRESH, BAD, BRAND, DOWNLOAD, OK, REDO, THEME, UNDO, button, sentence
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.store import EVERYTHING, Session
 
@@ -15,22 +15,20 @@ RECIPE_ROUTE = "studio-recipe"
 BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
 SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
+REST = "Up to date"
+WRONG = ("board", "export", "live")  # keys of Session.errors that are told on the job line
 
 
 def bar(session: Session) -> dict[str, Any]:
-    """Return the header; `busy` makes the page ask again."""
-    project = session.project
-    loaded = f"<b>{safe(session.name)} · {len(project.tasks)} tasks</b> · {arch_text(project.inspection.arch)}"
-    buttons = (
-        _arrow("undo", UNDO, "Undo", session.at > 0)
-        + _arrow("redo", REDO, "Redo", session.at + 1 < len(session.history))
-        + button("theme", THEME, "q sq", title="Light or dark")
-        + f'<a class="btn" href="./{RECIPE_ROUTE}/{session.ticket}/recipe.yaml" download>{DOWNLOAD}Recipe</a>'
+    """Return the header; `busy` makes the page ask again, `said` is read out, though not with every change."""
+    line, said = _line(session)
+    html = (
+        f'<header class="hdr">{BRAND_NAME}{SEPARATOR}<span class="meta loaded">{_loaded(session)}</span>'
+        f'<span class="sep device-sep"></span><span class="meta device">{safe(session.project.device_title)}</span>'
+        f"{line}{_tools(session)}</header>"
+        f"{_notice(session)}"
     )
-    device = f'<span class="meta">{_device(project.device)}</span>'
-    parts = [BRAND_NAME, f'<span class="meta">{loaded}</span>', device + _line(session), buttons]
-    html = f'<header class="hdr">{SEPARATOR.join(parts)}</header>'
-    return {"html": html, "busy": session.busy}
+    return {"html": html, "busy": session.busy, "said": said}
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -38,6 +36,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if message.get("do") == "cancel":
         session.stop()
         return (EVERYTHING,)
+    if message.get("do") == "dismiss":
+        return ()  # any message takes the notice away
     return merge.act(session, message)
 
 
@@ -48,40 +48,80 @@ def arch_text(arch: str) -> str:
 
 def gone() -> dict[str, Any]:
     """Return the header of a page whose session is over."""
-    line = f'<div class="job bad" role="status">{BAD}<span class="what">{GONE}</span></div>'
-    return {"html": f'<header class="hdr">{BRAND_NAME}{line}</header>', "busy": False}
+    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE}
 
 
-def _device(device: str) -> str:
-    return {"cpu": "CPU", "cuda": "GPU"}.get(device, safe(device))
+def _loaded(session: Session) -> str:
+    """Return the project's name, its tasks, its architecture, and where there is room how many weights that is."""
+    facts = session.project.inspection
+    weights = f'<span class="roomy">, {_millions(facts.files[0].parameters)} weights</span>'
+    return f"<b>{safe(session.name)} · {len(session.project.tasks)} tasks</b> · {arch_text(facts.arch)}{weights}"
 
 
-def _arrow(act: str, icon: str, title: str, on: bool) -> str:
-    return button(act, icon, "q sq", title=title, off=not on)
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
 
 
-def _line(session: Session) -> str:
-    """Return what is being done, or what went wrong, or that all is up to date."""
+def _tools(session: Session) -> str:
+    """Return the buttons: undo and redo, and what a narrow screen folds into a menu."""
+    recipe = f'<a class="btn" href="./{RECIPE_ROUTE}/{session.ticket}/recipe.yaml" download>{DOWNLOAD}Recipe</a>'
+    link = share.write(share.link_of(session))
+    return (
+        f'{SEPARATOR}<details class="tools" data-wide><summary class="btn" aria-label="Menu">☰</summary><div class="menu">'
+        f'<span class="meta told">{_loaded(session)}<br>{safe(session.project.device_title)}</span>'
+        + _icon("undo", UNDO, "Undo", off=session.at <= 0)
+        + _icon("redo", REDO, "Redo", off=session.at + 1 >= len(session.history))
+        + _icon("theme", THEME, "Light or dark")
+        + button("share", "Share", state=link, title="Link to what is on screen")
+        + f"{recipe}{_icon('afresh', AFRESH, 'Start afresh')}</div></details>"
+    )
+
+
+def _icon(act: str, icon: str, title: str, off: bool = False) -> str:
+    """Return a button that is an icon, and an icon with a word in the menu of a narrow screen."""
+    return button(act, f'{icon}<span class="word">{title}</span>', "q sq", title=title, off=off)
+
+
+def _notice(session: Session) -> str:
+    """Return what was wrong with the link that opened the page, until the visitor does something."""
+    if following.PLACE not in session.errors:
+        return ""
+    away = button("dismiss", "✕", "q sq tiny", title="Dismiss")
+    return f'<div class="notice">{sentence("warn", session.errors[following.PLACE])}{away}</div>'
+
+
+def _line(session: Session) -> tuple[str, str]:
+    """Return what is being done, or what went wrong, or that all is up to date; and the same in a few words."""
     for job in (session.task, session.live, session.look):
         if job is not None and job.running:
             return _running(job)
-    wrong = next((session.errors[place] for place in ("board", "export", "live") if place in session.errors), "")
+    wrong = next((session.errors[place] for place in WRONG if place in session.errors), "")
     if wrong:
-        text = safe(wrong)
-        return f'<div class="job bad" role="status">{BAD}<span class="what" title="{text}">{text}</span></div>'
-    return f'<div class="job" role="status">{OK}<span>Up to date</span></div>'
+        return _bad(wrong), wrong
+    return f'<div class="job">{OK}<span>{REST}</span></div>', REST
 
 
-def _running(job: Job) -> str:
+def _bad(text: str) -> str:
+    return f'<div class="job bad">{BAD}<span class="what" title="{safe(text)}">{safe(text)}</span></div>'
+
+
+def _running(job: Job) -> tuple[str, str]:
     if job.age < CALM:
-        return '<div class="job" role="status"><span class="what">Updating</span></div>'
+        return '<div class="job"><span class="what">Updating</span></div>', ""
     done = round(100 * job.fraction)
     left = ""
     if job.age > 2 and job.fraction > 0.05:  # enough to tell
-        left = f", {max(1, round(job.age * (1 - job.fraction) / job.fraction))} s left"
+        left = f", {_time(job.age * (1 - job.fraction) / job.fraction)} left"
     words = f" · {safe(job.words)}" if job.tells and job.words else ""
-    return (
-        f'<div class="job" role="status" title="{safe(job.words)}"><span class="what">{safe(job.what)}{words}</span>'
-        f'<span class="meter"><i style="width:{done}%"></i></span><span>{done} %{left}</span>'
+    told = f"{job.what}, {done} %{left}"
+    line = (
+        f'<div class="job" title="{safe(job.words)}"><span class="what">{safe(job.what)}{words}</span>'
+        f'<span class="meter" aria-hidden="true"><i style="width:{done}%"></i></span>'
+        f'<span class="done" aria-hidden="true">{done} %<span class="left">{left}</span></span>'
         f"{button('cancel', 'Cancel', 'q link')}</div>"
     )
+    return line, told
+
+
+def _time(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{round(seconds / 60)} min"

@@ -13,7 +13,7 @@ from esm_viz.ui.piece import Piece
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
 SCRIPTS = "".join(
     f'<script src="./studio/{script}"></script>'
-    for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/card.js", "ui/rail.js")
+    for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/header.js", "ui/card.js", "ui/rail.js")
 )
 EMPTY = '{"v":-1}'
 

@@ -36,7 +36,6 @@ def rail(session: Session) -> dict[str, Any]:
         for name, knob in method.knobs.items()
     ]
     return {
-        "seq": session.sequence,
         "method": recipe.method,
         "methods": [[name, entry.title] for name, entry in METHODS.items()],
         "summary": f"{safe(method.summary)} ({safe(method.source)})" if method.source else safe(method.summary),

@@ -26,7 +26,6 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         RecipeError: a value that the recipe refuses.
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
-    session.sequence = max(session.sequence, min(int(message.get("seq", 0)), 1 << 50))
     if do in ("knob", "weight", "method", "reset"):
         live.set_recipe(session, _changed(session, str(do), name, value))
     elif do == "search":

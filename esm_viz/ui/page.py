@@ -20,8 +20,15 @@ HEADER = Tab("", (Piece("bar", "block", bar.bar), Piece("states", "block", merge
 PIECES = {piece.name: piece for tab in (HEADER, *TABS) for piece in tab.pieces}
 
 
-def paint(session: Session, names: Iterable[str], tick: bool = False) -> dict[str, str]:
-    """Return the JSON of the named pieces, with one new version; the header always comes along."""
+def paint(session: Session, names: Iterable[str], page: str, tick: bool = False) -> dict[str, str]:
+    """Return the JSON of the named pieces, with one new version; the header always comes along.
+
+    Args:
+        session: whose they are.
+        names: of pieces, or EVERYTHING.
+        page: the one that is sent them.
+        tick: whether the page only asked what is new; else the pieces have changed, for the session's other pages too.
+    """
     wanted = dict.fromkeys([*names, "bar"])
     if EVERYTHING in wanted:
         wanted = dict.fromkeys(PIECES)
@@ -29,9 +36,14 @@ def paint(session: Session, names: Iterable[str], tick: bool = False) -> dict[st
         wanted["recipe"] = wanted["proof"] = None
     with session.lock:
         session.version += 1
-        session.dirty -= {*wanted, EVERYTHING}
+        if not tick:
+            session.touch(wanted)
+        sight = session.sight(page)
+        sight.versions |= dict.fromkeys(wanted, session.version)
         painted = {name: _safely(PIECES[name], session) for name in wanted}
         painted["bar"]["tick"] = tick
+        if "rail" in painted:
+            painted["rail"]["seq"] = sight.sequence
         return {name: encode(piece, session.version) for name, piece in painted.items()}
 
 

@@ -22,7 +22,15 @@ def start(session: Session, what: str, work: Callable[[Job], None], place: str, 
             return
         session.errors.pop(place, None)
         session.task = Job(what, tells=True)
-    session.task.start(work, lambda text: failed(session, place, text, names))
+
+    def whole(job: Job) -> None:
+        try:
+            work(job)
+        finally:
+            job.done.set()
+            session.touch(names)  # what it kept from being pressed may be pressed again
+
+    session.task.start(whole, lambda text: failed(session, place, text, names))
 
 
 def failed(session: Session, place: str, text: str, names: Iterable[str]) -> None:

@@ -1,6 +1,8 @@
-"""What the server keeps for each open page: its project, recipe, pinned state and history, under an unguessable id.
+"""What the server keeps for each visitor: project, recipe, pinned state and history, under an unguessable id.
 
-Gradio's own state hangs on a short session hash and dies with a reload; ours hangs on 128 random bits kept in the page.
+Gradio's own state hangs on a short session hash and dies with a reload; ours hangs on 128 random bits that the browser
+keeps. So a reload and a second tab come back to the same session. Every piece of the page carries the version at which
+it last changed, and every open page what it was sent: no page takes another one's late results away.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from esm_viz.ui.place import Place
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
-GRACE_SECONDS = 600.0  # after the page was closed or the connection lost
+GRACE_SECONDS = 600.0  # after the last page was closed or its connection lost
+STOP_SECONDS = 20.0  # until the work of a session without a page is stopped: a reload is back before that
+MOST_PAGES = 32  # of one session
 MOST_HISTORY = 40
 EVERYTHING = "everything"  # instead of the names of pieces to be painted anew
 
@@ -65,8 +69,16 @@ class View:
 
 
 @dataclass
+class Sight:
+    """What one open page was sent: the version of each piece, and the number of its newest message from the rail."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    sequence: int = 0
+
+
+@dataclass
 class Session:
-    """One open page. Everything here is read and written under `lock`."""
+    """One visitor's work, in one page or several. Everything here is read and written under `lock`."""
 
     id: str
     name: str
@@ -89,13 +101,13 @@ class Session:
     live: Job | None = None
     task: Job | None = None
     look: Job | None = None
-    dirty: set[str] = field(default_factory=set)
-    sequence: int = 0
+    touched: dict[str, int] = field(default_factory=dict)  # the version at which each piece last changed
     version: int = 0
+    pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
     downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be fetched, by token
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
-    left: float | None = None  # when the page was closed
+    left: float | None = None  # when the last page was closed
     seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -109,9 +121,34 @@ class Session:
         return any(job is not None and job.alive for job in self._jobs)
 
     def touch(self, names: Iterable[str]) -> None:
-        """Note pieces of the page that must be painted anew."""
+        """Note pieces that must be painted anew, on every page."""
         with self.lock:
-            self.dirty |= set(names)
+            self.version += 1
+            self.touched |= dict.fromkeys(names, self.version)
+
+    def changed(self, page: str, names: Iterable[str], arrived: int | None = None) -> list[str]:
+        """Return which of these pieces changed since a page was sent them.
+
+        Args:
+            page: Gradio's hash of it.
+            names: of all pieces.
+            arrived: the newest version that the page says it holds; what was sent after it has been lost on the way.
+        """
+        with self.lock:
+            sent, every = self.sight(page).versions, self.touched.get(EVERYTHING, 0)
+            ages = {name: max(self.touched.get(name, 0), every) for name in names}
+            known = {name: sent.get(name, 0) for name in ages}
+            if arrived is not None:
+                known = {name: min(version, arrived) for name, version in known.items()}
+            return [name for name, age in ages.items() if age > known[name]]
+
+    def sight(self, page: str) -> Sight:
+        """Return what an open page was sent."""
+        with self.lock:
+            sight = self.pages.setdefault(page, Sight())
+            while len(self.pages) > MOST_PAGES:
+                del self.pages[next(iter(self.pages))]
+            return sight
 
     def expired(self, now: float) -> bool:
         """Say whether nobody will come back."""
@@ -151,13 +188,11 @@ class Store:
         self._pages: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def open(self, place: Place, page: str = "") -> Session:
+    def open(self, place: Place) -> Session:
         """Return a new session on the opening project; the oldest idle ones make room."""
         session = Session(secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
             self._sessions[session.id] = session
-            if page:
-                self._pages[page] = session.id
             gone = self._expired()
         for old in gone:
             self.drop(old)
@@ -169,6 +204,14 @@ class Store:
         if session is not None:
             session.seen, session.left = time.monotonic(), None
         return session
+
+    def arrive(self, page: str, session: Session) -> Sight:
+        """Note that a page shows a session from now on, and return what it was sent."""
+        with self._lock:
+            self._pages[page] = session.id
+        with session.lock:
+            session.pages.pop(page, None)
+            return session.sight(page)
 
     def ticket(self, ticket: str) -> Session | None:
         """Return the session whose recipe this ticket may read."""
@@ -183,11 +226,20 @@ class Store:
             session.close()
 
     def leave(self, page: str) -> None:
-        """Stop the work of a page that was closed; it is forgotten later, should it only have lost its connection."""
-        session = self._sessions.get(self._pages.get(page, ""))
-        if session is not None:
-            session.left = time.monotonic()
-            session.stop()
+        """Forget a page that was closed; after the last one its session's work stops, unless somebody comes back."""
+        with self._lock:
+            owner = self._pages.pop(page, "")
+            others = owner in self._pages.values()
+        session = self._sessions.get(owner)
+        if session is None:
+            return
+        with session.lock:
+            session.pages.pop(page, None)
+        if not others:
+            session.left = left = time.monotonic()
+            later = threading.Timer(STOP_SECONDS, lambda: session.stop() if session.left == left else None)
+            later.daemon = True
+            later.start()
 
     def file(self, token: str, name: str) -> Path | None:
         """Return the file of that plain name offered under a token, or None."""

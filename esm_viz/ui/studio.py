@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gradio as gr
 
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
-from esm_viz.ui import bar, load
-from esm_viz.ui.comparing import BOARD, evaluate_test
+from esm_viz.ui import bar, following, load
+from esm_viz.ui.comparing import evaluate_test
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED
-from esm_viz.ui.live import LIVE, SCORES, set_recipe
+from esm_viz.ui.live import set_recipe
 from esm_viz.ui.loading import adopt
 from esm_viz.ui.looks import SLOW, look
 from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
-from esm_viz.ui.store import Session, Store
+from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
 LOOK, WAIT = 0.02, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+NEWEST = 1 << 50  # above every version and number of a message
+BUILT = "built"  # the page as the server made it, before any visitor's
+# Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
+KEY = "'esm_viz.session ' + location.pathname"
+KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return ['']; }} }}"
+HOLD = f"(id) => {{ studio.opened(); try {{ localStorage.setItem({KEY}, id); }} catch {{ /* private window */ }} }}"
 CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
 _LOG = logging.getLogger("esm_viz.ui")
 
@@ -48,7 +54,7 @@ class Studio:
         self.blocks = self._build()
 
     def _build(self) -> gr.Blocks:
-        values = paint(self.first, PIECES)
+        values = paint(self.first, PIECES, BUILT)
         with gr.Blocks(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
             self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
             self._pieces(HEADER, values)
@@ -82,13 +88,27 @@ class Studio:
                 tabs[tab.name].select(self._arrival(tab, tab.arrive), [self.session_id], every, **quiet)
         self.parts["bar"].tick(self._tick, [self.session_id], every, trigger_mode="multiple", **quiet)
         self.drop.upload(self._upload, [self.session_id, self.drop], [self.drop, *every], **quiet)
-        blocks.load(self._start, None, [self.session_id, *every], **quiet)
+        opened = blocks.load(self._start, [self.session_id], [self.session_id, *every], js=KNOWN, **quiet)
+        opened.then(None, [self.session_id], None, js=HOLD, **quiet)
         blocks.unload(self._leave)
 
-    def _start(self, request: gr.Request) -> dict[Any, str]:
-        """Give a page that opens its own session, a copy of the measured first one."""
-        first = self.first
-        session = self.store.open(self.place, request.session_hash or "")
+    def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
+        """Give a page that opens the session it knows, else a new one; then what a share link says."""
+        page, link = request.session_hash or "", request.query_params.get("state")
+        session = self.store.get(known)
+        names: Iterable[str] = (EVERYTHING,)
+        if session is None:
+            session = self._fresh()
+            names = self.first.changed(BUILT, PIECES)
+        self.store.arrive(page, session)
+        if link:
+            following.follow(session, link)
+            names = (EVERYTHING,)
+        return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
+
+    def _fresh(self) -> Session:
+        """Return a new session, a copy of the measured first one."""
+        first, session = self.first, self.store.open(self.place)
         adopt(session, self.place.name, self.place.demo, first.recipe)
         session.report, session.validation = first.report, first.validation
         session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
@@ -100,11 +120,10 @@ class Studio:
             set_recipe(session, session.recipe)
         if len(session.looks) < len(SLOW):
             look(session)
-        names = (*LIVE, *SCORES, *BOARD, *SLOW, "found")
-        return {self.session_id: session.id, **self._outputs(paint(session, names))}
+        return session
 
     def _gone(self) -> dict[Any, str]:
-        return {self.parts["bar"]: encode(bar.gone(), 1 << 50)}
+        return {self.parts["bar"]: encode(bar.gone(), NEWEST)}
 
     def _nothing(self) -> dict[Any, Any]:
         return {self.parts["bar"]: gr.skip()}
@@ -115,13 +134,14 @@ class Studio:
     def _outputs(self, pieces: dict[str, str]) -> dict[Any, str]:
         return {self.parts[name]: value for name, value in pieces.items()}
 
-    def _answer(self, session_id: str, tab: Tab, act: Callable[[Session], Names]) -> dict[Any, str]:
+    def _answer(self, session_id: str, page: str, tab: Tab, act: Callable[[Session], Names]) -> dict[Any, str]:
         """Find the caller's session, act, and paint; an error is one sentence in its place."""
         if not session_id:
             return self._nothing()  # the page has not been given its id yet
         session = self.store.get(session_id)
         if session is None:
             return self._gone()
+        session.errors.pop(following.PLACE, None)
         try:
             names = act(session)
         except EsmVizError as error:
@@ -129,34 +149,55 @@ class Studio:
         except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
             _LOG.debug("handler", exc_info=True)
             names = _refused(session, tab, UNEXPECTED)
-        return self._outputs(paint(session, names))
+        return self._outputs(paint(session, names, page))
 
     def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:
-        def handle(session_id: str, event: gr.EventData) -> dict[Any, str]:
-            message = event._data if isinstance(event._data, dict) else {}
-            return self._answer(session_id, tab, lambda session: tab.act(session, message))
+        def handle(session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
+            message, page = _message(event), request.session_hash or ""
+
+            def act(session: Session) -> Names:
+                session.sight(page).sequence = max(session.sight(page).sequence, _number(message, "seq") or 0)
+                return tab.act(session, message)
+
+            return self._answer(session_id, page, tab, act)
 
         return handle
 
-    def _arrival(self, tab: Tab, arrive: Callable[[Session], Names]) -> Callable[[str], dict[Any, str]]:
-        return lambda session_id: self._answer(session_id, tab, arrive)
+    def _arrival(self, tab: Tab, arrive: Callable[[Session], Names]) -> Callable[..., dict[Any, str]]:
+        def handle(session_id: str, request: gr.Request) -> dict[Any, str]:
+            return self._answer(session_id, request.session_hash or "", tab, arrive)
 
-    def _upload(self, session_id: str, files: list[str] | None) -> dict[Any, Any]:
-        answer = self._answer(session_id, load.TAB, lambda session: load.receive(session, list(files or [])))
-        return {self.drop: None, **answer}
+        return handle
 
-    async def _tick(self, session_id: str) -> dict[Any, str]:
-        """Answer as soon as something is there to be painted, or after a moment with the progress."""
+    def _upload(self, session_id: str, files: list[str] | None, request: gr.Request) -> dict[Any, Any]:
+        def receive(session: Session) -> Names:
+            return load.receive(session, list(files or []))
+
+        return {self.drop: None, **self._answer(session_id, request.session_hash or "", load.TAB, receive)}
+
+    async def _tick(self, session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
+        """Answer with what changed since this page was painted as soon as something has, or else with the progress."""
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
+        page, arrived = request.session_hash or "", _number(_message(event), "arrived")
         for _ in range(round(WAIT / LOOK)):
-            if session.dirty or not session.busy:
+            if session.changed(page, PIECES, arrived) or not session.busy:
                 break
             await asyncio.sleep(LOOK)
-        names = {*session.dirty} if session.busy else {*session.dirty, *LIVE, *SCORES}
-        pieces = await asyncio.to_thread(paint, session, names, True)
+        names = session.changed(page, PIECES, arrived)
+        pieces = await asyncio.to_thread(paint, session, names, page, True)
         return self._outputs(pieces)
+
+
+def _message(event: gr.EventData) -> dict[str, Any]:
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def _number(message: dict[str, Any], key: str) -> int | None:
+    """Return a whole number of a message, None where there is none."""
+    value = message.get(key)
+    return min(max(value, 0), NEWEST) if type(value) is int else None
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,18 +22,21 @@ from tests.support import tiny
 class Page:
     """A page without a browser: it calls handlers by the component they belong to and keeps what they answer."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: Studio, known: str = "", query: str = "") -> None:
+        """Open a page in a browser that keeps this session id, at an address with this query."""
         self.studio = studio
+        self.hash, self.query = secrets.token_hex(6), query
         app = App.create_app(studio.blocks, app_kwargs={"routes": routes(studio)})
         self.http = TestClient(app)
         self.ids = {part._id: name for name, part in studio.parts.items()}
         self.pieces: dict[str, dict[str, Any]] = {}
-        self.id = self.call("load", studio.blocks)[studio.session_id._id]
+        self.id = self.call("load", studio.blocks, known)[studio.session_id._id]
+        self.query = ""
 
     def call(self, event: str, target: Any, *data: Any, message: Any = None) -> dict[int, Any]:
         found = [fn for fn in self.studio.blocks.fns.values() if (target._id, event) in fn.targets]
-        body = {"fn_index": found[0]._id, "data": list(data), "event_data": message, "session_hash": "page"}
-        answer = self.http.post("/gradio_api/run/predict", json=body)
+        body = {"fn_index": found[0]._id, "data": list(data), "event_data": message, "session_hash": self.hash}
+        answer = self.http.post("/gradio_api/run/predict" + self.query, json=body)
         assert answer.status_code == 200, answer.text
         values = dict(zip([part._id for part in found[0].outputs], answer.json()["data"], strict=True))
         for key, value in values.items():

@@ -18,7 +18,7 @@ from esm_viz.errors import RecipeError
 from esm_viz.merge import METHODS, settle
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
-from esm_viz.ui import explore, looks, uploads
+from esm_viz.ui import explore, looks, store, uploads
 from esm_viz.ui.place import Place
 from esm_viz.ui.serve import is_loopback
 from esm_viz.ui.store import GRACE_SECONDS, Session
@@ -285,11 +285,16 @@ def test_a_closed_page_is_forgotten(studio: Studio) -> None:
     assert not place.exists()
 
 
-def test_a_lost_connection_stops_the_work_and_is_forgotten_after_a_while(studio: Studio) -> None:
+def test_a_lost_connection_stops_the_work_and_is_forgotten_after_a_while(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "STOP_SECONDS", 0.0)
     page = Page(studio)
     page.act("rail", do="knob", name="alpha", value=0.15)
-    studio.store.leave("page")
     session = studio.store._sessions[page.id]
+    jobs = session._jobs
+    studio.store.leave(page.hash)
+    assert all(job is None or job.done.wait(10) for job in jobs)
     assert not session.busy
     assert not session.expired(session.left + GRACE_SECONDS - 1)
     assert session.expired(session.left + GRACE_SECONDS + 1)

@@ -1,0 +1,93 @@
+/* What the page does by itself: coming back to its session, the open tab, the link to what is on screen, a voice for the job line. */
+(() => {
+  "use strict";
+  const CALM = 5000; /* ms between two announcements */
+  const GIVE_UP = 8000; /* ms, after which a page that comes back is shown as it is */
+  const root = document.documentElement;
+  const keep = (store, key, value) => { try { window[store].setItem(key, value); } catch { /* private window */ } };
+  const kept = (store, key) => { try { return window[store].getItem(key); } catch { return null; } };
+  const KEY = "esm_viz.session " + location.pathname; /* one origin may hold two studios */
+
+  /* the tab that a link or the page before the reload had open */
+  const query = new URLSearchParams(location.search), TAB = "esm_viz.tab";
+  const words = (tab) => tab.textContent.trim().split(/\s+/).pop();
+  const tabs = () => [...document.querySelectorAll('#studio-tabs [role="tab"]')];
+  let wanted = query.get("tab") ?? kept("sessionStorage", TAB);
+  const choose = () => {
+    const tab = wanted && tabs().find((one) => words(one) === wanted && one.offsetParent);
+    wanted = null;
+    if (tab && tab.getAttribute("aria-selected") !== "true") tab.click();
+  };
+  const open = () => words(tabs().find((one) => one.getAttribute("aria-selected") === "true") ?? document.body);
+  document.addEventListener("click", (event) => { if (event.target.closest?.('#studio-tabs [role="tab"]')) setTimeout(() => keep("sessionStorage", TAB, open())); });
+
+  /* called once the server has told the page its session: from now on it is the visitor's */
+  if (query.has("state") || kept("localStorage", KEY)) root.classList.add("returning");
+  const show = () => root.classList.remove("returning");
+  setTimeout(show, GIVE_UP);
+  studio.opened = () => {
+    query.delete("state");
+    query.delete("tab");
+    const rest = query.toString();
+    history.replaceState(history.state, "", location.pathname + (rest ? "?" + rest : "") + location.hash);
+    choose();
+    requestAnimationFrame(show);
+  };
+  studio.local.afresh = () => {
+    try { localStorage.removeItem(KEY); sessionStorage.removeItem(TAB); } catch { /* private window */ }
+    location.reload();
+  };
+
+  /* what another page of the same session did is asked for when somebody looks at this one */
+  const look = () => { if (document.visibilityState === "visible") studio.ask?.(); };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("focus", look);
+  addEventListener("pageshow", (event) => { if (event.persisted) look(); });
+
+  /* read out what the job line says: at once when the job changes, else not more often than every few seconds */
+  const voice = { at: -Infinity, text: "", next: 0 };
+  studio.say = (element, text) => {
+    if (!voice.place?.isConnected) {
+      voice.place = Object.assign(document.createElement("p"), { className: "said" });
+      voice.place.setAttribute("role", "status");
+      element.append(voice.place);
+    }
+    if (!text || text === voice.text) return;
+    voice.text = text;
+    clearTimeout(voice.next);
+    const tell = () => { voice.at = Date.now(); voice.place.textContent = voice.text; };
+    voice.next = setTimeout(tell, Math.max(0, voice.at + CALM - Date.now()));
+  };
+
+  /* the link: copied where the browser allows it, and always there to be selected */
+  const dialog = document.createElement("div");
+  dialog.className = "link";
+  dialog.id = "share-link";
+  dialog.popover = "auto";
+  dialog.setAttribute("role", "dialog");
+  dialog.setAttribute("aria-label", "Share link");
+  dialog.innerHTML = `<h2>Link to what is on screen</h2><p>Method, knobs, selection and A; your files stay here. Who opens it needs the same project open.</p>
+    <input class="address" readonly aria-label="Link"><p class="state" role="status"></p>`;
+  const address = dialog.querySelector(".address"), state = dialog.querySelector(".state");
+  const told = (text, warn) => { state.textContent = text; state.classList.toggle("warn", warn); };
+  const mount = () => (document.querySelector(".gradio-container") ?? document.body).append(dialog);
+  studio.local.share = async (source) => {
+    if (!dialog.isConnected) mount();
+    const place = source.getBoundingClientRect();
+    const link = new URLSearchParams({ tab: open(), state: source.dataset.state });
+    address.value = location.origin + location.pathname + "?" + link;
+    told("", false);
+    dialog.showPopover();
+    dialog.style.top = `${place.bottom + 6}px`;
+    dialog.style.left = `${Math.max(8, Math.min(place.right - dialog.offsetWidth, innerWidth - dialog.offsetWidth - 8))}px`;
+    address.focus();
+    address.select();
+    try {
+      await navigator.clipboard.writeText(address.value);
+      told("✓ Copied", false);
+    } catch {
+      told("Copy it by hand: it is selected.", true);
+    }
+  };
+  dialog.addEventListener("toggle", (event) => { if (event.newState === "closed") document.querySelector('[data-do="share"]')?.focus({ preventScroll: true }); });
+})();

@@ -1,0 +1,63 @@
+"""What a page does with a share link: the same messages that clicks would have sent, with the same checks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from esm_viz.errors import EsmVizError, RecipeError
+from esm_viz.recipe import Recipe
+from esm_viz.ui import explore, share
+from esm_viz.ui.jobs import Job
+from esm_viz.ui.live import LIVE, SCORES, set_recipe
+from esm_viz.ui.merge import title_of
+from esm_viz.ui.running import keep, start
+from esm_viz.ui.store import Session, State
+
+PLACE = "link"  # key of Session.errors
+
+
+def follow(session: Session, text: str) -> None:
+    """Bring a session to what a link says; what is wrong with the link is one sentence, and all else stays."""
+    try:
+        _follow(session, share.read(text))
+    except EsmVizError as error:
+        session.errors[PLACE] = str(error)
+
+
+def _follow(session: Session, link: share.Link) -> None:
+    if link.files != share.files_of(session):
+        here = f"this page has {session.name} open, with other files"
+        raise RecipeError(f"This link is for {link.project}", "open that project and then the link again", here)
+    recipe = link.merge.on(session.project.recipe)
+    pinned = link.pinned.on(session.project.recipe) if link.pinned else None
+    before = dataclasses.replace(session.view)
+    try:
+        for do, value in link.views.items():
+            explore.act(session, {"do": do, "value": value})
+        for do, data in (("cell", link.cell), ("pair", link.pair)):
+            if data:
+                explore.act(session, {"do": do, "data": list(data)})
+    except RecipeError:
+        session.view = before
+        raise
+    if recipe != session.recipe:
+        set_recipe(session, recipe)
+    if pinned is not None and (session.pinned is None or session.pinned.recipe != pinned):
+        _pin(session, pinned)
+
+
+def _pin(session: Session, recipe: Recipe) -> None:
+    """Merge and measure the state A of a link beside the page."""
+
+    def work(job: Job) -> None:
+        project = session.project
+        report = project.merge(recipe)
+        scores = (
+            project.evaluate(recipe, "validation", 0, job.report, oracle=False)
+            if project.has_labels("validation")
+            else None
+        )
+        state = State(recipe, report, scores, title_of(recipe.method, report.alpha))
+        keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", state))
+
+    start(session, "Measuring A", work, PLACE, ("bar",))
