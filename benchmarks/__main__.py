@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-WHAT = ("engine", "demo", "polar", "routed", "memory", "browser")
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening")
 
 
 def main() -> None:
@@ -31,6 +31,10 @@ def main() -> None:
         from benchmarks import memory
 
         memory.main(options.quick)
+    elif options.what == "opening":
+        from benchmarks import opening
+
+        opening.main(options.rounds or 5)
     else:
         from benchmarks import browser
 

@@ -29,6 +29,7 @@ from esm_viz.models.tower import encode
 from esm_viz.numerics.interference import interference
 from esm_viz.numerics.spectrum import rank_for_energy
 from esm_viz.opening import Headers, open_headers, read_digests
+from esm_viz.recall import Answers, recalled
 from esm_viz.recipe import Recipe
 from esm_viz.search import bracket_alpha
 from esm_viz.stages import Stages
@@ -83,6 +84,7 @@ class Project:
         inspection: what the headers said.
         files_sha256: of everything that shapes the weights, whatever the method and its knobs.
         image_size: pixels of a side that the tower reads.
+        answers: given before, and shown until this project has been prepared; None: everything is computed.
     """
 
     def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
@@ -97,6 +99,7 @@ class Project:
         bare = tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models)
         files = recipe.replace(method="", models=bare, parameters={}, dtype="", seed=0)
         self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
+        self.answers: Answers | None = None
         self._headers = headers
         self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
 
@@ -129,6 +132,16 @@ class Project:
         """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
         return recipes.sha256_text(self.canonical(recipe))
 
+    def identity(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Return a question's arguments with the recipe, its files and the images it is measured on as digests."""
+        told = dict(arguments)
+        recipe, split = told.get("recipe", self.recipe), told.get("split")
+        assert isinstance(recipe, Recipe)
+        told["recipe"] = self.sha256(recipe)
+        if split in ("validation", "test") and self.has_labels(split):
+            told["labels"] = self._scorer.labels_digest(split)
+        return told
+
     def canonical(self, recipe: Recipe) -> str:
         """Return the recipe's identity as canonical JSON."""
         return recipes.canonical(self._own(recipe), self.stages.digests)
@@ -136,37 +149,46 @@ class Project:
     def prepare(self, report: Report = silent) -> None:
         """Run the heavy stages of every task and layer: moments and decompositions."""
         self.stages.prepare(self.recipe, self.layers, report)
+        self.answers = None  # this machine's own from now on
 
+    @recalled
     def layer_map(self, kind: str, recipe: Recipe, report: Report = silent) -> LayerMap:
         """Return one number a task and layer; kind is "rank90", "energy", "norm" or "overlap"."""
         return explore.layer_map(self.stages, self._own(recipe), kind, report)
 
+    @recalled
     def spectrum(self, task: str, layer_name: str, recipe: Recipe) -> Spectrum:
         """Return where one task's output shift lives at one layer."""
         return explore.spectrum(self.stages, self._own(recipe), self._task(task), self.layer(layer_name))
 
+    @recalled
     def ranks_for_energy(self, task: str, layer_name: str, shares: Sequence[float]) -> tuple[int, ...]:
         """Return the fewest ESD directions of a task and layer that keep each share of the energy."""
         eigenvalues = self.stages.decomposition(self.recipe, self._task(task), self.layer(layer_name)).eigenvalues
         return tuple(rank_for_energy(eigenvalues, share) for share in shares)
 
+    @recalled
     def overlap(self, layer_name: str, recipe: Recipe) -> Overlap:
         """Return how much any two tasks share at one layer."""
         return explore.overlaps(self.stages, self._own(recipe), self.layer(layer_name))
 
+    @recalled
     def angles(self, layer_name: str, task_a: str, task_b: str, recipe: Recipe) -> Angles:
         """Return the principal angles between two tasks at one layer."""
         pair = self._task(task_a), self._task(task_b)
         return explore.angles(self.stages, self._own(recipe), self.layer(layer_name), pair)
 
+    @recalled
     def subspace_map(self, recipe: Recipe, report: Report = silent) -> SubspaceMap:
         """Return all tasks and layers on one plane, by whom they share directions with."""
         return explore.subspace_map(self.stages, self._own(recipe), report)
 
+    @recalled
     def stability(self, task: str, layer_name: str, recipe: Recipe, report: Report = silent) -> Stability:
         """Return how much a task's basis at a layer depends on which proxies were drawn, and how many."""
         return explore.stability(self.stages, self._own(recipe), self._task(task), self.layer(layer_name), report)
 
+    @recalled
     def patches(
         self,
         task: str,
@@ -192,10 +214,12 @@ class Project:
         where = self._task(task), self.layer(layer_name)
         return explore.patches(self.stages, self._own(recipe), *where, direction, most, report)
 
+    @recalled
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, self._own(recipe), report)
 
+    @recalled
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
         """Merge all layers and measure, without labels, what the merged weights alone do to each task."""
         start = time.perf_counter()
@@ -289,6 +313,7 @@ class Project:
         features = encode(tower, images, lambda done: report(0.5 + 0.5 * done / len(images), "encoding")).cpu()
         return features, tower.take_routes() if isinstance(tower, RoutedTower) else None
 
+    @recalled
     def evaluate(
         self,
         recipe: Recipe,
@@ -512,6 +537,7 @@ class Project:
         preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown, experts)
         return export.export(preview, self._scorer.score_tower, folder, _part(report, 0.7, 1.0), portable)
 
+    @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""
         return to_png(self.stages.proxies(self.recipe, self._task(task))[:most])

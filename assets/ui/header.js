@@ -61,7 +61,7 @@
 
   /* the link: copied where the browser allows it, and always there to be selected */
   const dialog = document.createElement("div");
-  dialog.className = "link";
+  dialog.className = "share-link";
   dialog.id = "share-link";
   dialog.popover = "auto";
   dialog.setAttribute("role", "dialog");
@@ -74,14 +74,14 @@
   studio.local.share = async (source) => {
     if (!dialog.isConnected) mount();
     const place = source.getBoundingClientRect();
-    const link = new URLSearchParams({ tab: open(), state: source.dataset.state });
+    const link = String(new URLSearchParams({ tab: open(), state: source.dataset.state })).replaceAll("%3A", ":").replaceAll("%2C", ",");
     address.value = location.origin + location.pathname + "?" + link;
     told("", false);
     dialog.showPopover();
     dialog.style.top = `${place.bottom + 6}px`;
     dialog.style.left = `${Math.max(8, Math.min(place.right - dialog.offsetWidth, innerWidth - dialog.offsetWidth - 8))}px`;
     address.focus();
-    address.select();
+    address.setSelectionRange(0, address.value.length, "backward"); /* its beginning is in view */
     try {
       await navigator.clipboard.writeText(address.value);
       told("✓ Copied", false);

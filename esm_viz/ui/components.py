@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import gradio as gr
 
+from esm_viz.ui.assets import PLOTLY, SCRIPTS
 from esm_viz.ui.piece import Piece
 
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
-SCRIPTS = "".join(
-    f'<script src="./studio/{script}"></script>'
-    for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/header.js", "ui/card.js", "ui/rail.js")
+LOADED = "".join(
+    f'<script src="./{script}"></script>' for script in (PLOTLY, *(f"studio/ui/{name}.js" for name in SCRIPTS))
 )
 EMPTY = '{"v":-1}'
 
@@ -46,6 +46,6 @@ def _component(elem_id: str, value: str, script: str) -> gr.HTML:
         elem_id=elem_id,
         html_template="<div></div>",
         js_on_load=script,
-        head=SCRIPTS,
+        head=LOADED,
         apply_default_css=False,
     )

@@ -27,17 +27,11 @@ def paint(session: Session, names: Iterable[str], page: str, tick: bool = False)
         session: whose they are.
         names: of pieces, or EVERYTHING.
         page: the one that is sent them.
-        tick: whether the page only asked what is new; else the pieces have changed, for the session's other pages too.
+        tick: whether the page asked for what is late.
     """
-    wanted = dict.fromkeys([*names, "bar"])
-    if EVERYTHING in wanted:
-        wanted = dict.fromkeys(PIECES)
-    if wanted.keys() & {"rail", "history"}:
-        wanted["recipe"] = wanted["proof"] = None
+    wanted = {**_whole(names), "bar": None}
     with session.lock:
         session.version += 1
-        if not tick:
-            session.touch(wanted)
         sight = session.sight(page)
         sight.versions |= dict.fromkeys(wanted, session.version)
         painted = {name: _safely(PIECES[name], session) for name in wanted}
@@ -47,9 +41,22 @@ def paint(session: Session, names: Iterable[str], page: str, tick: bool = False)
         return {name: encode(piece, session.version) for name, piece in painted.items()}
 
 
+def touch(session: Session, names: Iterable[str]) -> None:
+    """Note that pieces have changed, so that the session's other pages are sent them too."""
+    session.touch(_whole(names))
+
+
 def encode(piece: dict[str, Any], version: int) -> str:
     """Return a piece as the JSON string that a component takes."""
     return orjson.dumps({"v": version, **piece}, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _whole(names: Iterable[str]) -> dict[str, None]:
+    """Return the names with those of pieces that show the same recipe."""
+    wanted = dict.fromkeys(names)
+    if EVERYTHING in wanted:
+        return dict.fromkeys(PIECES)
+    return wanted | (dict.fromkeys(("recipe", "proof")) if wanted.keys() & {"rail", "history"} else {})
 
 
 def _safely(piece: Piece, session: Session) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import plotly
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -19,6 +19,8 @@ from starlette.staticfiles import StaticFiles
 from esm_viz import load_recipe
 from esm_viz.cache import StageCache
 from esm_viz.pipeline import Project
+from esm_viz.recall import Answers
+from esm_viz.ui.assets import PLOTLY_ROUTE, SHEETS, Preload, plotly_script
 from esm_viz.ui.bar import RECIPE_ROUTE
 from esm_viz.ui.export import ROUTE
 from esm_viz.ui.studio import Studio
@@ -26,7 +28,7 @@ from esm_viz.ui.studio import Studio
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "assets" / "ui"
 DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
-SHEETS = ("tokens", "studio", "header", "load", "explore", "merge", "evaluate", "export")
+OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
 UPLOAD_LIMIT = "8gb"
 
@@ -41,7 +43,10 @@ def build(
     """
     path = Path(recipe) if recipe else DEMO
     project = Project.open(load_recipe(path), device=device, cache=cache)
-    project.prepare()
+    if path.resolve() == DEMO.resolve():
+        project.answers = Answers.read(OPENING)
+    if project.answers is None:
+        project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
     return Studio(project, name, device, local)
 
@@ -84,7 +89,12 @@ def serve(
         show_error=False,
         max_file_size=UPLOAD_LIMIT,
         head=HEAD,
-        app_kwargs={"routes": routes(studio), "docs_url": None, "redoc_url": None},
+        app_kwargs={
+            "routes": routes(studio),
+            "middleware": [Middleware(Preload)],
+            "docs_url": None,
+            "redoc_url": None,
+        },
         prevent_thread_lock=not block,
     )
     return studio
@@ -114,9 +124,8 @@ def routes(studio: Studio) -> list[Route | Mount]:
         headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'}
         return Response(session.recipe.to_yaml(), media_type="application/yaml", headers=headers)
 
-    package = Path(plotly.__file__).parent / "package_data"
     return [
-        Route("/studio/plotly/plotly.min.js", lambda _: FileResponse(package / "plotly.min.js")),
+        Route("/" + PLOTLY_ROUTE, plotly_script),
         Mount("/studio/ui", StaticFiles(directory=ASSETS)),
         Route("/" + ROUTE + "/{token}/{name}", download),
         Route("/" + RECIPE_ROUTE + "/{ticket}/recipe.yaml", recipe),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,13 +12,12 @@ import gradio as gr
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
 from esm_viz.ui import bar, following, load
+from esm_viz.ui.beginning import begin, copy
 from esm_viz.ui.comparing import evaluate_test
 from esm_viz.ui.components import make
-from esm_viz.ui.jobs import UNEXPECTED
-from esm_viz.ui.live import set_recipe
-from esm_viz.ui.loading import adopt
-from esm_viz.ui.looks import SLOW, look
-from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint
+from esm_viz.ui.jobs import UNEXPECTED, Job
+from esm_viz.ui.live import QUICK
+from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
 from esm_viz.ui.store import EVERYTHING, Session, Store
@@ -40,18 +38,26 @@ class Studio:
     """The page and its sessions."""
 
     def __init__(self, demo: Project, name: str, device: str, local: bool) -> None:
-        """Merge the opening project and measure it on a few images, so that the page opens painted."""
+        """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
         self.place = Place(demo, name, device, local)
         self.store = Store()
-        self.first = self.store.open(self.place)
-        adopt(self.first, name, demo, demo.with_alpha_found(demo.recipe))
-        set_recipe(self.first, self.first.recipe)
-        while self.first.live is not None and self.first.live.running and self.first.validation is None:
-            time.sleep(LOOK)
-        look(self.first)
-        evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
+        recalls = demo.answers is not None
+        self.first = begin(self.store, self.place)
         self.parts: dict[str, gr.HTML] = {}
         self.blocks = self._build()
+        if recalls:
+            Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
+        else:
+            evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
+
+    def _prepare(self, job: Job) -> None:
+        """Compute what was recalled, so that the first knob finds everything at hand."""
+        first, project = self.first, self.place.demo
+        project.prepare(job.report)
+        project.merge(first.recipe, job.report)
+        for limit in (QUICK, 0) if project.has_labels("validation") else ():
+            project.evaluate(first.recipe, "validation", limit, job.report, oracle=False)
+        evaluate_test(first)
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, PIECES, BUILT)
@@ -98,29 +104,14 @@ class Studio:
         session = self.store.get(known)
         names: Iterable[str] = (EVERYTHING,)
         if session is None:
-            session = self._fresh()
+            session = copy(self.first, self.store)
             names = self.first.changed(BUILT, PIECES)
         self.store.arrive(page, session)
         if link:
             following.follow(session, link)
+            touch(session, (EVERYTHING,))
             names = (EVERYTHING,)
         return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
-
-    def _fresh(self) -> Session:
-        """Return a new session, a copy of the measured first one."""
-        first, session = self.first, self.store.open(self.place)
-        adopt(session, self.place.name, self.place.demo, first.recipe)
-        session.report, session.validation = first.report, first.validation
-        session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
-        session.board = list(first.board)
-        session.view.cell, session.view.pair = first.view.cell, first.view.pair
-        session.looks = dict(first.looks)
-        session.version = first.version
-        if first.live is not None and first.live.running:  # still being measured: this page follows by itself
-            set_recipe(session, session.recipe)
-        if len(session.looks) < len(SLOW):
-            look(session)
-        return session
 
     def _gone(self) -> dict[Any, str]:
         return {self.parts["bar"]: encode(bar.gone(), NEWEST)}
@@ -149,6 +140,7 @@ class Studio:
         except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
             _LOG.debug("handler", exc_info=True)
             names = _refused(session, tab, UNEXPECTED)
+        touch(session, names)
         return self._outputs(paint(session, names, page))
 
     def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:

@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "recipe": WORDS,
     "cache": WORDS,
+    "recall": (),
     "parallel": (),
     "cost": (*WORDS, "cache", "parallel"),
     "checkpoints": WORDS,
@@ -43,13 +44,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "card": (*WORDS, "recipe", "merge"),
     "export": (*WORDS, "recipe", "checkpoints", "models", "merge", "opening", "card"),
     "pipeline": (
-        *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
+        *(*WORDS, "recipe", "cost", "cache", "recall", "checkpoints", "models", "data", "numerics", "merge"),
         *("opening", "stages", "explore", "experts", "evaluate", "search", "sweep", "tuning", "card", "export"),
     ),
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
-    "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
+    "ui": (*WORDS, "recipe", "cache", "recall", "data", "merge", "pipeline", "__init__", "figures"),
     "answers": (*WORDS, "sweep"),
     "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
     "cli": (

@@ -1,0 +1,44 @@
+"""Write down what the demo's opening page shows: `python -m esm_viz.demo.opening`, after the demo or the page changed.
+
+The studio answers from this file until it has decomposed the demo itself. It holds whatever the page asks for while it
+opens, so a new picture on it needs no line here, only this command.
+"""
+
+from __future__ import annotations
+
+from esm_viz import load_recipe
+from esm_viz.pipeline import Project
+from esm_viz.recall import Answers
+from esm_viz.ui.beginning import begin
+from esm_viz.ui.page import PIECES, paint
+from esm_viz.ui.place import Place
+from esm_viz.ui.serve import DEMO, OPENING
+from esm_viz.ui.store import Store
+
+PATIENCE = 600.0  # seconds
+
+
+def opening_answers(known: Answers) -> Answers:
+    """Open the page on the demo, and return what it asked and was answered.
+
+    Args:
+        known: without any answers, to have all of them computed and written down.
+    """
+    project = Project.open(load_recipe(DEMO), device="cpu")
+    if not known.plain:
+        project.prepare()
+    project.answers = known
+    store = Store()
+    first = begin(store, Place(project, "Demo", "cpu", local=True))
+    for job in (first.live, first.look):
+        assert job is not None
+        assert job.done.wait(PATIENCE)
+    assert not first.errors, first.errors
+    paint(first, PIECES, "")
+    store.close()
+    return known
+
+
+if __name__ == "__main__":
+    opening_answers(Answers()).write(OPENING)
+    print(f"{OPENING.name}: {OPENING.stat().st_size} bytes")  # noqa: T201 - a command

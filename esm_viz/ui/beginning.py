@@ -1,0 +1,39 @@
+"""The session that every visitor's begins as: the opening project, merged and measured."""
+
+from __future__ import annotations
+
+import time
+
+from esm_viz.ui.live import set_recipe
+from esm_viz.ui.loading import adopt
+from esm_viz.ui.looks import SLOW, look
+from esm_viz.ui.place import Place
+from esm_viz.ui.store import Session, Store
+
+LOOK = 0.02  # seconds between two looks whether there is something to show
+
+
+def begin(store: Store, place: Place) -> Session:
+    """Merge the opening project and measure it on a few images, so that the page opens painted; the rest follows."""
+    first = store.open(place)
+    adopt(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe))
+    set_recipe(first, first.recipe)
+    while first.live is not None and first.live.running and first.validation is None:
+        time.sleep(LOOK)
+    look(first)
+    return first
+
+
+def copy(first: Session, store: Store) -> Session:
+    """Return a new visitor's session, as the first one is now; nothing that can change is shared."""
+    session = store.open(first.place)
+    session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
+    session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
+    session.board, session.looks = list(first.board), dict(first.looks)
+    session.view.cell, session.view.pair = first.view.cell, first.view.pair
+    session.version = first.version
+    if first.live is not None and first.live.running:  # still being measured: this page follows by itself
+        set_recipe(session, session.recipe)
+    if len(session.looks) < len(SLOW):
+        look(session)
+    return session
