@@ -127,6 +127,10 @@ class Project:
         """Say whether every task has labelled images of a split."""
         return self._scorer.has_labels(split)
 
+    def labels_digest(self, split: Split) -> str:
+        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        return self._scorer.labels_digest(split)
+
     def sha256(self, recipe: Recipe) -> str:
         """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
         return recipes.sha256_text(self.canonical(recipe))
@@ -517,7 +521,7 @@ class Project:
         identity = {
             "the recipe or its files": self.sha256(recipe),
             "the knobs searched": list(space),
-            "the labelled images": self._scorer.labels_digest("validation") if labelled else "none",
+            "the labelled images": self.labels_digest("validation") if labelled else "none",
             "the number of images": limit,
             "the seed": seed,
             "the version of esm_viz": __version__,

@@ -62,7 +62,7 @@ def _arrow(act: str, icon: str, title: str, on: bool) -> str:
 
 def _line(session: Session) -> str:
     """Return what is being done, or what went wrong, or that all is up to date."""
-    for job in (session.task, session.live, session.look):
+    for job in (session.task, session.live, session.close_look, session.look):
         if job is not None and job.running:
             return _running(job)
     wrong = next((session.errors[place] for place in ("board", "export", "live") if place in session.errors), "")

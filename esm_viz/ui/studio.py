@@ -13,7 +13,7 @@ import gradio as gr
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
 from esm_viz.ui import bar, load
-from esm_viz.ui.comparing import BOARD, evaluate_test
+from esm_viz.ui.closer import BOARD, look_closer
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED
 from esm_viz.ui.live import LIVE, SCORES, set_recipe
@@ -43,7 +43,7 @@ class Studio:
         while self.first.live is not None and self.first.live.running and self.first.validation is None:
             time.sleep(LOOK)
         look(self.first)
-        evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
+        look_closer(self.first)  # in the background, ready when somebody opens Evaluate
         self.parts: dict[str, gr.HTML] = {}
         self.blocks = self._build()
 
@@ -94,7 +94,7 @@ class Studio:
         session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
         session.board = list(first.board)
         session.view.cell, session.view.pair = first.view.cell, first.view.pair
-        session.looks = dict(first.looks)
+        session.looks, session.closer = dict(first.looks), dict(first.closer)
         session.version = first.version
         if first.live is not None and first.live.running:  # still being measured: this page follows by itself
             set_recipe(session, session.recipe)

@@ -59,10 +59,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "export",
         ),
     ),
+    "leaderboard": (*WORDS, "recipe", "merge", "pipeline"),
+    "published": WORDS,
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
-    "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
+    "ui": (
+        *(*WORDS, "recipe", "cache", "data", "merge", "pipeline", "leaderboard", "published", "__init__", "figures"),
+    ),
     "answers": (*WORDS, "sweep"),
     "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
     "cli": (
