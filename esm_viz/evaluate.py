@@ -1,11 +1,15 @@
-"""Accuracy on labelled images: of base, experts and merged model alike, on the same images, and on which device."""
+"""Answers on labelled images, and accuracy from them: of base, experts and merged model alike, on the same images.
+
+What is kept of a model and a task is every single answer, so that scores, confusions and flips cost one forward pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,26 +25,49 @@ from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe, sha256_text
 from esm_viz.types import Report, Routing, Score, Split, TaskScores
 
-Batches = Iterator[tuple[Tensor, Tensor]]
 Boundary = Callable[[int], None]
 _CHUNK = 256  # images decoded and kept together
 
 
-def score(tower: nn.Module, head: Head, batches: Batches, boundary: Boundary = lambda images: None) -> Score:
-    """Count right answers.
+class Answers(NamedTuple):
+    """What a model answered, an entry an image.
+
+    Attributes:
+        chosen: class indices, (n,), int32.
+        routes: the expert of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
+    """
+
+    chosen: Tensor
+    routes: Tensor
+
+
+class Contestant(NamedTuple):
+    """A model that answers: what its answers are kept under, and how its tower is made where they are not there."""
+
+    identity: tuple[Hashable, ...]
+    make: Callable[[], nn.Module]
+
+
+def answer(
+    tower: nn.Module, head: Head, batches: Iterator[Tensor], boundary: Boundary = lambda images: None
+) -> Answers:
+    """Ask a model for the class of every image.
 
     Args:
-        tower: the model.
+        tower: the model, routed or not.
         head: of the task.
-        batches: preprocessed images (k, 3, H, W) with their labels (k,).
+        batches: preprocessed images, (k, 3, H, W).
         boundary: told the number of images in each batch when it is done; may raise to stop.
     """
-    correct = n = 0
-    for images, labels in batches:
-        correct += int((head.answers(encode(tower, images)) == labels).sum())
-        n += len(labels)
-        boundary(len(labels))
-    return Score(correct, n)
+    if isinstance(tower, RoutedTower):
+        tower.take_routes()  # of whatever it ran before
+    chosen = []
+    for images in batches:
+        chosen.append(head.answers(encode(tower, images)).to(torch.int32))
+        boundary(len(images))
+    answers = torch.cat(chosen)
+    routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(answers))
+    return Answers(answers, routes.to(torch.int32))
 
 
 def resolve_device(name: str) -> str:
@@ -68,7 +95,7 @@ def device_title(device: str) -> str:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores over one project's labelled images; base and expert scores are kept, merged ones by recipe identity.
+    """Answers on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
 
     Attributes:
         recipe: as opened, for paths.
@@ -126,23 +153,10 @@ class Scorer:
             report: progress.
         """
         rows = []
-        for at, model in enumerate(self.recipe.models):
-            task = model.name
-            total = 3 * len(spread(self.headers.labelled[split][task].count, limit))
-            boundary = _counting(report, at, len(self.recipe.models), total, f"{task}, {split} images")
-            boundary(0)
-            base = (self.recipe.arch, self.digests[self.recipe.base])
-            expert = (self.recipe.arch, self.digests[model.path])
-            rows.append(
-                TaskScores(
-                    task,
-                    self._score(base, lambda: self._stored(self.headers.base), task, split, limit, boundary),
-                    self._score(expert, partial(self._expert, task), task, split, limit, boundary),
-                    self._routed(merged, identity, at, split, limit, boundary)[0]
-                    if isinstance(merged, RoutedTower)
-                    else self._score((identity,), lambda: merged, task, split, limit, boundary),
-                )
-            )
+        for at, task in enumerate(self.recipe.tasks):
+            boundary = self._counting(report, at, task, split, limit, 3, "images")
+            models = (self.base(), self.expert(task), Contestant((identity,), lambda: merged))
+            rows.append(TaskScores(task, *(self.score(model, task, split, limit, boundary) for model in models)))
         return tuple(rows)
 
     def routing(
@@ -158,20 +172,20 @@ class Scorer:
             oracle: whether to send them through their own experts as well.
             report: progress.
         """
-        shares, told = [], []
-        for at, task in enumerate(self.recipe.tasks):
-            total = len(spread(self.headers.labelled[split][task].count, limit))
-            boundary = _counting(report, at, len(self.recipe.tasks), total, f"{task}, oracle routing")
-            boundary(0)
-            shares.append(self._routed(tower, identity, at, split, limit, boundary)[1])
+        tasks, told, chosen = self.recipe.tasks, [], []
+        for at, task in enumerate(tasks):
+            boundary = self._counting(report, at, task, split, limit, 1, "images with oracle routing")
+            found = self.answers(Contestant((identity,), lambda: tower), task, split, limit, boundary)
+            chosen.append(torch.stack([(found.routes == s).double().mean(1) for s in range(len(tasks))], 1))
             if oracle:
                 with tower.sent_to(at):
-                    told.append(self._score((identity, "oracle"), lambda: tower, task, split, limit, boundary))
+                    model = Contestant((identity, "oracle", at), lambda: tower)
+                    told.append(self.score(model, task, split, limit, boundary))
         named = {layer.name: layer for layer in self.headers.arch.layers}
         return Routing(
-            self.recipe.tasks,
+            tasks,
             tuple(named[name] for name in tower.layers),
-            tuple(shares),
+            tuple(tuple(map(tuple, layer)) for layer in torch.stack(chosen, 1).tolist()),  # (layers, T, T)
             tuple(told),
             tower.expert_parameters,
             tower.base_parameters,
@@ -180,43 +194,59 @@ class Scorer:
     def score_tower(self, tower: nn.Module, split: Split) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""
         tower = tower.to(self.device)
-        return tuple(
-            score(tower, self.headers.heads[task], self._batches(task, split, 0)) for task in self.recipe.tasks
+        asked = (
+            (task, answer(tower, self.headers.heads[task], self._batches(task, split, 0))) for task in self.recipe.tasks
         )
+        return tuple(self._scored(found, task, split, 0) for task, found in asked)
+
+    def base(self) -> Contestant:
+        """Return the pre-trained model."""
+        identity = self.recipe.arch, self.digests[self.recipe.base]
+        return Contestant(identity, lambda: self._stored(self.headers.base))
+
+    def expert(self, task: str) -> Contestant:
+        """Return the model that was fine-tuned on a task."""
+        path = next(model.path for model in self.recipe.models if model.name == task)
+        return Contestant((self.recipe.arch, self.digests[path]), lambda: self._stored(self.headers.experts[task]))
+
+    def answers(
+        self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
+    ) -> Answers:
+        """Return what a model answers on a task's labelled images; asked once for all who want to know."""
+        head = self.headers.heads[task]
+        key = ("answers", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
+        return self.cache.get(key, lambda: answer(model.make(), head, self._batches(task, split, limit), boundary))
+
+    def score(self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
+        """Count a model's right answers."""
+        return self._scored(self.answers(model, task, split, limit, boundary), task, split, limit)
+
+    def labels(self, task: str, split: Split, limit: int = 0) -> Tensor:
+        """Return the true class of each image that `answers` is about, (n,), int64."""
+        listed = self.headers.labelled[split][task]
+        assert listed.labels is not None  # labelled sets have labels
+        return listed.labels[spread(listed.count, limit)]
+
+    def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
+        """Return where in the labelled set each image stands that `answers` is about."""
+        return spread(self.headers.labelled[split][task].count, limit)
+
+    def classes(self, task: str, split: Split) -> tuple[str, ...]:
+        """Return the names of a task's classes: the head's, else the class folders', else numbers."""
+        head = self.headers.heads[task]
+        numbers = tuple(f"class {row}" for row in range(len(head.weight)))
+        return head.classes or self.headers.labelled[split][task].classes or numbers
+
+    def pictures(self, task: str, split: Split, indices: Sequence[int]) -> Tensor:
+        """Return some of a task's labelled images, preprocessed, (k, 3, H, W)."""
+        return self.headers.labelled[split][task].load(indices)
 
     def _stored(self, checkpoint: Checkpoint) -> nn.Module:
         return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))
 
-    def _expert(self, task: str) -> nn.Module:
-        return self._stored(self.headers.experts[task])
-
-    def _routed(
-        self, tower: RoutedTower, identity: str, at: int, split: Split, limit: int, boundary: Boundary
-    ) -> tuple[Score, tuple[float, ...]]:
-        """Return a task's score and, per routed layer, the share of its images that its own expert answered."""
-        task = self.recipe.tasks[at]
-        head = self.headers.heads[task]
-        key = ("routed", identity, at, self._images_digest(task, split), head.digest, split, limit, self.device)
-
-        def compute() -> tuple[Score, tuple[float, ...]]:
-            tower.take_routes()  # of whatever it ran before
-            scored = score(tower, head, self._batches(task, split, limit), boundary)
-            return scored, tuple((tower.take_routes() == at).double().mean(1).tolist())
-
-        return self.cache.get(key, compute)
-
-    def _score(
-        self,
-        model: tuple[Hashable, ...],
-        tower: Callable[[], nn.Module],
-        task: str,
-        split: Split,
-        limit: int,
-        boundary: Boundary,
-    ) -> Score:
-        head = self.headers.heads[task]
-        key = ("score", model, self._images_digest(task, split), head.digest, split, limit, self.device)
-        return self.cache.get(key, lambda: score(tower(), head, self._batches(task, split, limit), boundary))
+    def _scored(self, found: Answers, task: str, split: Split, limit: int) -> Score:
+        labels = self.labels(task, split, limit)
+        return Score(int((found.chosen == labels).sum()), len(labels))
 
     def _images_digest(self, task: str, split: Split) -> str:
         """Return the digest of a task's labelled images, hashed when they are first asked for."""
@@ -226,26 +256,23 @@ class Scorer:
             self._hashed[path] = sha256_path(path)
         return self._hashed[path]
 
-    def _batches(self, task: str, split: Split, limit: int) -> Batches:
-        listed = self.headers.labelled[split][task]
-        labels = listed.labels
-        assert labels is not None  # labelled sets have labels
-        chosen = spread(listed.count, limit)
+    def _batches(self, task: str, split: Split, limit: int) -> Iterator[Tensor]:
+        listed, chosen = self.headers.labelled[split][task], self.places(task, split, limit)
         identity = self._images_digest(task, split), self.headers.arch.image_size
         for start in range(0, len(chosen), _CHUNK):
             indices = chosen[start : start + _CHUNK]
-            key = ("images", identity, tuple(indices))
-            images = self.cache.get(key, partial(listed.load, indices))
-            yield images, labels[indices]
+            yield self.cache.get(("images", identity, tuple(indices)), partial(listed.load, indices))
 
+    def _counting(
+        self, report: Report, at: int, task: str, split: Split, limit: int, passes: int, words: str
+    ) -> Boundary:
+        """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
+        total, done, tasks = passes * len(self.places(task, split, limit)), 0, len(self.recipe.tasks)
 
-def _counting(report: Report, at: int, tasks: int, total: int, words: str) -> Boundary:
-    """Turn images done into a fraction of all tasks."""
-    done = 0
+        def boundary(images: int) -> None:
+            nonlocal done
+            done += images
+            report(min((at + done / total) / tasks, 1.0), f"{task}, {split} {words}")
 
-    def boundary(images: int) -> None:
-        nonlocal done
-        done += images
-        report(min((at + done / total) / tasks, 1.0), words)
-
-    return boundary
+        boundary(0)
+        return boundary

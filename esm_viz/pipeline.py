@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__, explore, export, tuning
+from esm_viz import __version__, explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.data.images import spread, to_png
+from esm_viz.data.images import shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
-from esm_viz.evaluate import Scorer, device_title, resolve_device
+from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
 from esm_viz.merge import METHODS, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
@@ -34,10 +34,14 @@ from esm_viz.recipe import Recipe
 from esm_viz.search import bracket_alpha
 from esm_viz.stages import Stages
 from esm_viz.types import (
+    REFERENCES,
     AlphaSearch,
     Angles,
+    Confusion,
+    Difference,
     Evaluation,
     ExportProof,
+    Flips,
     Inspection,
     Interference,
     KnobSearch,
@@ -48,6 +52,7 @@ from esm_viz.types import (
     MergeReport,
     Overlap,
     Patches,
+    Reference,
     Report,
     ScalingProfile,
     Spectrum,
@@ -60,6 +65,7 @@ from esm_viz.types import (
     silent,
 )
 
+MOST_THUMBNAILS = 64  # labelled images that are handed out at once
 _SEARCH_STEPS = 15  # about how many α a search visits, for its progress
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -127,6 +133,10 @@ class Project:
     def has_labels(self, split: Split) -> bool:
         """Say whether every task has labelled images of a split."""
         return self._scorer.has_labels(split)
+
+    def labels_digest(self, split: Split) -> str:
+        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        return self._scorer.labels_digest(split)
 
     def sha256(self, recipe: Recipe) -> str:
         """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
@@ -360,6 +370,58 @@ class Project:
             routing=routing,
         )
 
+    def confusion(
+        self, model: Recipe | Reference, task: str, split: Split = "test", limit: int = 0, report: Report = silent
+    ) -> Confusion:
+        """Return which answers the images of each class of a task got; free once `evaluate` has measured the model.
+
+        Args:
+            model: a recipe of this project, "pretrained", or "finetuned" for the task's own expert.
+            task: whose images.
+            split: "validation" or "test".
+            limit: images, spread over the set; 0 = all.
+            report: progress, may raise Cancelled.
+
+        Raises:
+            ImagesError: a task has no labelled images of that split.
+        """
+        chosen = self._answers(model, self._task(task), split, limit, report)
+        classes, labels = self._scorer.classes(task, split), self._scorer.labels(task, split, limit)
+        return outcomes.confusion(task, split, classes, labels, chosen)
+
+    def flips(
+        self,
+        a: Recipe | Reference,
+        b: Recipe | Reference,
+        task: str,
+        split: Split = "test",
+        limit: int = 0,
+        report: Report = silent,
+    ) -> Flips:
+        """Return the images of a task that B gets right and A wrong, and the other way; models as in `confusion`."""
+        scorer, half = self._scorer, _part(report, 0.0, 0.5)
+        before = self._answers(a, self._task(task), split, limit, half)
+        now = self._answers(b, task, split, limit, _part(report, 0.5, 1.0))
+        classes, places = scorer.classes(task, split), scorer.places(task, split, limit)
+        return outcomes.flips(task, split, classes, places, scorer.labels(task, split, limit), before, now)
+
+    def difference(
+        self,
+        a: Recipe | Reference,
+        b: Recipe | Reference,
+        split: Split = "test",
+        limit: int = 0,
+        report: Report = silent,
+    ) -> Difference:
+        """Return B's accuracy minus A's with paired intervals, per task and of the mean; models as in `confusion`."""
+        pairs, count = [], len(self.tasks)
+        for at, task in enumerate(self.tasks):
+            start, middle, end = (at / count, (at + 0.5) / count, (at + 1) / count)
+            before = self._answers(a, task, split, limit, _part(report, start, middle))
+            now = self._answers(b, task, split, limit, _part(report, middle, end))
+            pairs.append(outcomes.paired(self._scorer.labels(task, split, limit), before, now))
+        return Difference(split, self.tasks, tuple(pairs))
+
     def search_alpha(self, recipe: Recipe, report: Report = silent) -> AlphaSearch:
         """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
 
@@ -488,7 +550,7 @@ class Project:
         identity = {
             "the recipe or its files": self.sha256(recipe),
             "the knobs searched": list(space),
-            "the labelled images": self._scorer.labels_digest("validation") if labelled else "none",
+            "the labelled images": self.labels_digest("validation") if labelled else "none",
             "the number of images": limit,
             "the seed": seed,
             "the version of esm_viz": __version__,
@@ -542,6 +604,23 @@ class Project:
         """Return some of a task's proxies as PNG bytes."""
         return to_png(self.stages.proxies(self.recipe, self._task(task))[:most])
 
+    def labelled_thumbnails(self, task: str, split: Split, indices: Sequence[int]) -> list[bytes]:
+        """Return some of a task's labelled images as small PNG files.
+
+        Args:
+            task: whose images.
+            split: "validation" or "test".
+            indices: places in the labelled set, at most MOST_THUMBNAILS.
+
+        Raises:
+            ImagesError: there are no such images, or they are too many.
+        """
+        self._scorer.need_labels(split)
+        count = len(self._scorer.places(self._task(task), split))
+        if len(indices) > MOST_THUMBNAILS or not all(0 <= index < count for index in indices):
+            raise ImagesError(f"{task} has {count} {split} images", f"ask for at most {MOST_THUMBNAILS} of them")
+        return to_png(shrunk(self._scorer.pictures(task, split, indices))) if indices else []
+
     def layer(self, name: str) -> Layer:
         """Return a layer by its name.
 
@@ -579,6 +658,27 @@ class Project:
                 wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
                 raise HeadError(wrong, "check its head and its labels")
         return evaluation.mean_normalised
+
+    def _answers(self, model: Recipe | Reference, task: str, split: Split, limit: int, report: Report) -> Tensor:
+        """Return the classes that a model answers on a task's images, (n,)."""
+        self._scorer.need_labels(split)
+        if isinstance(model, Recipe):
+            own = self._own(model)
+            self._alpha(own)
+            contestant = Contestant((self.canonical(own),), lambda: self.tower(own, _part(report, 0.0, 0.5)))
+        elif model in REFERENCES:
+            contestant = self._scorer.base() if model == "pretrained" else self._scorer.expert(task)
+        else:
+            raise RecipeError(f"there is no model {model!r}", f"give a recipe, or {' or '.join(REFERENCES)}")
+        asked = len(self._scorer.places(task, split, limit))
+        done = 0
+
+        def boundary(images: int) -> None:
+            nonlocal done
+            done += images
+            report(0.5 + 0.5 * done / asked, f"{task}, {split} images")
+
+        return self._scorer.answers(contestant, task, split, limit, boundary).chosen
 
     def _need_measurable(self, recipe: Recipe, split: Split | None, limit: int) -> None:
         """Refuse, before work starts, what could not be merged or measured later."""

@@ -91,12 +91,13 @@ window.studio = (() => {
   /* put HTML into a place only when it differs; what had the focus or was unfolded stays so */
   kept.fill = (place, html) => {
     if (kept.filled.get(place) === html) return;
-    const held = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    const held = document.activeElement && place.contains(document.activeElement) ? { ...document.activeElement.dataset } : {};
     const open = [...place.querySelectorAll("details")].map((details) => details.open);
     kept.filled.set(place, html);
     place.innerHTML = html;
     unfold(place, open);
-    if (held) place.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    const same = held.do ? [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)] : [];
+    (same.find((control) => control.dataset.index === held.index) ?? same[0])?.focus({ preventScroll: true });
   };
 
   /* a block: HTML from the server */

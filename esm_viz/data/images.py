@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from open_clip.transform import image_transform
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
@@ -28,6 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start programs: EPS runs Ghostscript
 MOST_PIXELS = 64_000_000  # of one image; larger ones are refused before they are decoded
 MOST_BYTES = 100_000_000  # of one image file inside a zip
+THUMBNAIL = 64  # pixels
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # open_clip's OpenAI mean and standard deviation
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -50,12 +52,14 @@ class ImageSet:
         count: images listed.
         labels: class index of each, (count,), int64; None where unlabelled.
         load: indices -> preprocessed images, (k, 3, H, W), float32.
+        classes: names that the labels count, where class folders give them.
     """
 
     name: str
     count: int
     labels: Tensor | None
     load: Loader
+    classes: tuple[str, ...] = ()
 
 
 def open_images(path: Path, side: int, classes: Classes | None = None) -> ImageSet:
@@ -106,6 +110,13 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images * _channels(STD) + _channels(MEAN)).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def shrunk(images: Tensor, side: int = THUMBNAIL) -> Tensor:
+    """Return images, (n, 3, H, W), with sides of at most `side` pixels."""
+    if images.shape[-1] <= side:
+        return images
+    return F.interpolate(images, side, mode="bilinear", antialias=True)
+
+
 def to_png(images: Tensor) -> list[bytes]:
     """Return preprocessed images, (n, 3, H, W), as PNG files."""
     files = []
@@ -151,7 +162,7 @@ def _listed(
 ) -> ImageSet:
     if not names:
         raise ImagesError("there are no images", f"give {', '.join(SUFFIXES[:4])} files", where)
-    labels = _folder_labels(names, classes, where) if classes is not None else None
+    labels, known = _folder_labels(names, classes, where) if classes is not None else (None, ())
 
     def load(indices: Sequence[int]) -> Tensor:
         chosen = [names[index] for index in indices]
@@ -160,15 +171,19 @@ def _listed(
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, LookupError, EOFError) as error:
             raise _unreadable(where) from error  # a zip's password is a RuntimeError, an entry that is gone a KeyError
 
-    return ImageSet(where, len(names), labels, load)
+    return ImageSet(where, len(names), labels, load, known)
 
 
 def _unreadable(where: str) -> ImagesError:
     return ImagesError("an image cannot be read", "check that the files are still there and whole", where)
 
 
-def _folder_labels(names: list[str], classes: Classes, where: str) -> Tensor:
-    """Map the innermost folder of each image to a row of the head; what could be mapped wrongly is refused."""
+def _folder_labels(names: list[str], classes: Classes, where: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Map the innermost folder of each image to a row of the head, and name the rows.
+
+    Raises:
+        ImagesError: folders could be mapped wrongly.
+    """
     folders = [PurePosixPath(name).parent.name for name in names]
     if "" in folders:
         raise ImagesError("labelled images are not in class folders", "make one subfolder a class", where)
@@ -181,16 +196,17 @@ def _folder_labels(names: list[str], classes: Classes, where: str) -> Tensor:
                 "name class folders as the head does",
                 where,
             )
-        order = {name: row for row, name in enumerate(classes.names)}
+        known = classes.names
     elif len(found) == classes.rows:  # torchvision's ImageFolder trains heads in sorted order too
-        order = {name: row for row, name in enumerate(found)}
+        known = tuple(found)
     else:
         raise ImagesError(
             f"there are {len(found)} class folders for a head of {classes.rows} rows",
             "give every class a folder, or name the classes in the head's metadata",
             where,
         )
-    return torch.tensor([order[folder] for folder in folders])
+    order = {name: row for row, name in enumerate(known)}
+    return torch.tensor([order[folder] for folder in folders]), known
 
 
 def _decode(raw: bytes, name: str, side: int, where: str) -> Tensor:

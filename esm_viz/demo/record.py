@@ -54,8 +54,24 @@ def write(
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "packages": [asdict(package) for package in sources.packages],
         "bytes": sum(path.stat().st_size for path in files),
-        "files": {name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for name, path in names.items()},
+        "files": {name: _facts(path) for name, path in names.items()},
     }
+    _write(out, record)
+
+
+def note(out: Path, name: str) -> None:
+    """Note in `record.json` that one file is new."""
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
+    record["files"] = dict(sorted({**record["files"], name: _facts(out / name)}.items()))
+    record["bytes"] = sum(facts["bytes"] for facts in record["files"].values())
+    _write(out, record)
+
+
+def _facts(path: Path) -> dict[str, object]:
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _write(out: Path, record: Mapping[str, object]) -> None:
     (out / "record.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

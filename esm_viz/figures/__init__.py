@@ -4,12 +4,13 @@ from esm_viz.figures.accuracy import accuracy_figure
 from esm_viz.figures.alpha import alpha_figure
 from esm_viz.figures.angles import angles_figure
 from esm_viz.figures.base import Figure
+from esm_viz.figures.confusion import confusion_figure
 from esm_viz.figures.interference import interference_figure
 from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
 from esm_viz.figures.overlap import overlap_figure
 from esm_viz.figures.patches import patches_figure
-from esm_viz.figures.routing import routing_figure
+from esm_viz.figures.routing import routes_figure, routing_figure
 from esm_viz.figures.scaling import scaling_figure
 from esm_viz.figures.spectrum import spectrum_figure
 from esm_viz.figures.stability import stability_figure
@@ -24,12 +25,14 @@ __all__ = [
     "accuracy_figure",
     "alpha_figure",
     "angles_figure",
+    "confusion_figure",
     "interference_figure",
     "layer_map_figure",
     "norms_figure",
     "overlap_figure",
     "paint",
     "patches_figure",
+    "routes_figure",
     "routing_figure",
     "scaling_figure",
     "spectrum_figure",

@@ -20,6 +20,7 @@ from esm_viz.types.base import (
     silent,
 )
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
+from esm_viz.types.outcomes import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
 from esm_viz.types.proofs import ExportProof, ProofRow
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
 from esm_viz.types.searching import AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
@@ -39,15 +40,20 @@ from esm_viz.types.subspaces import (
 
 __all__ = [
     "FAMILIES",
+    "REFERENCES",
     "WILSON_Z",
     "AlphaPoint",
     "AlphaSearch",
     "Angles",
+    "Confusion",
+    "Difference",
     "Draws",
     "Evaluation",
     "ExportProof",
     "Family",
     "FileFacts",
+    "Flip",
+    "Flips",
     "HeatImage",
     "Inspection",
     "Interference",
@@ -60,9 +66,11 @@ __all__ = [
     "MergeReport",
     "Objective",
     "Overlap",
+    "Paired",
     "Patch",
     "Patches",
     "ProofRow",
+    "Reference",
     "Report",
     "Routing",
     "ScalingProfile",

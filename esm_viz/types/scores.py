@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,7 +54,7 @@ class Routing:
 
     Attributes:
         layers: the routed ones, in the order in which the tower runs them.
-        shares: T x L; the share of a task's images that its own expert answered at that layer.
+        routes: L x T x T; at a layer, the share of a task's images (row) that each task's expert (column) answered.
         oracle: per task, the score where every layer is told the true task; empty where it was not measured.
         parameters: numbers in all experts and prototypes.
         base_parameters: numbers in the merged tower.
@@ -62,10 +62,21 @@ class Routing:
 
     tasks: tuple[str, ...]
     layers: tuple[Layer, ...]
-    shares: tuple[tuple[float, ...], ...]
+    routes: tuple[tuple[tuple[float, ...], ...], ...]
     oracle: tuple[Score, ...]
     parameters: int
     base_parameters: int
+
+    @property
+    def shares(self) -> tuple[tuple[float, ...], ...]:
+        """Return, T x L, the share of a task's images that its own expert answered: the diagonals of `routes`."""
+        return tuple(tuple(layer[t][t] for layer in self.routes) for t in range(len(self.tasks)))
+
+    @property
+    def mean_routes(self) -> tuple[tuple[float, ...], ...]:
+        """Return where each task's images went, T x T, the mean over layers."""
+        count = range(len(self.tasks))
+        return tuple(tuple(sum(layer[t][s] for layer in self.routes) / len(self.routes) for s in count) for t in count)
 
     @property
     def mean(self) -> float:
@@ -119,13 +130,19 @@ class Evaluation:
     def mean_interval(self, which: Which) -> tuple[float, float]:
         """Return a 95 % interval of the mean, from the tasks' Wilson limits (MOVER, Zou and Donner 2008)."""
         scores = self.scores(which)
-        mean, tasks = self.mean(which), len(scores)
-        below = math.hypot(*(score.accuracy - score.interval[0] for score in scores)) / tasks
-        above = math.hypot(*(score.interval[1] - score.accuracy for score in scores)) / tasks
-        return mean - below, mean + above
+        return mean_limits([score.accuracy for score in scores], [score.interval for score in scores])
 
     @property
     def mean_normalised(self) -> float:
         """Return the mean of merged / expert accuracy over the tasks whose expert is ever right (NaN without any)."""
         known = [task.normalised for task in self.tasks if task.finetuned.correct]
         return sum(known) / len(known) if known else math.nan
+
+
+def mean_limits(values: Sequence[float], limits: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return limits of the mean of independent estimates from their own (MOVER, Zou and Donner 2008)."""
+    count = len(values)
+    mean = sum(values) / count
+    below = math.hypot(*(value - low for value, (low, _) in zip(values, limits, strict=True))) / count
+    above = math.hypot(*(high - value for value, (_, high) in zip(values, limits, strict=True))) / count
+    return mean - below, mean + above

@@ -92,7 +92,7 @@ def _notice(session: Session) -> str:
 
 def _line(session: Session) -> tuple[str, str]:
     """Return what is being done, or what went wrong, or that all is up to date; and the same in a few words."""
-    for job in (session.task, session.live, session.look):
+    for job in (session.task, session.live, session.close_look, session.look):
         if job is not None and job.running:
             return _running(job)
     wrong = next((session.errors[place] for place in WRONG if place in session.errors), "")

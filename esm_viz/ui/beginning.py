@@ -29,7 +29,7 @@ def copy(first: Session, store: Store) -> Session:
     session = store.open(first.place)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
     session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
-    session.board, session.looks = list(first.board), dict(first.looks)
+    session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair
     session.version = first.version
     if first.live is not None and first.live.running:  # still being measured: this page follows by itself

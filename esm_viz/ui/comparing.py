@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.leaderboard import kept_board, standings
+from esm_viz.merge import METHODS
+from esm_viz.pipeline import Project
+from esm_viz.recipe import Recipe
+from esm_viz.types import Evaluation
 from esm_viz.ui.jobs import Job
-from esm_viz.ui.running import keep, part, start
+from esm_viz.ui.running import keep, start
 from esm_viz.ui.store import BoardRow, Session
 
-BOARD = ("board", "bars", "alpha")
-
-
-def evaluate_test(session: Session) -> None:
-    """Measure the recipe on screen on the test images, if that has not been done."""
-    recipe = session.recipe
-    if any(row.recipe == recipe for row in session.board) or not session.project.has_labels("test"):
-        return
-
-    def work(job: Job) -> None:
-        scores = session.project.evaluate(recipe, "test", 0, job.report)
-        row = BoardRow(METHODS[recipe.method].title, recipe, scores, searched=False)
-        keep(session, job, BOARD, lambda: _add_row(session, row))
-
-    start(session, "Test images for B", work, "board", BOARD)
+BOARD_PIECES = ("board", "bars", "routing")
+COMPARING = "Comparing methods"
+MOST_SET = 4  # rows of recipes that were on screen, beside A, B and the searched ones
+STEPS = 15  # measurements that one search for α takes, and the one on test images
 
 
 def compare_all(session: Session) -> None:
@@ -29,21 +22,51 @@ def compare_all(session: Session) -> None:
     shown = session.recipe
 
     def work(job: Job) -> None:
-        names = list(METHODS)
-        for at, name in enumerate(names):
-            title = METHODS[name].title
-            inside = part(job.report, at / len(names), 1 / len(names), title)
-            recipe = with_method(shown, name)
-            if name != "averaging":  # α = 1 by definition
-                found = session.project.search_alpha(recipe, part(inside, 0.0, 0.8, "searching α"))
-                recipe = with_parameters(recipe, alpha=found.alpha)
-            scores = session.project.evaluate(recipe, "test", 0, part(inside, 0.8, 0.2, "test images"))
-            row = BoardRow(title, recipe, scores, searched=True)
-            keep(session, job, BOARD, lambda: _add_row(session, row))  # noqa: B023
+        for recipe, scores, seconds in standings(session.project, shown, job.report):
+            row = row_of(recipe, scores, seconds, searched=True)
+            if not keep(session, job, BOARD_PIECES, lambda: add_row(session, row)):  # noqa: B023
+                return
 
-    start(session, "Comparing methods", work, "board", BOARD)
+    start(session, COMPARING, work, "board", BOARD_PIECES)
 
 
-def _add_row(session: Session, row: BoardRow) -> None:
-    same = [old for old in session.board if old.recipe != row.recipe]
-    session.board = [old for old in same if not (row.searched and old.searched and old.title == row.title)] + [row]
+def comparing(session: Session) -> bool:
+    """Say whether all methods are being compared."""
+    return session.task is not None and session.task.running and session.task.what == COMPARING
+
+
+def expected_seconds(session: Session) -> float | None:
+    """Return about how long comparing all methods takes, from one whole measurement on validation images."""
+    measured = [state.evaluation.seconds for state in session.history if state.evaluation]
+    if not measured:
+        return None
+    one = measured[-1] if len(measured) > 1 else measured[0] / 3  # the first asked base and experts as well
+    return len(METHODS) * STEPS * one
+
+
+def row_of(recipe: Recipe, scores: Evaluation, seconds: float | None = None, searched: bool = False) -> BoardRow:
+    """Return a recipe's row, with the rank of its experts where it has some."""
+    title = METHODS[recipe.method].title
+    if "expert_rank" in recipe.parameters:
+        title += f", rank {recipe.parameters['expert_rank']}"
+    return BoardRow(title, recipe, scores, searched, scores.seconds if seconds is None else seconds)
+
+
+def kept_rows(project: Project) -> list[BoardRow]:
+    """Return the rows that were measured when the opening project was built."""
+    return [
+        BoardRow(row_of(recipe, scores).title, recipe, scores, searched=True, kept=True)
+        for recipe, scores, _ in kept_board(project)
+    ]
+
+
+def add_row(session: Session, row: BoardRow) -> None:
+    """Put a row on the board in place of the one of the same recipe, or of the same method's older search."""
+    shown = [session.recipe, *([session.pinned.recipe] if session.pinned else [])]
+    stays = [
+        old
+        for old in session.board
+        if old.recipe != row.recipe and not (row.searched and old.searched and old.title == row.title)
+    ]
+    left = [at for at, old in enumerate(stays) if not old.searched and old.recipe not in shown][:-MOST_SET]
+    session.board = [old for at, old in enumerate(stays) if at not in left] + [row]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from esm_viz.figures.base import task_colour, task_glyph
 from esm_viz.figures.words import safe
 
@@ -49,6 +51,15 @@ def button(act: str, label: str, kind: str = "", title: str = "", off: bool = Fa
     off_text = ' aria-disabled="true"' if off else ""
     hint = f' title="{safe(title)}" aria-label="{safe(title)}"' if title else ""
     return f'<button class="btn {kind}" data-do="{act}"{more}{hint}{off_text}>{label}</button>'
+
+
+def select(act: str, label: str, options: Iterable[tuple[str, str]], chosen: str) -> str:
+    """Return a list to choose from, (value, words) each; the chosen value is sent as a message."""
+    lines = "".join(
+        f'<option value="{safe(value)}"{" selected" if value == chosen else ""}>{safe(words)}</option>'
+        for value, words in options
+    )
+    return f'<select class="sel" data-do="{act}" aria-label="{safe(label)}">{lines}</select>'
 
 
 def stat(name: str, value: str, kind: str = "") -> str:

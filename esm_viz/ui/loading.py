@@ -8,6 +8,7 @@ from collections.abc import Callable
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import Report
+from esm_viz.ui.comparing import kept_rows
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import set_recipe
 from esm_viz.ui.looks import look
@@ -34,9 +35,12 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
-    session.looks = {}
-    if session.look is not None:
-        session.look.cancel()  # of the old project
-    session.history, session.at, session.board, session.errors = [], -1, [], {}
+    session.looks, session.closer = {}, {}
+    for job in (session.look, session.close_look):
+        if job is not None:
+            job.cancel()  # of the old project
+    session.history, session.at, session.errors = [], -1, {}
+    session.board = kept_rows(project) if project is session.place.demo else []
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
+    session.view = dataclasses.replace(session.view, task="", image=-1, routed="")
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}

@@ -15,11 +15,11 @@ def search_alpha(session: Session) -> None:
     def work(job: Job) -> None:
         recipe = session.recipe
         found = session.project.search_alpha(recipe, job.report)
-        if not keep(session, job, ("alpha",), lambda: setattr(session, "search", (recipe, found))):
+        if not keep(session, job, (), lambda: setattr(session, "search", (recipe, found))):
             return
         found_recipe = with_parameters(recipe, alpha=found.alpha)
         if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob moved meanwhile
             set_recipe(session, found_recipe)
             session.touch((*LIVE, *SCORES))
 
-    start(session, "Searching α", work, "rail", ("rail", "alpha"))
+    start(session, "Searching α", work, "rail", ("rail",))

@@ -50,6 +50,8 @@ class BoardRow:
     recipe: Recipe
     evaluation: Evaluation
     searched: bool
+    seconds: float = 0.0  # that the row took here
+    kept: bool = False  # it was measured when the opening project was built, see esm_viz/leaderboard.py
 
 
 @dataclass
@@ -63,7 +65,12 @@ class View:
     direction: int = 1
     family: str = "all"
     difference: bool = False
-    routing: bool = False  # instead of the bars on Evaluate
+    task: str = ""  # of flips and confusion, the first one where empty
+    against: str = "a"  # with whom flips compare: "a", "pretrained", "finetuned"
+    image: int = -1  # the flip that was clicked, its place in the labelled set
+    confused: str = "b"  # whose answers: "b", "a", "pretrained", "finetuned"
+    routes: str = "layers"  # or "where" routes go
+    routed: str = ""  # the layer whose routes are shown, the mean of all where empty
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
 
@@ -96,11 +103,13 @@ class Session:
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
     explored: Recipe | None = None
     looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
+    closer: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of Evaluate: what was asked, its record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     live: Job | None = None
     task: Job | None = None
     look: Job | None = None
+    close_look: Job | None = None  # what Evaluate shows of B
     touched: dict[str, int] = field(default_factory=dict)  # the version at which each piece last changed
     version: int = 0
     pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
@@ -113,7 +122,7 @@ class Session:
 
     @property
     def _jobs(self) -> tuple[Job | None, ...]:
-        return self.live, self.task, self.look
+        return self.live, self.task, self.look, self.close_look
 
     @property
     def busy(self) -> bool:

@@ -13,7 +13,7 @@ from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
 from esm_viz.ui import bar, following, load
 from esm_viz.ui.beginning import begin, copy
-from esm_viz.ui.comparing import evaluate_test
+from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED, Job
 from esm_viz.ui.live import QUICK
@@ -48,7 +48,7 @@ class Studio:
         if recalls:
             Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
         else:
-            evaluate_test(self.first)  # in the background, ready when somebody opens Evaluate
+            look_closer(self.first)  # in the background, ready when somebody opens Evaluate
 
     def _prepare(self, job: Job) -> None:
         """Compute what was recalled, so that the first knob finds everything at hand."""
@@ -57,7 +57,7 @@ class Studio:
         project.merge(first.recipe, job.report)
         for limit in (QUICK, 0) if project.has_labels("validation") else ():
             project.evaluate(first.recipe, "validation", limit, job.report, oracle=False)
-        evaluate_test(first)
+        look_closer(first)
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, PIECES, BUILT)

@@ -136,9 +136,14 @@ def test_a_searchs_line_never_falls_and_passes_over_what_is_unknown() -> None:
     assert (record.best, record.best_so_far) == (3, (0.5, 0.5, 0.5, 0.7, 0.7))
 
 
+ROUTES = (((1.0, 0.0), (0.75, 0.25)), ((0.5, 0.5), (0.75, 0.25)))
+
+
 def test_routing_is_averaged_over_tasks_and_layers_and_weighed_against_the_tower() -> None:
     told = (Score(9, 10), Score(7, 10))
-    found = Routing(("a", "b"), (LAYER, LAYER), ((1.0, 0.5), (0.25, 0.25)), told, 20, 100)
+    found = Routing(("a", "b"), (LAYER, LAYER), ROUTES, told, 20, 100)
+    assert found.shares == ((1.0, 0.5), (0.25, 0.25))
+    assert found.mean_routes == ((0.75, 0.25), (0.75, 0.25))
     assert found.mean == 0.5
     assert found.overhead == 0.2
     assert found.of_separate == 0.6  # 120 numbers instead of 2 times 100
@@ -146,7 +151,7 @@ def test_routing_is_averaged_over_tasks_and_layers_and_weighed_against_the_tower
 
 def test_an_oracle_has_a_mean_where_it_was_measured() -> None:
     row = TaskScores("a", Score(1, 10), Score(9, 10), Score(8, 10))
-    routing = Routing(("a",), (LAYER,), ((1.0,),), (Score(9, 10),), 20, 100)
+    routing = Routing(("a",), (LAYER,), (((1.0,),),), (Score(9, 10),), 20, 100)
     told = Evaluation("0" * 64, "esmpp", 1.0, {}, "test", (row,), 0, 0.0, routing)
     assert told.mean("oracle") == 0.9
     assert told.mean_interval("oracle") == pytest.approx(Score(9, 10).interval)
