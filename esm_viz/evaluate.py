@@ -19,7 +19,7 @@ from esm_viz.models.routed import RoutedTower
 from esm_viz.models.tower import encode
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe, sha256_text
-from esm_viz.types import Report, Routing, Score, Split, TaskScores
+from esm_viz.types import Report, Routing, Score, Split, TaskScores, silent
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 Boundary = Callable[[int], None]
@@ -169,12 +169,16 @@ class Scorer:
             tower.base_parameters,
         )
 
-    def score_tower(self, tower: nn.Module, split: Split) -> tuple[Score, ...]:
+    def score_tower(self, tower: nn.Module, split: Split, report: Report = silent) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""
-        tower = tower.to(self.device)
-        return tuple(
-            score(tower, self.headers.heads[task], self._batches(task, split, 0)) for task in self.recipe.tasks
-        )
+        tower, tasks = tower.to(self.device), self.recipe.tasks
+        found = []
+        for at, task in enumerate(tasks):
+            total = self.headers.labelled[split][task].count
+            boundary = _counting(report, at, len(tasks), total, f"{task}, {split} images of the file")
+            boundary(0)
+            found.append(score(tower, self.headers.heads[task], self._batches(task, split, 0), boundary))
+        return tuple(found)
 
     def _stored(self, checkpoint: Checkpoint) -> nn.Module:
         return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))

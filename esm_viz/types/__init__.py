@@ -20,7 +20,7 @@ from esm_viz.types.base import (
     silent,
 )
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
-from esm_viz.types.proofs import ExportProof, ProofRow
+from esm_viz.types.proofs import ExportProof, ProofRow, WrittenFile
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
 from esm_viz.types.searching import AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
 from esm_viz.types.subspaces import (
@@ -78,5 +78,6 @@ __all__ = [
     "TaskScores",
     "Value",
     "Which",
+    "WrittenFile",
     "silent",
 ]

@@ -40,7 +40,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "sweep": (*WORDS, "recipe", "merge"),
     "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
-    "card": (*WORDS, "recipe", "merge"),
+    "card": (*WORDS, "recipe", "checkpoints", "merge"),
+    "report": (*WORDS, "recipe", "merge", "figures"),
     "export": (*WORDS, "recipe", "checkpoints", "models", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
