@@ -137,10 +137,8 @@ def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
     for evaluation in shown:
         found = evaluation.routing
         if found is not None:
-            share = _percent(found.mean)
-            lines.append(
-                f"{evaluation.split.capitalize()} images find their own task's expert in {share} % of the routed layers."
-            )
+            split, share = evaluation.split.capitalize(), _percent(found.mean)
+            lines.append(f"{split} images find their own task's expert in {share} % of the routed layers.")
     if found is not None:
         lines += [
             f"The experts add {_percent(found.overhead)} % to the tower's parameters; all are",

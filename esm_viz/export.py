@@ -140,7 +140,7 @@ def export(
             written=tuple(_written(aside / name) for name in FILES if (aside / name).is_file()),
             recipe_sha256=preview.sha256,
             tensors_sha256=preview.tensors_sha256,
-            layout=preview.layout.title,
+            layout=preview.layout.name,
             rows=tuple(rows),
             seconds=time.perf_counter() - start,
         )
@@ -222,7 +222,7 @@ def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofR
     before = [task.merged for task in shown.tasks]
     means = (f"{100 * sum(score.accuracy for score in side) / len(side):.2f} %" for side in (before, scores))
     return [
-        ProofRow(f"mean of {len(before)} tasks, {shown.split} images", *means),
+        ProofRow(f"mean of {len(before)} tasks, {shown.split}", *means),
         *(
             ProofRow(f"{task.task}, {task.merged.n} {shown.split} images", _right(task.merged), _right(after))
             for task, after in zip(shown.tasks, scores, strict=True)

@@ -20,7 +20,7 @@ from esm_viz import __version__, explore, export, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.checkpoints.layouts import BASE, chosen_layout
+from esm_viz.checkpoints.layouts import BASE, LAYOUTS, chosen_layout
 from esm_viz.data.images import spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Scorer, resolve_device
@@ -528,6 +528,11 @@ class Project:
         preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown, experts, chosen)
         rescore, rest = self._scorer.score_tower, _part(report, 0.6, 1.0)
         return export.export(preview, rescore, folder, portable=portable, page=page, report=rest)
+
+    def layouts(self) -> dict[str, str]:
+        """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
+        own = self._headers.base.layout
+        return {own.name: own.title} | {layout.name: layout.title for layout in LAYOUTS.values()}
 
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""

@@ -35,7 +35,7 @@ class ExportProof:
     Attributes:
         folder: where it was written.
         written: its files, the weights first.
-        layout: how the weights name their tensors, for people.
+        layout: name of the way in which the weights name their tensors.
         rows: every check; a report of the export is written after them and is in none.
         seconds: that all of it took.
     """

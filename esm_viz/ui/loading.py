@@ -34,9 +34,10 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
+    session.refused = None
     session.looks = {}
     if session.look is not None:
         session.look.cancel()  # of the old project
     session.history, session.at, session.board, session.errors = [], -1, [], {}
-    session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
+    session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False, layout="")
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}

@@ -26,7 +26,7 @@ def paint(session: Session, names: Iterable[str], tick: bool = False) -> dict[st
     if EVERYTHING in wanted:
         wanted = dict.fromkeys(PIECES)
     if wanted.keys() & {"rail", "history"}:
-        wanted["recipe"] = wanted["proof"] = None
+        wanted["recipe"] = wanted["proof"] = wanted["form"] = None
     with session.lock:
         session.version += 1
         session.dirty -= {*wanted, EVERYTHING}

@@ -46,7 +46,7 @@ TENSOR_ROWS = ("tensors, SHA-256", "weights file, SHA-256", "number of tensors",
 
 
 def score_rows(split: str) -> list[str]:
-    return [f"mean of 3 tasks, {split} images", *(f"{task}, {LABELLED} {split} images" for task in TASKS)]
+    return [f"mean of 3 tasks, {split}", *(f"{task}, {LABELLED} {split} images" for task in TASKS)]
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_the_proof_names_what_was_compared(tmp_path: Path, project: Project) -> 
     means = [
         f"{100 * project.evaluate(project.recipe, split).mean('merged'):.2f} %" for split in ("validation", "test")
     ]
-    assert [row[f"mean of 3 tasks, {split} images"] for split in ("validation", "test")] == means
+    assert [row[f"mean of 3 tasks, {split}"] for split in ("validation", "test")] == means
     assert proof.recipe_sha256 == project.sha256(project.recipe)
     assert (sorted(proof.files), proof.folder) == (FILES, str(tmp_path / "out"))
 

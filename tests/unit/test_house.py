@@ -41,7 +41,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "sweep": (*WORDS, "recipe", "merge"),
     "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
     "card": (*WORDS, "recipe", "checkpoints", "merge"),
-    "report": (*WORDS, "recipe", "merge", "figures"),
     "export": (*WORDS, "recipe", "checkpoints", "models", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "checkpoints", "models", "data", "numerics", "merge"),
@@ -50,12 +49,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
-    "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures"),
+    "report": (*WORDS, "recipe", "checkpoints", "merge", "figures"),
+    "ui": (*WORDS, "recipe", "cache", "data", "merge", "pipeline", "__init__", "figures", "report"),
     "answers": (*WORDS, "sweep"),
-    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
+    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures", "report"),
     "cli": (
         *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "exploration"),
-        *("sweep", "tuning", "__init__", "ui"),
+        *("report", "sweep", "tuning", "__init__", "ui"),
     ),
     "__main__": ("cli",),
 }
