@@ -168,8 +168,8 @@ def _since(session: Session, recipe: Recipe, record: ExportProof) -> str:
 
 
 def _table(rows: Iterable[ProofRow], older: bool = False) -> str:
-    head = "<th>Check</th><th>On screen</th><th>In the file</th><th></th>"
-    return table("proof older" if older else "proof", head, "".join(_row(row) for row in rows))
+    head = "<th>Check</th><th>On screen</th><th>In the file</th><th>Equal</th>"
+    return table("proof older" if older else "proof", head, "".join(_row(row) for row in rows), "Checks")
 
 
 def _row(row: ProofRow) -> str:
