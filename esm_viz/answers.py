@@ -193,7 +193,7 @@ def inspection_text(record: Inspection) -> str:
 
 def proof_json(record: ExportProof) -> dict[str, Any]:
     """Return an export's proof as plain data."""
-    return dataclasses.asdict(record)
+    return {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
 
 
 def proof_text(record: ExportProof) -> str:

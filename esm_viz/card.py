@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from esm_viz import __version__
+from esm_viz.checkpoints.layouts import Layout
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, Inspection
 
 
 def model_card(
-    recipe: Recipe, digests: Mapping[str, str], sha256: str, inspection: Inspection, shown: Evaluation | None
+    recipe: Recipe,
+    digests: Mapping[str, str],
+    sha256: str,
+    inspection: Inspection,
+    shown: Sequence[Evaluation],
+    layout: Layout,
+    *,
+    whole: bool,
 ) -> str:
-    """Write what was merged, how, from which files, how well it does, and how to load it."""
+    """Write what was merged, how, from which files, how well it does, and how to load it.
+
+    Args:
+        recipe: with every parameter as a number or a word.
+        digests: SHA-256 by path as the recipe writes it.
+        sha256: of the recipe.
+        inspection: of the files.
+        shown: the model's accuracy, a split each.
+        layout: of the weights file.
+        whole: whether it holds a text tower too.
+    """
     method = METHODS[recipe.method]
     inputs = [("base", recipe.base), *((model.name, model.path) for model in recipe.models)]
     lines = [
@@ -22,12 +41,14 @@ def model_card(
         "---",
         f"# {method.title} of {', '.join(recipe.tasks)}",
         "",
-        f"{method.summary} Source: {method.source}. Made with esm_viz, without training.",
+        f"{method.summary} Source: {method.source}. Made with esm_viz {__version__}, without training.",
         "",
         "| setting | value |",
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in recipe.parameters.items()),
+        *(f"| weight of {model.name} | {model.weight:g} |" for model in recipe.models if model.weight != 1.0),
         f"| dtype | {recipe.dtype} |",
+        f"| layout | {layout.title} |",
         f"| recipe SHA-256 | `{sha256}` |",
         "",
         "## Merged files",
@@ -35,9 +56,17 @@ def model_card(
         "|---|---|",
         *(f"| {name} | `{digests[path]}` |" for name, path in inputs),
         "",
-        *_accuracy(shown),
+        "## Accuracy",
+        *(line for evaluation in shown for line in _accuracy(evaluation)),
+        *([] if shown else ["Not measured: the recipe names no labelled images.", ""]),
         "## Loading",
-        f"`model.safetensors` is {inspection.arch} with {inspection.activation}, in the base's layout.",
+        f"`model.safetensors` is {inspection.arch} with {inspection.activation}; its tensors' names are those of the",
+        f"{layout.title} layout.",
+        "",
+        "```python",
+        *loading_code(recipe, layout, whole),
+        "```",
+        "",
         *_routed(recipe, shown),
         "`recipe.yaml` makes the same tensors again:",
         "",
@@ -47,7 +76,45 @@ def model_card(
     return "\n".join(lines)
 
 
-def _routed(recipe: Recipe, shown: Evaluation | None) -> list[str]:
+def loading_code(recipe: Recipe, layout: Layout, whole: bool) -> list[str]:
+    """Return the lines of Python with which open_clip loads `model.safetensors`; they ask no network.
+
+    Args:
+        recipe: names the architecture.
+        layout: of the file.
+        whole: whether it holds a text tower too.
+    """
+    config = recipe.arch_config
+    named = f'open_clip.create_model("{recipe.arch}")'
+    if whole:
+        made = named if config is None else f"CLIP(**{config})"
+        return [
+            "import open_clip" if config is None else "from open_clip.model import CLIP",
+            "from safetensors.torch import load_file",
+            "",
+            f"model = {made}",
+            'model.load_state_dict(load_file("model.safetensors"))',
+            "tower = model.visual  # preprocessed images, (n, 3, H, W), to features",
+        ]
+    prefix = layout.prefix
+    names = f'{{name.removeprefix("{prefix}"): tensor for name, tensor in weights.items()}}' if prefix else "weights"
+    if config is None:
+        head, made = "import open_clip", f"{named}.visual"
+    else:
+        head = "from open_clip.model import CLIPVisionCfg, _build_vision_tower"
+        vision, quick = f"CLIPVisionCfg(**{config['vision_cfg']})", bool(config.get("quick_gelu", False))
+        made = f"_build_vision_tower({config['embed_dim']}, {vision}, quick_gelu={quick})"
+    return [
+        head,
+        "from safetensors.torch import load_file",
+        "",
+        f"tower = {made}  # preprocessed images, (n, 3, H, W), to features",
+        'weights = load_file("model.safetensors")',
+        f"tower.load_state_dict({names})",
+    ]
+
+
+def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
     """Say how to load a model with experts, and what they weigh."""
     static = METHODS[METHODS[recipe.method].static]
     if static.name == recipe.method:
@@ -66,20 +133,22 @@ def _routed(recipe: Recipe, shown: Evaluation | None) -> list[str]:
         "    features, routes = encode(tower, images), tower.take_routes()",
         "",
     ]
-    found = shown.routing if shown else None
+    found = None
+    for evaluation in shown:
+        found = evaluation.routing
+        if found is not None:
+            split, share = evaluation.split.capitalize(), _percent(found.mean)
+            lines.append(f"{split} images find their own task's expert in {share} % of the routed layers.")
     if found is not None:
         lines += [
-            f"Images find their own task's expert in {_percent(found.mean)} % of the routed layers. The experts add",
-            f"{_percent(found.overhead)} % to the tower's parameters; all are {_percent(found.of_separate)} % of",
-            f"those of {len(found.tasks)} separate models.",
+            f"The experts add {_percent(found.overhead)} % to the tower's parameters; all are",
+            f"{_percent(found.of_separate)} % of those of {len(found.tasks)} separate models.",
             "",
         ]
     return lines
 
 
-def _accuracy(shown: Evaluation | None) -> list[str]:
-    if shown is None:
-        return ["## Accuracy", "Not measured: the recipe names no labelled images.", ""]
+def _accuracy(shown: Evaluation) -> list[str]:
     rows = [
         f"| {row.task} | {row.merged.n} | {_percent(row.pretrained.accuracy)} | {_percent(row.merged.accuracy)} "
         f"({_percent(row.merged.interval[0])} to {_percent(row.merged.interval[1])}) | "
@@ -88,7 +157,6 @@ def _accuracy(shown: Evaluation | None) -> list[str]:
     ]
     means = [_percent(shown.mean(which)) for which in ("pretrained", "merged", "finetuned")]
     return [
-        "## Accuracy",
         f"On the {shown.split} images of each task, %, with Wilson 95 % intervals; normalised = merged / expert.",
         "",
         "| task | images | pre-trained | merged | expert | normalised |",

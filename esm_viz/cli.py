@@ -13,16 +13,19 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from esm_viz import answers, exploration, load_recipe, with_method, with_parameters
 from esm_viz.cache import StageCache
+from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
 from esm_viz.pipeline import Project, inspect
 from esm_viz.recipe import DTYPES, Recipe, checked_seed
+from esm_viz.report import report_page
 from esm_viz.sweep import checked_grid
 from esm_viz.tuning import checked_trials, space_of
 from esm_viz.types import Report, Value
@@ -94,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--out", type=Path, required=True, metavar="DIR")
     merge = command("merge", _merge, "write the merged model, its recipe and its card, verified")
     merge.add_argument("--out", type=Path, required=True, metavar="DIR")
+    merge.add_argument("--layout", choices=(BASE, *LAYOUTS), default=BASE, help="of the weights file; as the base file")
+    merge.add_argument("--report", action="store_true", help="write report.html too: pictures, accuracy, proof")
     evaluate = command("evaluate", _evaluate, "measure accuracy of base, experts and merged model")
     evaluate.add_argument("--out", type=Path, metavar="FILE.json")
     evaluate.add_argument("--split", choices=("validation", "test"), default="test")
@@ -145,7 +150,12 @@ def _explore(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _merge(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    proof = project.export(recipe, options.out, _progress())
+    report = _progress()
+    page = None
+    if options.report:
+        recipe = project.with_alpha_found(recipe, report)
+        page = partial(report_page, story=exploration.story(project, recipe, report))
+    proof = project.export(recipe, options.out, report, layout=options.layout, page=page)
     return answers.proof_json(proof), answers.proof_text(proof)
 
 

@@ -10,7 +10,8 @@
     ├── HeadError            a classification head: missing, wrong width, wrong number of classes
     ├── DeviceError          the device that was asked for is not there
     ├── NumericsError        a NaN or an impossible rank met on the way
-    ├── ExportError          the file that was written is not what was on screen, or cannot be written
+    ├── ExportError          an export cannot be written
+    │   └── ProofFailed      … or the file that was written is not what was on screen
     └── Cancelled            the user stopped the work
         └── SearchStopped    … of a search, and what it had found is kept
 
@@ -73,7 +74,13 @@ class NumericsError(EsmVizError):
 
 
 class ExportError(EsmVizError):
-    """The written file is not what was on screen, or cannot be written."""
+    """An export cannot be written."""
+
+
+class ProofFailed(ExportError):
+    """The written file is not what was on screen; `rows` are all checks, those that agree among them."""
+
+    rows: tuple[object, ...] = ()
 
 
 class Cancelled(EsmVizError):

@@ -23,7 +23,7 @@ from esm_viz.models.routed import RoutedTower
 from esm_viz.models.tower import encode
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe, sha256_text
-from esm_viz.types import Report, Routing, Score, Split, TaskScores
+from esm_viz.types import Report, Routing, Score, Split, TaskScores, silent
 
 Boundary = Callable[[int], None]
 _CHUNK = 256  # images decoded and kept together
@@ -191,13 +191,14 @@ class Scorer:
             tower.base_parameters,
         )
 
-    def score_tower(self, tower: nn.Module, split: Split) -> tuple[Score, ...]:
+    def score_tower(self, tower: nn.Module, split: Split, report: Report = silent) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""
-        tower = tower.to(self.device)
-        asked = (
-            (task, answer(tower, self.headers.heads[task], self._batches(task, split, 0))) for task in self.recipe.tasks
-        )
-        return tuple(self._scored(found, task, split, 0) for task, found in asked)
+        tower, found = tower.to(self.device), []
+        for at, task in enumerate(self.recipe.tasks):
+            boundary = self._counting(report, at, task, split, 0, 1, "images of the file")
+            asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary)
+            found.append(self._scored(asked, task, split, 0))
+        return tuple(found)
 
     def base(self) -> Contestant:
         """Return the pre-trained model."""

@@ -1,4 +1,4 @@
-"""Everything that Explore knows of a project, as the JSON that RECIPE promises and as one page of pictures.
+"""Everything that Explore knows of a project, as the JSON that RECIPE promises, as one page, and for a report.
 
 What is dear a layer (stability, patches) is measured at one layer: where the tasks overlap most.
 """
@@ -8,17 +8,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from esm_viz import figures
 from esm_viz.explore import pairs_of
-from esm_viz.figures.page import pictures_page
+from esm_viz.figures.page import Picture, pictures_page
+from esm_viz.figures.words import safe
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
-from esm_viz.types import Layer, Patches, Report, Stability
+from esm_viz.report import Story
+from esm_viz.types import Layer, Patches, Report, Split, Stability
 
 SHARES = (0.5, 0.9, 0.99)
-_MAP_HEIGHT, _HEIGHT, _SQUARE = 340, 380, 460  # px
+_MAP_HEIGHT, _SQUARE = 340, 460  # px
 
 
 def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:
@@ -63,28 +65,60 @@ def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, 
 
 def explore_page(project: Project, recipe: Recipe, report: Report) -> str:
     """Return one HTML page: what concerns all layers, then the layer where the tasks overlap most."""
-    maps = [(how.name, project.layer_map(kind, recipe, report)) for kind, how in figures.KINDS.items()]
-    pictures = [(title, figures.layer_map_figure(record), _MAP_HEIGHT) for title, record in maps]
-    pictures += [
-        ("Subspace map", figures.subspace_map_figure(project.subspace_map(recipe)), _SQUARE),
-        ("Levels of scaling", figures.scaling_figure(project.scaling_profile(recipe)), _HEIGHT),
+    said = f"{project.inspection.arch}, {len(project.tasks)} tasks: {', '.join(project.tasks)}."
+    return pictures_page("Where did fine-tuning change the model?", said, explore_pictures(project, recipe, report))
+
+
+def explore_pictures(project: Project, recipe: Recipe, report: Report) -> list[Picture]:
+    """Return the pictures of that page."""
+    maps = [(kind, how.name, project.layer_map(kind, recipe, report)) for kind, how in figures.KINDS.items()]
+    pictures = [
+        Picture(f"map-{kind}", title, figures.layer_map_figure(record), _MAP_HEIGHT) for kind, title, record in maps
     ]
     layer = _busiest(project, recipe)
     shared = project.overlap(layer.name, recipe)
-    pictures.append((f"Overlap at {layer.label}", figures.overlap_figure(shared), _SQUARE))
+    scaling = figures.scaling_figure(project.scaling_profile(recipe))
+    drawn = figures.subspace_map_figure(project.subspace_map(recipe))
+    pictures += [
+        Picture("scaling", "Levels of scaling", scaling, _SQUARE),
+        Picture("subspaces", "Subspace map", drawn, _SQUARE),
+        Picture("overlap", f"Overlap at {layer.label}", figures.overlap_figure(shared), _SQUARE),
+    ]
     for at, task in enumerate(project.tasks):
-        where = f"{layer.label}, {task}"
+        where = f"{layer.label}, {safe(task)}"
+        spectrum = figures.spectrum_figure(project.spectrum(task, layer.name, recipe), at)
+        stability = figures.stability_figure(project.stability(task, layer.name, recipe), at)
         pictures += [
-            (where, figures.spectrum_figure(project.spectrum(task, layer.name, recipe), at), _HEIGHT),
-            (f"{where}: stability", figures.stability_figure(project.stability(task, layer.name, recipe), at), _HEIGHT),
+            Picture(f"spectrum-{at + 1}", where, spectrum),
+            Picture(f"stability-{at + 1}", f"{where}: stability", stability),
         ]
     for task in sorted(project.tasks, key=lambda name: -sum(shared.values[project.tasks.index(name)])):
         seen = _patches(project, recipe, task, layer)
         if seen:  # one task's images are enough for a page that is sent around
-            pictures.append((f"{layer.label}, {task}: patches", figures.patches_figure(seen), _HEIGHT))
+            pictures.append(Picture("patches", f"{layer.label}, {safe(task)}: patches", figures.patches_figure(seen)))
             break
-    said = f"{project.inspection.arch}, {len(project.tasks)} tasks: {', '.join(project.tasks)}."
-    return pictures_page("Where did fine-tuning change the model?", said, pictures)
+    return pictures
+
+
+def story(project: Project, recipe: Recipe, report: Report) -> Story:
+    """Return what a report shows of a merge: its accuracy, interference and norms, then how its experts differ."""
+    shown = tuple(
+        project.evaluate(recipe, split, report=report, oracle=False)
+        for split in get_args(Split)
+        if project.has_labels(split)
+    )
+    merged = project.merge(recipe, report)
+    pictures = [
+        *(
+            Picture(f"accuracy-{record.split}", f"Accuracy, {record.split}", figures.accuracy_figure(record, base=True))
+            for record in shown
+        ),
+        Picture("interference", "Interference", figures.interference_figure(merged.interference), _MAP_HEIGHT),
+        Picture("norms", "Size of the merged change", figures.norms_figure(merged.norms)),
+    ]
+    if all(model.proxies for model in recipe.models):
+        pictures += explore_pictures(project, recipe, report)
+    return Story(project.inspection, pictures, shown)
 
 
 def _decompositions(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,18 +20,23 @@ from esm_viz import __version__
 from esm_viz import recipe as recipes
 from esm_viz.card import model_card
 from esm_viz.checkpoints.experts import experts_metadata, named_tensors, read_experts
+from esm_viz.checkpoints.layouts import Layout
 from esm_viz.checkpoints.reading import Checkpoint, sha256_file
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
-from esm_viz.errors import EsmVizError, ExportError
+from esm_viz.errors import EsmVizError, ExportError, ProofFailed
 from esm_viz.merge import settle
 from esm_viz.models.routed import Experts, load_routed
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split
+from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split, WrittenFile, silent
 
 WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
-FILES = (WEIGHTS, EXPERTS, RECIPE, CARD)  # what an export may hold; experts only where the method has some
-Rescore = Callable[[nn.Module, Split], tuple[Score, ...]]
+PAGE = "report.html"
+# What an export may hold: experts only where the method has some, the page only where it was asked for.
+FILES = (WEIGHTS, EXPERTS, RECIPE, CARD, PAGE)
+Rescore = Callable[[nn.Module, Split, Report], tuple[Score, ...]]
+MakePage = Callable[[ExportProof, Recipe], str]
+"""From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +48,18 @@ class Preview:
         headers: the opened files.
         digests: SHA-256 by path as the recipe writes it.
         weights: the merged tower, in the recipe's dtype.
-        shown: its accuracy, where there are labelled images.
+        shown: its accuracy, once for every split with labelled images.
         experts: of a routed model, by layer; empty for one set of weights.
+        layout: of the file that is to be written.
     """
 
     recipe: Recipe
     headers: Headers
     digests: Mapping[str, str]
     weights: Mapping[str, Tensor]
-    shown: Evaluation | None
+    shown: tuple[Evaluation, ...]
     experts: Mapping[str, Experts]
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Return what is written."""
-        return tuple(name for name in FILES if name != EXPERTS or self.experts)
+    layout: Layout
 
     @property
     def identity(self) -> str:
@@ -67,51 +71,86 @@ class Preview:
         """Return the recipe's hash."""
         return recipes.sha256_text(self.identity)
 
+    @cached_property
+    def tensors_sha256(self) -> str:
+        """Return the hash of the tower's tensors."""
+        return sha256_tensors(self.weights)
+
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the exported tensors."""
         return next(iter(self.weights.values())).dtype
 
+    @cached_property
+    def beside(self) -> dict[str, Tensor]:
+        """Return what the file holds besides the tower: the base file's text tower, where its layout is kept."""
+        base = self.headers.base
+        if self.layout != base.layout:
+            return {}
+        return {
+            name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in base.everything()
+            if base.layout.in_tower(name) not in self.weights
+        }
 
-def export(preview: Preview, rescore: Rescore, folder: Path, report: Report, portable: bool) -> ExportProof:
+
+def export(
+    preview: Preview,
+    rescore: Rescore,
+    folder: Path,
+    *,
+    portable: bool,
+    page: MakePage | None = None,
+    report: Report = silent,
+) -> ExportProof:
     """Write a merge into a folder and prove it equal to the preview.
 
     Args:
         preview: what is on screen.
         rescore: scores a tower that was rebuilt from the files, past every kept score.
         folder: made where missing.
-        report: progress, may raise Cancelled.
         portable: keep the recipe's own relative paths instead of paths from `folder`.
+        page: makes a page on it all that lies beside the files; none where None.
+        report: progress, may raise Cancelled.
 
     Raises:
-        ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
+        ProofFailed: the file is not what was on screen; nothing is left behind.
+        ExportError: it cannot be written; nothing is left behind.
     """
+    start = time.perf_counter()
     written = _written_recipe(preview, folder, portable)
     with _staging(folder) as aside:
         report(0.0, "writing")
-        write_tensors(aside / WEIGHTS, dict(_in_base_layout(preview)), _metadata(preview))
+        write_tensors(aside / WEIGHTS, _tensors(preview), _metadata(preview))
+        digest = sha256_file(aside / WEIGHTS)
         if preview.experts:
             write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
-        card = model_card(preview.recipe, preview.digests, preview.sha256, preview.headers.inspection, preview.shown)
-        write_text(aside / CARD, card)
-        report(0.2, "reading again")
-        rows = _compare(preview, written, aside, rescore)
+        write_text(aside / CARD, _card(preview))
+        report(0.1, "reading again")
+        rows = _compare(preview, written, aside, rescore, lambda done, words: report(0.1 + 0.8 * done, words))
+        rows.insert(1, ProofRow("weights file, SHA-256", digest, sha256_file(aside / WEIGHTS)))
         wrong = [row.what for row in rows if not row.equal]
         if wrong:
-            raise ExportError(f"the file differs from the preview in {', '.join(wrong)}", "export again")
-        report(0.9, "putting in place")
-        digest = sha256_file(aside / WEIGHTS)
+            failed = ProofFailed(f"the file differs from the preview in {', '.join(wrong)}", "export again")
+            failed.rows = tuple(rows)
+            raise failed
+        proof = ExportProof(
+            folder=str(folder),
+            written=tuple(_written(aside / name) for name in FILES if (aside / name).is_file()),
+            recipe_sha256=preview.sha256,
+            tensors_sha256=preview.tensors_sha256,
+            layout=preview.layout.name,
+            rows=tuple(rows),
+            seconds=time.perf_counter() - start,
+        )
+        if page is not None:
+            write_text(aside / PAGE, page(proof, written))
+            proof = dataclasses.replace(proof, written=(*proof.written, _written(aside / PAGE)))
+        report(0.95, "putting in place")
         _put_in_place(aside, folder)
     report(1.0, "exported")
-    return ExportProof(
-        folder=str(folder),
-        files=preview.files,
-        recipe_sha256=preview.sha256,
-        tensors_sha256=sha256_tensors(preview.weights),
-        file_sha256=digest,
-        rows=tuple(rows),
-    )
+    return proof
 
 
 def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
@@ -138,31 +177,57 @@ def _is_export(folder: Path) -> bool:
         return False
 
 
-def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore) -> list[ProofRow]:
+def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, report: Report) -> list[ProofRow]:
     """Read everything back and set it beside what was on screen, one row a check."""
+    arch = preview.headers.arch
     again = Checkpoint("export", aside / WEIGHTS)
-    again.judge(preview.headers.arch.shapes)
+    facts = again.judge(arch.shapes)
     tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
     identity = recipes.canonical(reread, _digests_named_by(reread, preview))
     rows = [
-        ProofRow("tensors, SHA-256", sha256_tensors(preview.weights), sha256_tensors(tensors)),
+        ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
+        *_compare_beside(preview, again, facts.extra),
+        ProofRow("number of tensors", str(len(preview.weights) + len(preview.beside)), str(len(again.names))),
+        ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
+        ProofRow("layout", preview.layout.title, facts.layout),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
         ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
         *_compare_experts(preview, aside),
     ]
-    arch = preview.headers.arch
     rebuilt = (
         load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
         if preview.experts
         else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
     )
-    if preview.shown is not None:
-        scores = rescore(rebuilt, preview.shown.split)
-        for before, after in zip(preview.shown.tasks, scores, strict=True):
-            what = f"{before.task}, {before.merged.n} {preview.shown.split} images"
-            rows.append(ProofRow(what, _right(before.merged), _right(after)))
+    for at, shown in enumerate(preview.shown):
+
+        def inside(done: float, words: str, at: int = at) -> None:
+            report((at + done) / len(preview.shown), words)
+
+        rows += _compare_scores(shown, rescore(rebuilt, shown.split, inside))
     return rows
+
+
+def _compare_beside(preview: Preview, again: Checkpoint, names: tuple[str, ...]) -> list[ProofRow]:
+    """Set what was copied from the base file beside what is read back, where there is any."""
+    if not preview.beside and not names:
+        return []
+    found = {name: tensor for name, tensor in again.everything() if name in names}
+    return [ProofRow("copied tensors, SHA-256", sha256_tensors(preview.beside), sha256_tensors(found))]
+
+
+def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofRow]:
+    """Set the accuracy of one split on screen beside that of the model rebuilt from the file."""
+    before = [task.merged for task in shown.tasks]
+    means = (f"{100 * sum(score.accuracy for score in side) / len(side):.2f} %" for side in (before, scores))
+    return [
+        ProofRow(f"mean of {len(before)} tasks, {shown.split}", *means),
+        *(
+            ProofRow(f"{task.task}, {task.merged.n} {shown.split} images", _right(task.merged), _right(after))
+            for task, after in zip(shown.tasks, scores, strict=True)
+        ),
+    ]
 
 
 def _compare_experts(preview: Preview, aside: Path) -> list[ProofRow]:
@@ -208,15 +273,26 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     return moved.replace(base_sha256=digests[recipe.base], models=models)
 
 
-def _in_base_layout(preview: Preview) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor of the base file under its own name, the tower's replaced by the merged ones."""
-    base = preview.headers.base
-    for name, tensor in base.everything():
-        inner = name.removeprefix(base.prefix)
-        if name.startswith(base.prefix) and inner in preview.weights:
-            yield name, preview.weights[inner].cpu()
-        else:
-            yield name, tensor.to(preview.dtype) if tensor.is_floating_point() else tensor
+def _tensors(preview: Preview) -> dict[str, Tensor]:
+    """Return what the weights file holds, under the names of its layout."""
+    merged = {preview.layout.in_file(name): tensor.cpu() for name, tensor in preview.weights.items()}
+    return merged | preview.beside
+
+
+def _written(path: Path) -> WrittenFile:
+    return WrittenFile(path.name, path.stat().st_size, sha256_file(path))
+
+
+def _card(preview: Preview) -> str:
+    return model_card(
+        preview.recipe,
+        preview.digests,
+        preview.sha256,
+        preview.headers.inspection,
+        preview.shown,
+        preview.layout,
+        whole=bool(preview.beside),
+    )
 
 
 def _metadata(preview: Preview) -> dict[str, str]:
@@ -228,14 +304,14 @@ def _metadata(preview: Preview) -> dict[str, str]:
         "esm_viz.version": __version__,
         "esm_viz.recipe": preview.identity,
         "esm_viz.recipe_sha256": preview.sha256,
-        "esm_viz.tensors_sha256": sha256_tensors(preview.weights),
+        "esm_viz.tensors_sha256": preview.tensors_sha256,
         "esm_viz.models": json.dumps(models, ensure_ascii=False),
     }
 
 
 def _experts_metadata(preview: Preview) -> dict[str, str]:
     """Return the weights' metadata, but of the experts' own tensors, and with what they are good for."""
-    own = experts_metadata(preview.experts, preview.recipe.tasks, sha256_tensors(preview.weights))
+    own = experts_metadata(preview.experts, preview.recipe.tasks, preview.tensors_sha256)
     return {**_metadata(preview), **own}
 
 

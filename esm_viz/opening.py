@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from esm_viz.checkpoints.layouts import TOWER
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.cost import expected_cost
 from esm_viz.data.images import Classes, ImageSet, open_images
@@ -91,7 +92,7 @@ def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> d
 
 def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint) -> Head:
     if isinstance(model.head, HeadWords):
-        if not base.prefix:
+        if base.layout == TOWER:
             raise HeadError(
                 "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
             )

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from esm_viz import __version__, explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
+from esm_viz.checkpoints.layouts import BASE, LAYOUTS, chosen_layout
 from esm_viz.data.images import shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
@@ -577,7 +579,16 @@ class Project:
         kept = tuning.Storage(storage, identity) if storage else None
         return tuning.search(record, recipe, space, trials, measure, kept, report)
 
-    def export(self, recipe: Recipe, folder: Path, report: Report = silent, *, portable: bool = False) -> ExportProof:
+    def export(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        report: Report = silent,
+        *,
+        portable: bool = False,
+        layout: str = BASE,
+        page: export.MakePage | None = None,
+    ) -> ExportProof:
         """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
 
         A routed model has experts.safetensors too, and is rebuilt from the two files alone.
@@ -587,17 +598,32 @@ class Project:
             folder: made where missing.
             report: progress, may raise Cancelled.
             portable: keep the recipe's own relative paths (for a download) instead of paths from `folder`.
+            layout: how the weights file names its tensors; "base" is as the base file does.
+            page: makes report.html; there is none where None.
 
         Raises:
-            ExportError: the file is not what was on screen, or cannot be written; nothing is left behind.
+            LayoutError: there is no such layout.
+            ProofFailed: the file is not what was on screen; nothing is left behind.
+            ExportError: it cannot be written; nothing is left behind.
         """
+        chosen = chosen_layout(layout, self._headers.base.layout)
         export.refuse_overwriting(self._own(recipe), folder)
-        recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.4))
-        experts = self.experts(recipe, _part(report, 0.4, 0.5))
-        weights, split = self.materialize(recipe), self.label_source()
-        shown = self.evaluate(recipe, split, report=_part(report, 0.5, 0.7), oracle=False) if split else None
-        preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown, experts)
-        return export.export(preview, self._scorer.score_tower, folder, _part(report, 0.7, 1.0), portable)
+        recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
+        experts = self.experts(recipe, _part(report, 0.3, 0.4))
+        weights = self.materialize(recipe)
+        splits = [split for split in get_args(Split) if self.has_labels(split)]
+        shown = tuple(
+            self.evaluate(recipe, split, report=_part(report, 0.4 + 0.1 * at, 0.5 + 0.1 * at), oracle=False)
+            for at, split in enumerate(splits)
+        )
+        preview = export.Preview(recipe, self._headers, self.stages.digests, weights, shown, experts, chosen)
+        rescore, rest = self._scorer.score_tower, _part(report, 0.6, 1.0)
+        return export.export(preview, rescore, folder, portable=portable, page=page, report=rest)
+
+    def layouts(self) -> dict[str, str]:
+        """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
+        own = self._headers.base.layout
+        return {own.name: own.title} | {layout.name: layout.title for layout in LAYOUTS.values()}
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:

@@ -1,7 +1,6 @@
 """Checkpoints on disk, seen as vision towers: headers judged whole before a weight is read, tensors read when needed.
 
-Layouts known here: open_clip's vision tower alone (`transformer.resblocks…`) and open_clip's full CLIP, whose vision
-part carries `visual.` in front.
+Which layouts are known, `layouts.py` says.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from esm_viz.checkpoints.layouts import layout_of
 from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, ShapeMismatch
 from esm_viz.types import FileFacts
 
 _FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_PREFIX = "visual."
 _CHUNK = 1 << 20
 
 
@@ -28,7 +27,7 @@ class Checkpoint:
     Attributes:
         title: "base" or the model's name, for people.
         path: where it lies.
-        prefix: what stands before the tower's names in the file.
+        layout: how the file names the tower's tensors.
         names: every tensor of the file.
     """
 
@@ -57,7 +56,7 @@ class Checkpoint:
                 f"{title}: not a whole safetensors file ({reason})", "download or save it again", path.name
             ) from error
         self.names = tuple(self._shapes)
-        self.prefix = _PREFIX if any(name.startswith(_PREFIX) for name in self.names) else ""
+        self.layout = layout_of(self.names)
 
     def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
         """Compare the header with a tower's parameters and report every mismatch at once.
@@ -70,7 +69,7 @@ class Checkpoint:
             ShapeMismatch: shapes differ.
             CheckpointError: a tensor of the tower is not float.
         """
-        present = {name.removeprefix(self.prefix) for name in self.names if name.startswith(self.prefix)}
+        present = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
         missing = tuple(sorted(set(shapes) - present))
         extra = tuple(sorted(present - set(shapes)))
         if missing or extra:
@@ -85,25 +84,25 @@ class Checkpoint:
             first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
             more = f" and {len(wrong) - 2} more" if len(wrong) > 2 else ""
             raise ShapeMismatch(f"{self.title}: {first}{more}", "use checkpoints of this arch", self.path.name)
-        odd = [name for name in shapes if self._dtypes[self.prefix + name] not in _FLOATS]
+        odd = [name for name in shapes if self._dtypes[self.layout.in_file(name)] not in _FLOATS]
         if odd:
-            dtype = self._dtypes[self.prefix + odd[0]]
+            dtype = self._dtypes[self.layout.in_file(odd[0])]
             raise CheckpointError(f"{self.title}: {odd[0]} is {dtype}", "save it as float16, 32 or 64", self.path.name)
         return FileFacts(
             name=self.title,
             file=self.path.name,
-            layout="open_clip full CLIP, its vision part" if self.prefix else "open_clip vision tower",
-            dtype=", ".join(sorted({_FLOATS[self._dtypes[self.prefix + name]] for name in shapes})),
+            layout=self.layout.title,
+            dtype=", ".join(sorted({_FLOATS[self._dtypes[self.layout.in_file(name)]] for name in shapes})),
             parameters=sum(torch.Size(shape).numel() for shape in shapes.values()),
             bytes=self.path.stat().st_size,
             matched=len(shapes),
             missing=missing,
-            extra=tuple(sorted(set(self.names) - {self.prefix + name for name in shapes})),
+            extra=tuple(sorted(set(self.names) - {self.layout.in_file(name) for name in shapes})),
         )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tower's parameter in this file."""
-        return self._shapes[self.prefix + name]
+        return self._shapes[self.layout.in_file(name)]
 
     def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Read some of the tower's parameters, as stored where no type is asked for.
@@ -160,7 +159,7 @@ class Checkpoint:
         try:
             with safe_open(self.path, "pt") as file:
                 for name in names:
-                    tensor = file.get_tensor(self.prefix + name)
+                    tensor = file.get_tensor(self.layout.in_file(name))
                     if not self._verified and not torch.isfinite(tensor).all():
                         kind = "NaN" if torch.isnan(tensor).any() else "Inf"
                         raise CheckpointError(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)

@@ -50,3 +50,17 @@ def safe(text: str) -> str:
 def setting(value: float | str) -> str:
     """Write a knob's value, a number or a word, for a label that reads HTML."""
     return safe(value) if isinstance(value, str) else minus(f"{value:g}")
+
+
+def size(count: float) -> str:
+    """Write a number of bytes as people read it: 4.9 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def ends(text: str, most: int) -> str:
+    """Show a text longer than `most` characters, a digest or a recipe, by its two ends."""
+    return f"{text[:10]}…{text[-6:]}" if len(text) > most and " " not in text else text

@@ -21,7 +21,7 @@ from esm_viz.types.base import (
 )
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.types.outcomes import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
-from esm_viz.types.proofs import ExportProof, ProofRow
+from esm_viz.types.proofs import ExportProof, ProofRow, WrittenFile
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
 from esm_viz.types.searching import AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
 from esm_viz.types.subspaces import (
@@ -86,5 +86,6 @@ __all__ = [
     "TaskScores",
     "Value",
     "Which",
+    "WrittenFile",
     "silent",
 ]

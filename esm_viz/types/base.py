@@ -71,7 +71,7 @@ class FileFacts:
 
     name: str  # of the model, or "base"
     file: str  # file name without its folders
-    layout: str  # "open_clip vision tower" or "open_clip CLIP (vision part)"
+    layout: str  # its title, "open_clip vision tower" say
     dtype: str  # of the matrices, "float16", or "float16, float32" when mixed
     parameters: int
     bytes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,35 @@ class ProofRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """One file of an export, as it lies there."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExportProof:
-    """A written model, read again and found to be what was on screen."""
+    """A written model, read again and found to be what was on screen.
+
+    Attributes:
+        folder: where it was written.
+        written: its files, the weights first.
+        layout: name of the way in which the weights name their tensors.
+        rows: every check; a report of the export is written after them and is in none.
+        seconds: that all of it took.
+    """
 
     folder: str
-    files: tuple[str, ...]
+    written: tuple[WrittenFile, ...]
     recipe_sha256: str
     tensors_sha256: str
-    file_sha256: str
-    rows: tuple[ProofRow, ...] = field(default=())
+    layout: str
+    rows: tuple[ProofRow, ...]
+    seconds: float
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return their names."""
+        return tuple(file.name for file in self.written)

@@ -21,6 +21,8 @@ def change_in_words(before: Recipe | None, now: Recipe) -> str:
     for old, new in zip(before.models, now.models, strict=True):
         if old.weight != new.weight:
             parts.append(f"weight of {safe(new.name)} {short(old.weight)} → {short(new.weight)}")
+    if before.dtype != now.dtype:
+        parts.append(f"{before.dtype} → {now.dtype}")
     return ", ".join(parts) or title
 
 

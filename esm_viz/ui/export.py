@@ -2,85 +2,192 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
-from esm_viz.figures.words import safe
-from esm_viz.types import ProofRow
-from esm_viz.ui.html import DOWNLOAD, button, panel, pill, sentence, table
+from esm_viz.errors import ProofFailed, RecipeError
+from esm_viz.figures.words import ends, safe, size
+from esm_viz.recipe import DTYPES, Recipe
+from esm_viz.report import report_page
+from esm_viz.types import ExportProof, ProofRow
+from esm_viz.ui import live
+from esm_viz.ui.changes import change_in_words
+from esm_viz.ui.html import DOWNLOAD, WARN, button, panel, pill, sentence, table
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.piece import Piece, Tab
-from esm_viz.ui.running import keep, start
+from esm_viz.ui.report import SLOW_SHARE, snapshot, tell
+from esm_viz.ui.running import keep, part, start
 from esm_viz.ui.store import Session
 
 ROUTE = "studio-file"
+FOLDER = "esm_viz-model"
+ZIP = f"{FOLDER}.zip"
+WORK = "Writing and checking the model"
 TITLE = "Is the file what you saw?"
-HOW = "The model is written, read again from disk, and compared with what is on screen."
+HOW = "The model is written, read again from disk, evaluated again, and compared with what is on screen."
+MINE = ("form", "proof")
+SHORT = 34  # characters that fit a column
+BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "float64": 64}
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Write and check the model."""
-    if message.get("do") == "export":
+    """Choose type or layout, or write and check the model.
+
+    Raises:
+        RecipeError: there is no such type or layout.
+    """
+    do, value = message.get("do"), message.get("value")
+    session.errors.pop("export", None)
+    if do == "export":
         export(session)
-    return ("proof",)
+    elif do == "dtype":
+        if not isinstance(value, str) or value not in DTYPES:
+            raise RecipeError(f"dtype is {value!r:.60}", f"give one of {', '.join(DTYPES)}")
+        live.set_recipe(session, session.recipe.replace(dtype=value))
+        return (*MINE, "recipe", *live.LIVE, *live.SCORES)
+    elif do == "layout":
+        layouts = session.project.layouts()
+        if not isinstance(value, str) or value not in layouts:
+            raise RecipeError(f"there is no layout {value!r:.60}", f"use {', '.join(layouts)}")
+        session.view.layout = value
+    return MINE
 
 
 def export(session: Session) -> None:
-    """Write the model, read it again, and offer the files for download if it is what was on screen."""
-    recipe = session.recipe
+    """Write the model with its report, read it again, and offer the files if they are what was on screen."""
+    seen, layout = snapshot(session), _layout(session)
+    recipe = seen.recipe
 
     def work(job: Job) -> None:
-        folder = session.private_folder() / "esm_viz-model"
-        proof = session.project.export(recipe, folder, job.report, portable=True)
+        folder = session.private_folder() / FOLDER
+        story = tell(seen, job, part(job.report, SLOW_SHARE, 0.3, ""))
+        try:
+            proof = seen.project.export(
+                recipe,
+                folder,
+                part(job.report, 0.5, 0.5, ""),
+                portable=True,
+                layout=layout,
+                page=lambda found, written: report_page(found, written, story),
+            )
+        except ProofFailed as refused:
+            rows: Any = refused.rows
+            keep(session, job, MINE, lambda: setattr(session, "refused", (recipe, rows)))
+            raise
         shutil.make_archive(str(folder), "zip", root_dir=folder.parent, base_dir=folder.name)
-        shutil.move(f"{folder}.zip", folder / "esm_viz-model.zip")
-        token = session.offer(folder)
-        keep(session, job, ("proof",), lambda: setattr(session, "proof", (recipe, proof, token)))
+        shutil.move(folder.with_suffix(".zip"), folder / ZIP)
+        proof = dataclasses.replace(proof, seconds=job.age)
+        keep(session, job, MINE, lambda: _offer(session, recipe, proof, session.offer(folder)))
 
-    start(session, "Writing and checking the model", work, "export", ("proof",))
+    start(session, WORK, work, "export", MINE)
+
+
+def _offer(session: Session, recipe: Recipe, proof: ExportProof, token: str) -> None:
+    session.proof, session.refused = (recipe, proof, token), None
+
+
+def _layout(session: Session) -> str:
+    """Return the chosen layout's name, the base file's where none was chosen."""
+    return session.view.layout or next(iter(session.project.layouts()))
+
+
+def _running(session: Session) -> bool:
+    return session.task is not None and session.task.running and session.task.what == WORK
+
+
+def form(session: Session) -> dict[str, Any]:
+    """Return the choices of type and layout, and the button that writes."""
+    recipe, layouts = session.recipe, session.project.layouts()
+    own = next(iter(layouts))
+    titles = {name: "As the base file" if name == own else title for name, title in layouts.items()}
+    parameters = session.project.inspection.files[0].parameters
+    weight = size(parameters * BITS[recipe.dtype] / 8)
+    told = f"{parameters / 1e6:.2f} M numbers, {weight}. The base file: {safe(layouts[own])}."
+    if recipe.dtype != "float32":
+        told += " Accuracy everywhere is now of these rounded weights."
+    known = session.proof is not None and session.proof[0] == recipe and not _running(session)
+    cost = f", {session.proof[1].seconds:.0f} s" if session.proof and session.proof[1].seconds >= 1 else ""
+    label = ("Write and check again" if known else "Write and check the model") + cost
+    go = button("export", label, "" if known else "pri", off=_running(session))
+    choices = _choice("dtype", "Numbers as", {name: name for name in DTYPES}, recipe.dtype) + _choice(
+        "layout", "Layout", titles, _layout(session)
+    )
+    body = f'<div class="choices">{choices}<span class="right">{go}</span></div><p class="how">{told}</p>'
+    return {"html": f'<section class="card">{body}</section>'}
+
+
+def _choice(act: str, label: str, titles: dict[str, str], chosen: str) -> str:
+    """Return a strip of which one is chosen."""
+    parts = "".join(
+        f'<button role="radio" aria-checked="{"true" if name == chosen else "false"}" '
+        f'class="{"on" if name == chosen else ""}" data-do="{act}" data-value="{safe(name)}">{safe(title)}</button>'
+        for name, title in titles.items()
+    )
+    return f'<span class="label">{label}</span><span class="seg" role="radiogroup" aria-label="{label}">{parts}</span>'
 
 
 def proof(session: Session) -> dict[str, Any]:
-    """Return both columns, on screen and in the file, with the verdict."""
+    """Return both columns, on screen and in the file, with the verdict and what can be downloaded."""
     error = session.errors.get("export", "")
     body = sentence("bad", error) if error else ""
-    ready = session.proof if session.proof and session.proof[0] == session.recipe else None
-    again = button("export", "Write and check again" if ready else "Write and check the model", "" if ready else "pri")
-    if ready is None:
-        running = session.task is not None and session.task.running and session.task.what.startswith("Writing")
-        text = "Writing and checking…" if running else "Nothing is written yet. Download appears when all checks agree."
-        return {"html": panel(TITLE, HOW, f'{body}<p class="how" style="margin-top:16px!important">{text}</p>', again)}
-    _, record, token = ready
-    rows = "".join(_row(row) for row in record.rows)
-    body += table("proof", "<th></th><th>On screen</th><th>In the file</th><th></th>", rows)
-    if all(row.equal for row in record.rows):
-        body += sentence("good", "The file is what you saw.") + _files(token, record.files)
-    else:
-        body += sentence("bad", "The file differs from the screen, so it is not offered.")
-    return {"html": panel(TITLE, HOW, body, again)}
+    if session.refused is not None and session.refused[0] == session.recipe:
+        if not error:
+            body += sentence("bad", "The file differs from the screen, so it is not offered.")
+        return {"html": panel(TITLE, HOW, body + _table(session.refused[1]))}
+    if session.proof is None:
+        waiting = "Nothing is written yet. Download appears when all checks agree."
+        text = "Writing and checking…" if _running(session) else waiting
+        return {"html": panel(TITLE, HOW, f'{body}<p class="how nothing">{text}</p>')}
+    recipe, record, token = session.proof
+    since = _since(session, recipe, record)
+    said = (
+        f'<p class="sentence warn" role="status">{WARN}<span>{since}</span></p>'
+        if since
+        else sentence("good", f"The file is what you saw. All {len(record.rows)} checks agree.")
+    )
+    packed = size((session.downloads[token] / ZIP).stat().st_size)
+    whole = _link(token, ZIP, f"{DOWNLOAD}Download all, one zip, {packed}", "" if since else "pri")
+    links = "".join(_link(token, file.name, f"{safe(file.name)}, {size(file.bytes)}") for file in record.written)
+    body += f'<div class="outcome">{said}{whole}</div><div class="files">{links}</div>'
+    return {"html": panel(TITLE, HOW, body + _table(record.rows, older=bool(since)))}
+
+
+def _since(session: Session, recipe: Recipe, record: ExportProof) -> str:
+    """Say, as HTML, what changed on screen since the files were written; nothing where they are of this moment."""
+    changes = []
+    if recipe != session.recipe:
+        changes.append(change_in_words(recipe, session.recipe))
+    if record.layout != _layout(session):
+        titles = session.project.layouts()
+        changes.append(f"{safe(titles[record.layout])} → {safe(titles[_layout(session)])}")
+    if not changes:
+        return ""
+    return f"These files are proved, but of an earlier state. On screen since then: {', '.join(changes)}."
+
+
+def _table(rows: Iterable[ProofRow], older: bool = False) -> str:
+    head = "<th>Check</th><th>On screen</th><th>In the file</th><th>Equal</th>"
+    return table("proof older" if older else "proof", head, "".join(_row(row) for row in rows), "Checks")
 
 
 def _row(row: ProofRow) -> str:
     sign = pill("good" if row.equal else "bad")
     sides = "".join(f'<td class="mono">{_cut(text)}</td>' for text in (row.on_screen, row.in_file))
-    return f"<tr><td>{safe(row.what)}</td>{sides}<td>{sign}</td></tr>"
+    said, kind = ("equal", "") if row.equal else ("different", "wrong")
+    what = safe(row.what)
+    return f'<tr class="{kind}"><td title="{what}">{what}</td>{sides}<td aria-label="{said}">{sign}</td></tr>'
 
 
-def _files(token: str, files: tuple[str, ...]) -> str:
-    """Return one link for all, and one for each file."""
-    links = [
-        f'<a class="btn pri" href="./{ROUTE}/{token}/esm_viz-model.zip" download>{DOWNLOAD}Download all, one zip</a>'
-    ]
-    for name in files:
-        plain = name.rsplit("/", 1)[-1]
-        links.append(f'<a class="btn" href="./{ROUTE}/{token}/{safe(plain)}" download>{DOWNLOAD}{safe(plain)}</a>')
-    return f'<div class="files">{"".join(links)}</div>'
+def _link(token: str, name: str, label: str, kind: str = "") -> str:
+    """Return a link to one file; `label` is trusted HTML."""
+    return f'<a class="btn {kind}" href="./{ROUTE}/{token}/{safe(name)}" download>{label}</a>'
 
 
 def _cut(text: str) -> str:
     """Show a long digest by its two ends; the whole of it is its title."""
-    short = f"{text[:10]}…{text[-6:]}" if len(text) > 34 and " " not in text else text
-    return f'<span title="{safe(text)}">{safe(short)}</span>'
+    return f'<span title="{safe(text)}">{safe(ends(text, SHORT))}</span>'
 
 
 def recipe_text(session: Session) -> dict[str, Any]:
@@ -90,4 +197,9 @@ def recipe_text(session: Session) -> dict[str, Any]:
     return {"html": panel("The recipe", how, f'<pre class="recipe" tabindex="0" aria-label="Recipe">{text}</pre>')}
 
 
-TAB = Tab("Export", (Piece("proof", "block", proof), Piece("recipe", "block", recipe_text)), act, "export")
+TAB = Tab(
+    "Export",
+    (Piece("form", "block", form), Piece("proof", "block", proof), Piece("recipe", "block", recipe_text)),
+    act,
+    "export",
+)

@@ -73,8 +73,17 @@ def panel(title: str, how: str, body: str, right: str = "") -> str:
     return f'<section class="card">{head}<p class="how">{how}</p>{body}</section>'
 
 
-def table(kind: str, head: str, rows: str) -> str:
-    """Return a table that scrolls inside its card; `head` and `rows` are trusted HTML."""
+def table(kind: str, head: str, rows: str, label: str = "") -> str:
+    """Return a table that scrolls inside its card; `head` and `rows` are trusted HTML.
+
+    Args:
+        kind: class of the table.
+        head: its header cells.
+        rows: its rows.
+        label: name of the scrolling region, for a table without a control in it that keys could reach.
+    """
+    reach = f' tabindex="0" role="region" aria-label="{safe(label)}"' if label else ""
     return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll"{reach}><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        "</div>"
     )

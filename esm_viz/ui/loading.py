@@ -35,6 +35,7 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
+    session.refused = None
     session.looks, session.closer = {}, {}
     for job in (session.look, session.close_look):
         if job is not None:
@@ -42,5 +43,5 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     session.history, session.at, session.errors = [], -1, {}
     session.board = kept_rows(project) if project is session.place.demo else []
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
-    session.view = dataclasses.replace(session.view, task="", image=-1, routed="")
+    session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="")
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}

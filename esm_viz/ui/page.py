@@ -56,7 +56,7 @@ def _whole(names: Iterable[str]) -> dict[str, None]:
     wanted = dict.fromkeys(names)
     if EVERYTHING in wanted:
         return dict.fromkeys(PIECES)
-    return wanted | (dict.fromkeys(("recipe", "proof")) if wanted.keys() & {"rail", "history"} else {})
+    return wanted | (dict.fromkeys(("recipe", "proof", "form")) if wanted.keys() & {"rail", "history"} else {})
 
 
 def _safely(piece: Piece, session: Session) -> dict[str, Any]:

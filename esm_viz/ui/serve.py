@@ -115,7 +115,7 @@ def routes(studio: Studio) -> list[Route | Mount]:
         path = studio.store.file(request.path_params["token"], request.path_params["name"])
         if path is None:
             return PlainTextResponse("This download has expired, write the model again.", status_code=404)
-        return FileResponse(path, filename=path.name)
+        return FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"})  # an attachment
 
     def recipe(request: Request) -> Response:
         session = studio.store.ticket(request.path_params["ticket"])

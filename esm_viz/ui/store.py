@@ -19,7 +19,7 @@ from typing import Any
 
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
-from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport
+from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, ProofRow
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
 
@@ -71,6 +71,7 @@ class View:
     confused: str = "b"  # whose answers: "b", "a", "pretrained", "finetuned"
     routes: str = "layers"  # or "where" routes go
     routed: str = ""  # the layer whose routes are shown, the mean of all where empty
+    layout: str = ""  # of the exported file; the base file's where empty
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
 
@@ -101,6 +102,7 @@ class Session:
     search: tuple[Recipe, AlphaSearch] | None = None
     board: list[BoardRow] = field(default_factory=list)
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
+    refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # checks of a model that was not what was on screen
     explored: Recipe | None = None
     looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
     closer: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of Evaluate: what was asked, its record

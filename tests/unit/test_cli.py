@@ -105,7 +105,7 @@ def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
     page = (tmp_path / "out" / "explore.html").read_text(encoding="utf-8")
     assert page.count('"sizing":"stretch"') == 2 * min(6, len(seen.images))
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page)
-    assert page.count("<section>") == 8 + 2 * len(tiny.TASKS)  # 4 maps, 4 of all tasks, 2 a task
+    assert page.count(" data-picture>") == 8 + 2 * len(tiny.TASKS)  # 4 maps, 4 of all tasks, 2 a task
 
 
 def test_explore_of_a_fine_tune_that_equals_its_base_has_null_where_nothing_is(

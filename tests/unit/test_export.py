@@ -19,10 +19,11 @@ from torch import Tensor
 
 from esm_viz import __version__, export, load_recipe
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
-from esm_viz.errors import Cancelled, ExportError
+from esm_viz.errors import Cancelled, ExportError, ProofFailed
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping, sha256_text
+from esm_viz.types import WrittenFile
 from tests.support import tiny
 from tests.support.errors import says
 from tests.support.exports import metadata_of, names
@@ -41,6 +42,11 @@ from tests.support.tiny import (
 )
 
 FILES = ["README.md", "model.safetensors", "recipe.yaml"]
+TENSOR_ROWS = ("tensors, SHA-256", "weights file, SHA-256", "number of tensors", "type of numbers", "layout")
+
+
+def score_rows(split: str) -> list[str]:
+    return [f"mean of 3 tasks, {split}", *(f"{task}, {LABELLED} {split} images" for task in TASKS)]
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +142,23 @@ def test_the_metadata_is_what_the_recipe_page_promises(out: Path, project: Proje
 def test_the_proof_names_what_was_compared(tmp_path: Path, project: Project) -> None:
     proof = project.export(project.recipe, tmp_path / "out")
     assert [row.what for row in proof.rows] == [
-        "tensors, SHA-256",
+        *TENSOR_ROWS,
         "recipe, SHA-256",
         "recipe in the weights",
-        *(f"{task}, {LABELLED} test images" for task in TASKS),
+        *score_rows("validation"),
+        *score_rows("test"),
     ]
     assert all(row.equal for row in proof.rows)
     raw = (tmp_path / "out" / "model.safetensors").read_bytes()
-    assert proof.file_sha256 == hashlib.sha256(raw).hexdigest()
+    row = {row.what: row.in_file for row in proof.rows}
+    assert proof.written[0] == WrittenFile("model.safetensors", len(raw), hashlib.sha256(raw).hexdigest())
+    assert row["weights file, SHA-256"] == proof.written[0].sha256
+    assert (row["type of numbers"], row["layout"]) == ("float32", "open_clip vision tower")
+    assert row["number of tensors"] == str(len(base_weights()))
+    means = [
+        f"{100 * project.evaluate(project.recipe, split).mean('merged'):.2f} %" for split in ("validation", "test")
+    ]
+    assert [row[f"mean of 3 tasks, {split}"] for split in ("validation", "test")] == means
     assert proof.recipe_sha256 == project.sha256(project.recipe)
     assert (sorted(proof.files), proof.folder) == (FILES, str(tmp_path / "out"))
 
@@ -153,7 +168,7 @@ def test_without_labelled_images_the_tensors_are_still_proved(tmp_path: Path, ti
     for model in raw["models"]:
         del model["validation"], model["test"]
     project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
-    assert len(project.export(project.recipe, tmp_path / "out").rows) == 3
+    assert len(project.export(project.recipe, tmp_path / "out").rows) == len(TENSOR_ROWS) + 2
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "Not measured: the recipe names no labelled images." in card
 
@@ -250,7 +265,7 @@ def test_one_wrong_bit_in_the_file_stops_the_export(
     tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "write_tensors", tampered)
-    with says(ExportError, "the file differs from the preview in tensors, SHA-256, export again"):
+    with says(ProofFailed, "the file differs from the preview in tensors, SHA-256, export again"):
         project.export(project.recipe, tmp_path / "out")
     assert not names(tmp_path)
 
@@ -275,7 +290,7 @@ def test_a_wrong_recipe_in_the_folder_stops_the_export(
         write_text(path, text.replace("gain: 2.0", "gain: 2.5"))
 
     monkeypatch.setattr(export, "write_text", other)
-    with says(ExportError, "the file differs from the preview in recipe, SHA-256, export again"):
+    with says(ProofFailed, "the file differs from the preview in recipe, SHA-256, export again"):
         project.export(project.recipe, tmp_path / "out")
     assert not names(tmp_path)
 
@@ -287,7 +302,7 @@ def test_a_wrong_recipe_in_the_weights_stops_the_export(
         write_tensors(path, tensors, {**metadata, "esm_viz.recipe": "{}"})
 
     monkeypatch.setattr(export, "write_tensors", other)
-    with says(ExportError, "the file differs from the preview in recipe in the weights, export again"):
+    with says(ProofFailed, "the file differs from the preview in recipe in the weights, export again"):
         project.export(project.recipe, tmp_path / "out")
     assert not names(tmp_path)
 

@@ -36,6 +36,7 @@ from tests.support.tiny import (
     recipe,
     relative,
 )
+from tests.unit.test_export import TENSOR_ROWS, score_rows
 
 FILES = ["README.md", "experts.safetensors", "model.safetensors", "recipe.yaml"]
 PICTURES = images(9, 9)
@@ -63,8 +64,10 @@ def test_four_files_are_written_and_the_proof_has_a_row_for_the_experts(tmp_path
     proof = project.export(project.recipe, tmp_path / "out")
     assert names(tmp_path / "out") == sorted(proof.files) == FILES
     assert [row.what for row in proof.rows] == [
-        *("tensors, SHA-256", "recipe, SHA-256", "recipe in the weights", "experts, SHA-256", "recipe in the experts"),
-        *(f"{task}, {LABELLED} test images" for task in TASKS),
+        *TENSOR_ROWS,
+        *("recipe, SHA-256", "recipe in the weights", "experts, SHA-256", "recipe in the experts"),
+        *score_rows("validation"),
+        *score_rows("test"),
     ]
     assert all(row.equal for row in proof.rows)
     merged = [f"{row.merged.correct} of {LABELLED} right" for row in project.evaluate(project.recipe).tasks]
@@ -149,8 +152,8 @@ def test_the_card_says_how_to_load_both_and_what_the_experts_weigh(
     assert routing is not None
     assert "# ESM++ of ants, bees, cats" in card
     assert "By themselves these are ESM's weights" in card
-    assert f"own task's expert in {100 * routing.mean:.1f} % of the routed layers. The experts add" in card
-    assert f"{100 * routing.overhead:.1f} % to the tower's parameters" in card
+    assert f"Test images find their own task's expert in {100 * routing.mean:.1f} % of the routed layers." in card
+    assert f"The experts add {100 * routing.overhead:.1f} % to the tower's parameters" in card
     lines = [line.strip() for line in card.splitlines() if line.startswith("    ") and "python -m" not in line]
     here: dict[str, Any] = {"images": PICTURES}
     monkeypatch.chdir(out)

@@ -42,7 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "sweep": (*WORDS, "recipe", "merge"),
     "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
-    "card": (*WORDS, "recipe", "merge"),
+    "card": (*WORDS, "recipe", "checkpoints", "merge"),
     "export": (*WORDS, "recipe", "checkpoints", "models", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "recall", "checkpoints", "models", "data", "numerics", "merge", "opening"),
@@ -53,15 +53,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "pipeline"),
     "figures": ("types",),
+    "report": (*WORDS, "recipe", "checkpoints", "merge", "figures"),
     "ui": (
         *(*WORDS, "recipe", "cache", "recall", "data", "merge", "pipeline", "leaderboard", "published", "__init__"),
         "figures",
+        "report",
     ),
     "answers": (*WORDS, "sweep"),
-    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures"),
+    "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures", "report"),
     "cli": (
         *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "pipeline", "answers", "exploration"),
-        *("sweep", "tuning", "__init__", "ui"),
+        *("report", "sweep", "tuning", "__init__", "ui"),
     ),
     "__main__": ("cli",),
 }

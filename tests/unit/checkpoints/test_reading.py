@@ -60,7 +60,7 @@ def test_a_full_clip_is_read_by_its_vision_part(tmp_path: Path) -> None:
     state = full_clip(WEIGHTS)
     checkpoint = write(tmp_path, state)
     facts = checkpoint.judge(SHAPES)
-    assert (facts.layout, facts.matched) == ("open_clip full CLIP, its vision part", len(SHAPES))
+    assert (facts.layout, facts.matched) == ("open_clip CLIP, visual. names", len(SHAPES))
     assert set(facts.extra) == {name for name in state if not name.startswith("visual.")}
     assert torch.equal(checkpoint.tensors(["proj"], torch.float32)["proj"], WEIGHTS["proj"])
 
