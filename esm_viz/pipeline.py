@@ -190,7 +190,7 @@ class Project:
 
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
-        return explore.scaling_profile(self.stages, self._own(recipe), report)
+        return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
 
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
         """Merge all layers and measure, without labels, what the merged weights alone do to each task."""

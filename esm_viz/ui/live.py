@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from esm_viz.errors import RecipeError
+from esm_viz.merge import with_method
+from esm_viz.presets import evenly
 from esm_viz.recipe import Recipe
 from esm_viz.types import MergeReport
 from esm_viz.ui.changes import change_in_words
@@ -34,6 +36,11 @@ def with_weight(recipe: Recipe, task: str, weight: float) -> Recipe:
         raise RecipeError(f"the weight of {task} is {weight:g}", f"give a number from {least:g} to {most:g}")
     models = (dataclasses.replace(m, weight=weight) if m.name == task else m for m in recipe.models)
     return recipe.replace(models=tuple(models))
+
+
+def reset(recipe: Recipe) -> Recipe:
+    """Return the recipe with its method's defaults and every task weighing the same."""
+    return with_method(evenly(recipe), recipe.method)
 
 
 def set_recipe(session: Session, recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ from esm_viz.figures import accuracy_figure, interference_figure, norms_figure
 from esm_viz.figures.accuracy import mean_half_width, told_apart
 from esm_viz.figures.words import DASH, number, percent, safe, short, signed
 from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.presets import with_preset
 from esm_viz.types import Evaluation
 from esm_viz.ui import live, searching
 from esm_viz.ui.html import badge, button, panel, stat
@@ -27,7 +28,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
     session.sequence = max(session.sequence, min(int(message.get("seq", 0)), 1 << 50))
-    if do in ("knob", "weight", "method", "reset"):
+    if do in ("knob", "weight", "method", "preset", "reset"):
         live.set_recipe(session, _changed(session, str(do), name, value))
     elif do == "search":
         searching.search_alpha(session)
@@ -61,8 +62,10 @@ def _changed(session: Session, do: str, name: str, value: Any) -> Any:
         if value not in METHODS:
             raise RecipeError(f"there is no method {value!r}", f"use {', '.join(METHODS)}")
         return with_method(recipe, str(value))
+    if do == "preset":
+        return with_preset(recipe, str(value))
     if do == "reset":
-        return with_method(recipe, recipe.method)
+        return live.reset(recipe)
     if do == "weight":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
