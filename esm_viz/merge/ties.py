@@ -27,7 +27,7 @@ def find_cutoff(update: LayerUpdate, keep: float) -> float:
 
 
 def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dict[str, tuple[float, float]]:  # noqa: ARG001
-    """Return from which magnitude on entries are kept, of the task with the smallest and of the one with the largest."""
+    """Return from which magnitude on entries are kept: the least and the greatest over tasks."""
     cutoffs = [update.cutoff(keep) for update in updates]
     return {"keep": (min(cutoffs), max(cutoffs))}
 

@@ -50,6 +50,16 @@ def button(act: str, label: str, kind: str = "", title: str = "", off: bool = Fa
     return f'<button class="btn {kind}" data-do="{act}"{more}{hint}{off_text}>{label}</button>'
 
 
+def segments(act: str, choices: dict[str, str], chosen: str, label: str) -> str:
+    """Return a few choices side by side, of which one is on; each sends its `value`."""
+    buttons = "".join(
+        f'<button role="radio" class="{"on" if value == chosen else ""}" aria-checked="{str(value == chosen).lower()}"'
+        f' data-do="{act}" data-value="{safe(value)}">{text}</button>'
+        for value, text in choices.items()
+    )
+    return f'<span class="seg" role="radiogroup" aria-label="{safe(label)}">{buttons}</span>'
+
+
 def stat(name: str, value: str, kind: str = "") -> str:
     """Return one number a talk quotes, with its name; both are trusted HTML."""
     return f'<div class="stat"><span class="k">{name}</span><span class="n {kind}">{value}</span></div>'

@@ -59,6 +59,8 @@ class View:
     direction: int = 1
     family: str = "all"
     difference: bool = False
+    levels: bool = False  # of scaling, all of them instead of the layer level alone
+    words: bool = False  # what differs from A instead of the history
     routing: bool = False  # instead of the bars on Evaluate
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
