@@ -138,6 +138,8 @@
       <p class="rail-error" role="alert" hidden></p><p class="how about"></p><div class="knobs"></div><details class="more"><summary>More <span></span></summary><div class="knobs"></div></details></aside>`;
     const rail = element.firstElementChild, select = rail.querySelector("select"), post = courier(trigger);
     const [main, more] = rail.querySelectorAll(".knobs"), error = rail.querySelector(".rail-error");
+    const folded = rail.querySelector(".more");
+    folded.addEventListener("toggle", () => folded.open && main.children.length > 3 && rail.scrollTo({ top: folded.offsetTop - rail.offsetTop }));
     let rows = {}, built = "", weights = heading();
     select.title = PRESET;
     select.onchange = () => post.send({ do: "preset", name: "preset", value: select.value });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 from esm_viz.errors import RecipeError
 from esm_viz.merge import static_part, with_method, with_parameters
@@ -43,8 +44,15 @@ def reset(recipe: Recipe) -> Recipe:
     return with_method(evenly(recipe), recipe.method)
 
 
-def set_recipe(session: Session, recipe: Recipe) -> None:
-    """Make a recipe the one on screen: merge it now, then measure it on a few validation images, then on all."""
+def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None:
+    """Make a recipe the one on screen: merge it now, then measure it on a few validation images, then on all.
+
+    Args:
+        session: whose screen.
+        recipe: settled.
+        painting: whether the caller paints `LIVE` next; a merge that was done by then is not painted a second time.
+    """
+    late = threading.Event()  # set, under the lock, once nobody waits any more
     with session.lock:
         if session.live is not None:
             session.live.cancel()
@@ -53,14 +61,27 @@ def set_recipe(session: Session, recipe: Recipe) -> None:
         session.errors.pop("live", None)
         job = Job("Merging")
         session.live = job
-    job.start(lambda job: _live(session, recipe, job), lambda text: failed(session, "live", text, (*LIVE, *SCORES)))
+    if not painting:
+        late.set()
+    job.start(
+        lambda job: _live(session, recipe, job, late),
+        lambda text: failed(session, "live", text, (*LIVE, *SCORES)),
+    )
     job.first.wait(PATIENCE)
+    with session.lock:
+        late.set()
 
 
-def _live(session: Session, recipe: Recipe, job: Job) -> None:
+def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> None:
     project = session.project
     report = project.merge(recipe, job.report)
-    if not keep(session, job, LIVE, lambda: setattr(session, "report", (recipe, report))):
+
+    def write() -> None:
+        session.report = recipe, report
+        if late.is_set():
+            session.touch(LIVE)
+
+    if not keep(session, job, (), write):
         return
     job.first.set()
     job.pause(BREATH)

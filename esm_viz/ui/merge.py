@@ -30,7 +30,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
     session.sequence = max(session.sequence, min(int(message.get("seq", 0)), 1 << 50))
     if do in ("knob", "weight", "method", "preset", "reset"):
-        live.set_recipe(session, _changed(session, str(do), name, value))
+        live.set_recipe(session, _changed(session, str(do), name, value), painting=True)
     elif do == "search":
         searching.search_alpha(session)
     elif do == "pin":
@@ -189,7 +189,7 @@ def _show_levels(session: Session, wanted: bool) -> None:
     """Show all levels of scaling, or the layer level alone; what is not known yet is measured beside the page."""
     session.view.levels = wanted
     if wanted and not live.levels_known(session, session.recipe):
-        live.set_recipe(session, session.recipe)
+        live.set_recipe(session, session.recipe, painting=True)
 
 
 def norms(session: Session) -> dict[str, Any]:
@@ -198,14 +198,15 @@ def norms(session: Session) -> dict[str, Any]:
     if "layer_exponent" in session.recipe.parameters:
         card |= {"choices": [["layer", "Layer power"], ["levels", "All levels"]], "switch": "levels"}
         card |= {"chosen": "levels" if session.view.levels else "layer"}
-    if session.view.levels and "choices" in card and "levels" in session.looks:
+    levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
+    if levels:
         stale = "" if live.levels_known(session, session.recipe) else "updating"
-        return card | {"figure": scaling_figure(session.looks["levels"][1]), "stale": stale}
+        return card | {"figure": scaling_figure(levels[1]), "stale": stale}
     if session.report is None:
         return card
     tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
     recipe, report = session.report
-    stale = "" if recipe == session.recipe else "updating"
+    stale = "" if recipe == session.recipe and card.get("chosen") != "levels" else "updating"
     return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
 
 
