@@ -18,10 +18,12 @@ from pathlib import Path
 from esm_viz.errors import EsmVizError
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.pipeline import Project, inspect
+from esm_viz.presets import PRESETS, with_preset
 from esm_viz.recipe import Recipe, load_text
 
 __all__ = [
     "METHODS",
+    "PRESETS",
     "EsmVizError",
     "Project",
     "Recipe",
@@ -30,6 +32,7 @@ __all__ = [
     "load_recipe",
     "with_method",
     "with_parameters",
+    "with_preset",
 ]
 
 

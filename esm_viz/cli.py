@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from esm_viz import answers, exploration, load_recipe, with_method, with_parameters
+from esm_viz import PRESETS, answers, exploration, load_recipe, with_method, with_parameters, with_preset
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         if name != "app":
             sub.add_argument("recipe", type=Path, help="recipe.yaml")
+            sub.add_argument("--preset", metavar="NAME", help=f"set all knobs: {', '.join(PRESETS)}")
             sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
             sub.add_argument("--json", action="store_true", help="print the result as JSON")
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -261,8 +262,10 @@ def _cache(options: argparse.Namespace) -> StageCache:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    """Read the recipe and apply `--set`, the method first, since it decides which parameters there are."""
+    """Read the recipe, apply `--preset`, then `--set`, the method first: it decides which parameters there are."""
     recipe = load_recipe(options.recipe)
+    if options.preset is not None:
+        recipe = with_preset(recipe, options.preset)
     changes = {}
     for assignment in options.set:
         name, value = _assignment("--set", assignment, "alpha=0.5")

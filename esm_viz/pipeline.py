@@ -229,7 +229,7 @@ class Project:
     @recalled
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
-        return explore.scaling_profile(self.stages, self._own(recipe), report)
+        return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
 
     @recalled
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:

@@ -69,8 +69,19 @@
     return { ...trace, visible: room, textfont: { ...trace.textfont, color: studio.contrast(trace.meta.levels) } };
   }
 
+  function tell(state) {
+    state.card.dataset.v = state.now.v;
+    studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
+  }
+
+  /* a figure that stands there already is not drawn again: most of a knob's answers change few cards */
+  function show(state) {
+    if (state.now.figure && state.drawn === JSON.stringify(state.now.figure)) tell(state); else draw(state);
+  }
+
   function draw(state) {
     const { figure } = state.now, box = state.fig;
+    state.drawn = "";
     if (!figure || !box.clientWidth || !box.clientHeight) return;
     const clean = studio.resolve(figure, wide()), margin = clean.layout.margin;
     const [columns, rows] = clean.layout.meta?.grid ?? [0, 0]; /* beyond what fits, the card scrolls, never the page */
@@ -81,10 +92,8 @@
     const layout = { ...clean.layout, width: box.clientWidth, height: box.clientHeight, autosize: false };
     state.painted = { data, layout };
     const first = !box.classList.contains("js-plotly-plot");
-    Plotly.react(box, data, layout, { displayModeBar: false, responsive: false }).then(() => {
-      state.card.dataset.v = state.now.v;
-      studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
-    });
+    state.drawn = JSON.stringify(figure);
+    Plotly.react(box, data, layout, { displayModeBar: false, responsive: false }).then(() => tell(state));
     if (first) box.on("plotly_click", (event) => {
       const data = event.points?.[0]?.customdata;
       if (data != null && state.now.picks) state.trigger("act", { do: state.now.picks, data: picked(data) });
@@ -136,7 +145,7 @@
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
-    studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });
+    studio.follow(props, watch, (next) => { state.now = next; dress(state); show(state); });
     new ResizeObserver(again).observe(state.fig);
     studio.onTheme(again);
     document.fonts?.ready.then(again);

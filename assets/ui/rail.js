@@ -3,6 +3,8 @@
 (() => {
   "use strict";
   const PATIENCE = 8000; /* ms, after which an answer is given up */
+  const PRESET = "Sets every knob, and every task's weight to 1. α is the paper's where it names one. Where papers search α, " +
+    "the α on screen stays as long as the method does: press Search α.";
 
   function courier(trigger) {
     const state = { sent: 0, answered: 0, pending: null, since: 0 };
@@ -27,9 +29,15 @@
   const digits = (step) => Math.max(0, (String(step).split(".")[1] ?? "").length);
   const show = (knob, value) => Number(value).toFixed(digits(knob.step)).replace("-", "−");
 
+  const sayer = (box) => (html, quiet) => {
+    const place = box.querySelector(".f");
+    studio.fill(place, html);
+    place.classList.toggle("noeff", Boolean(quiet));
+  };
+
   function row(knob, send) {
     const box = document.createElement("div");
-    box.className = "knob";
+    box.className = knob.mark ? "knob slim" : "knob";
     box.dataset.knob = knob.name;
     box.innerHTML = `<div class="l"><b></b><i></i><button class="rs" title="Back to the default">↺</button>
       <input class="v" inputmode="decimal" autocomplete="off" spellcheck="false"></div>
@@ -38,7 +46,7 @@
     Object.assign(range, { min: knob.least, max: knob.most, step: knob.step });
     box.querySelector("b").textContent = knob.label;
     box.querySelector("b").title = knob.text;
-    box.querySelector("i").innerHTML = knob.symbol;
+    box.querySelector("i").innerHTML = knob.mark ?? knob.symbol;
     range.setAttribute("aria-label", knob.label);
     value.setAttribute("aria-label", knob.label + ", value");
     box.querySelector(".rs").setAttribute("aria-label", "Reset " + knob.label);
@@ -64,7 +72,7 @@
       if (Number.isFinite(number)) move(number); else set(range.value);
     });
     box.querySelector(".rs").onclick = () => move(knob.default);
-    return { box, set, range, say: (html, quiet) => { const f = box.querySelector(".f"); if (f.innerHTML !== html) f.innerHTML = html; f.classList.toggle("noeff", quiet); } };
+    return { box, set, say: knob.mark ? () => {} : sayer(box) };
   }
 
   /* many words are a list, a few are buttons side by side */
@@ -72,14 +80,14 @@
     const box = document.createElement("div"), select = document.createElement("select"), label = document.createElement("b");
     box.className = "knob choice";
     box.dataset.knob = knob.name;
-    box.innerHTML = `<div class="l"></div>`;
+    box.innerHTML = `<div class="l"></div><div class="f"></div>`;
     Object.assign(label, { textContent: knob.label, title: knob.text });
     select.className = "sel";
     select.setAttribute("aria-label", knob.label);
     select.replaceChildren(...knob.choices.map((word) => new Option(word, word)));
     select.onchange = () => send({ do: "knob", name: knob.name, value: select.value });
     box.firstElementChild.append(label, select);
-    return { box, set: (value) => { select.value = value; }, say: () => {} };
+    return { box, set: (value) => { select.value = value; }, say: sayer(box) };
   }
 
   function choice(knob, send) {
@@ -87,7 +95,7 @@
     const box = document.createElement("div");
     box.className = "knob choice";
     box.dataset.knob = knob.name;
-    box.innerHTML = `<div class="l"><b></b><span class="seg" role="radiogroup"></span></div>`;
+    box.innerHTML = `<div class="l"><b></b><span class="seg" role="radiogroup"></span></div><div class="f"></div>`;
     box.querySelector("b").textContent = knob.label;
     box.querySelector("b").title = knob.text;
     const seg = box.querySelector(".seg");
@@ -101,16 +109,40 @@
       button.onclick = () => { set(word); send({ do: "knob", name: knob.name, value: word }); };
       return button;
     }));
-    return { box, set, say: () => {} };
+    return { box, set, say: sayer(box) };
+  }
+
+  /* what stands above the tasks' weights */
+  function heading() {
+    const box = document.createElement("div");
+    box.className = "knob weights";
+    box.innerHTML = `<div class="l"><b>Task weights</b><i>w<sub>t</sub></i></div><div class="f"></div>`;
+    return { box, say: sayer(box) };
+  }
+
+  const option = (value, title, hint) => Object.assign(new Option(title, value), { title: hint });
+
+  /* presets in groups; a setting of one's own stands on top, and only while it is one */
+  function menu(select, now) {
+    const groups = (now.menu ?? []).map(([label, presets]) => {
+      const group = Object.assign(document.createElement("optgroup"), { label });
+      group.append(...presets.map((preset) => option(...preset)));
+      return group;
+    });
+    const own = Object.assign(option("", now.own, ""), { hidden: true, disabled: true });
+    select.replaceChildren(own, ...groups);
   }
 
   studio.rail = (element, props, trigger, watch) => {
-    element.innerHTML = `<aside class="card rail"><div class="row pick"><select class="sel" aria-label="Method"></select><button class="btn reset">Reset all</button></div>
-      <p class="rail-error" role="alert" hidden></p><p class="how about"></p><div class="knobs"></div><details class="more"><summary>More</summary><div class="knobs"></div></details></aside>`;
+    element.innerHTML = `<aside class="card rail"><div class="row pick"><select class="sel" aria-label="Preset"></select><button class="btn reset">Reset all</button></div>
+      <p class="rail-error" role="alert" hidden></p><p class="how about"></p><div class="knobs"></div><details class="more"><summary>More <span></span></summary><div class="knobs"></div></details></aside>`;
     const rail = element.firstElementChild, select = rail.querySelector("select"), post = courier(trigger);
     const [main, more] = rail.querySelectorAll(".knobs"), error = rail.querySelector(".rail-error");
-    let rows = {}, built = "";
-    select.onchange = () => post.send({ do: "method", name: "method", value: select.value });
+    const folded = rail.querySelector(".more");
+    folded.addEventListener("toggle", () => folded.open && main.children.length > 3 && rail.scrollTo({ top: folded.offsetTop - rail.offsetTop }));
+    let rows = {}, built = "", weights = heading();
+    select.title = PRESET;
+    select.onchange = () => post.send({ do: "preset", name: "preset", value: select.value });
     rail.querySelector(".reset").onclick = () => post.send({ do: "reset", name: "reset" });
     const build = (now) => {
       rows = {};
@@ -119,25 +151,29 @@
       for (const knob of now.knobs) {
         const made = knob.choices.length ? choice(knob, post.send) : row(knob, post.send);
         rows[knob.act + knob.name] = made;
+        if (knob.mark && !weights.box.isConnected) more.append(weights.box);
         (knob.more ? more : main).append(made.box);
       }
       rail.querySelector(".more").hidden = !more.children.length;
       rail.querySelector(".more").open = main.children.length < 4;
       rail.querySelector(".about").hidden = main.children.length > 4;
       main.classList.toggle("few", main.children.length < 4);
-      select.replaceChildren(...now.methods.map(([name, title]) => new Option(title, name)));
+      main.classList.toggle("many", main.children.length > 6);
+      menu(select, now);
     };
     studio.follow(props, watch, (now) => {
       post.answer(now.seq);
-      const key = now.method + JSON.stringify(now.knobs.map((k) => [k.act, k.name, k.least, k.most, k.step, k.default])) + now.methods.length;
+      const key = now.method + JSON.stringify(now.knobs.map((k) => [k.act, k.name, k.least, k.most, k.step, k.default]));
       if (key !== built) { build(now); built = key; }
       const calm = post.idle();
-      if (calm) select.value = now.method;
+      if (calm) { select.value = now.preset ?? ""; select.options[0].textContent = now.own ?? ""; }
       for (const knob of now.knobs) {
         const made = rows[knob.act + knob.name];
         if (calm) made.set(knob.value);
         made.say(knob.live, knob.quiet);
       }
+      weights.say(now.weights?.live ?? "", now.weights?.quiet);
+      rail.querySelector("summary span").textContent = now.moved ?? "";
       rail.querySelector(".about").innerHTML = now.summary ?? "";
       error.hidden = !now.error;
       error.textContent = now.error ?? "";

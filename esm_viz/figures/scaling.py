@@ -37,8 +37,8 @@ def scaling_figure(record: ScalingProfile) -> Figure:
         data,
         HOW if len(record.levels) > 1 else HOW_ALONE,
         _says(record),
-        margin={"l": 58, "r": 16, "t": 22, "b": 78},
-        xaxis=columns.axis(most=6),
+        margin={"l": 58, "r": 120 if len(record.levels) > 1 else 16, "t": 22, "b": 44},
+        xaxis=columns.axis(most=3),
         yaxis=axis(
             "‖ΔW‖ of the merge",
             type="log",
@@ -49,12 +49,11 @@ def scaling_figure(record: ScalingProfile) -> Figure:
         annotations=columns.titles(),
         showlegend=len(record.levels) > 1,
         legend={
-            "orientation": "h",
-            "x": 0.5,
-            "xanchor": "center",
-            "y": 0.01,
-            "yref": "container",
-            "yanchor": "bottom",
+            "x": 1.02,
+            "xanchor": "left",
+            "y": 0.5,
+            "yanchor": "middle",
+            "tracegroupgap": 0,
             "font": {"size": TICK, "color": token("ink-2")},
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,15 +24,32 @@ CONSENSUS = 2  # tasks that must claim an entry
 ROUNDING = 1e-12  # a claim that fails by less is rounding of the sum: three equal tasks all claim at λ = 0.5
 
 
-@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813")
+class Claimed(NamedTuple):
+    """ΔW, (d_out, d_in), float64, and the share of its entries that enough tasks claim."""
+
+    product: Tensor
+    share: float
+
+
+def live_share(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) -> dict[str, tuple[float, float]]:
+    """Return the share of a layer's entries that at least two tasks claim."""
+    share = _stage(updates, memo, mask_scale).share
+    return {"mask_scale": (share, share)}
+
+
+@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813", live=live_share)
 def consensus_ta(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, mask_scale: Annotated[float, MASK_SCALE] = 0.4
 ) -> Tensor:
     """ΔW = Σ_t ΔW_t in the entries that at least two tasks claim, 0 in the others."""
+    return _stage(updates, memo, mask_scale).product
+
+
+def _stage(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) -> Claimed:
     return memo("product", (mask_scale,), lambda: _claimed(updates, mask_scale))
 
 
-def _claimed(updates: Sequence[LayerUpdate], mask_scale: float) -> Tensor:
+def _claimed(updates: Sequence[LayerUpdate], mask_scale: float) -> Claimed:
     """Sum in a first pass over the tasks, count claims in a second; λ is one for all tasks.
 
     A task that is alone agrees with itself: T = 1 gives its own change.
@@ -42,4 +59,5 @@ def _claimed(updates: Sequence[LayerUpdate], mask_scale: float) -> Tensor:
     for update in updates:
         delta = update.delta
         claims += delta.abs() >= (total - delta).abs() * (mask_scale * (1 - ROUNDING))
-    return torch.where(claims >= min(CONSENSUS, len(updates)), total, 0.0)
+    enough = claims >= min(CONSENSUS, len(updates))
+    return Claimed(torch.where(enough, total, 0.0), float(enough.double().mean()))

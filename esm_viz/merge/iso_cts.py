@@ -25,7 +25,13 @@ COMMON_SHARE = Knob(
 )
 
 
-@merge_method("iso_cts", title="Iso-CTS", source="arXiv:2502.04959")
+def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) -> dict[str, tuple[float, float]]:  # noqa: ARG001
+    """Return k, the directions that the sum takes at a layer."""
+    common, _ = _counts(updates, common_share)
+    return {"common_share": (common, common)}
+
+
+@merge_method("iso_cts", title="Iso-CTS", source="arXiv:2502.04959", live=live_count)
 def iso_cts(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, common_share: Annotated[float, COMMON_SHARE] = 0.8
 ) -> Tensor:
@@ -33,14 +39,19 @@ def iso_cts(
     return memo("product", (common_share,), lambda: _common_and_specific(updates, common_share))
 
 
+def _counts(updates: Sequence[LayerUpdate], common_share: float) -> tuple[int, int]:
+    """Return how many directions the sum takes, and how many each task."""
+    room = min(updates[0].d_out, updates[0].d_in)
+    common = count_of_share(common_share, room)
+    return common, (room - common) // len(updates)
+
+
 def _common_and_specific(updates: Sequence[LayerUpdate], common_share: float) -> Tensor:
     """Stack the triplets, one task at a time; where neither the sum nor any task gets one, the mean is taken.
 
     The mean of S runs over all triplets that were asked for, vanishing ones included.
     """
-    room = min(updates[0].d_out, updates[0].d_in)
-    common = count_of_share(common_share, room)
-    specific = (room - common) // len(updates)
+    common, specific = _counts(updates, common_share)
     if common + specific == 0:
         return mean_delta(updates)
     sizes = torch.stack([torch.linalg.vector_norm(update.delta) for update in updates])

@@ -26,7 +26,13 @@ def find_cutoff(update: LayerUpdate, keep: float) -> float:
     return update.cutoff(keep)
 
 
-@merge_method("ties", title="TIES", source="arXiv:2306.01708", survey=find_cutoff)
+def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dict[str, tuple[float, float]]:  # noqa: ARG001
+    """Return from which magnitude on entries are kept: the least and the greatest over tasks."""
+    cutoffs = [update.cutoff(keep) for update in updates]
+    return {"keep": (min(cutoffs), max(cutoffs))}
+
+
+@merge_method("ties", title="TIES", source="arXiv:2306.01708", survey=find_cutoff, live=live_cutoffs)
 def ties(updates: Sequence[LayerUpdate], memo: Memo = run_now, keep: Annotated[float, KEEP] = 0.2) -> Tensor:
     """ΔW = mean over tasks of the kept entries that have the sign of their sum."""
     return memo("product", (keep,), lambda: _disjoint_mean(updates, keep))

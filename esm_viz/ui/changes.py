@@ -1,10 +1,65 @@
-"""What differs between two recipes, in words."""
+"""What differs between two recipes, in words: a line of the history, and all differences one by one."""
 
 from __future__ import annotations
 
-from esm_viz.figures.words import safe, short
+from collections.abc import Iterator
+
+from esm_viz.figures.accuracy import told_apart
+from esm_viz.figures.words import DASH, number, percent, safe, setting, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
+from esm_viz.types import Evaluation
+from esm_viz.ui.store import State
+
+SAME = '<li class="same">Nothing differs between the two recipes.</li>'
+
+
+def against(scores: Evaluation, old: Evaluation) -> str:
+    """Return how many points a mean lies above or below another, as HTML; grey where noise could be all of it."""
+    points = 100 * (scores.mean("merged") - old.mean("merged"))
+    kind, sign = ("up", "▲") if points > 0 else ("down", "▼")
+    if not told_apart(scores, old):
+        kind, sign = "same", "≈"
+    return f'<span class="{kind}">{sign} {signed(points, 1)}</span>'
+
+
+def in_words(before: State, now: State) -> str:
+    """Return all that differs between two states and what it did, a line each, as trusted HTML."""
+    recipe = list(_recipe_lines(before.recipe, now.recipe)) or [SAME]
+    return "".join([*recipe, *_outcome(before, now)])
+
+
+def _recipe_lines(before: Recipe, now: Recipe) -> Iterator[str]:
+    """Yield the method, then the knobs in its order, then those only the other method has, then the weights."""
+    old, new = METHODS[before.method], METHODS[now.method]
+    if old is not new:
+        yield _line("Method", safe(old.title), safe(new.title))
+    for name, knob in {**new.knobs, **old.knobs}.items():
+        values = [setting(side.parameters[name]) if name in side.parameters else DASH for side in (before, now)]
+        if values[0] != values[1]:
+            yield _line(f"{safe(knob.label)} {knob.symbol}".strip(), *values)
+    for first, second in zip(before.models, now.models, strict=True):
+        if first.weight != second.weight:
+            yield _line(f"Weight of {safe(second.name)}", setting(first.weight), setting(second.weight))
+
+
+def _outcome(before: State, now: State) -> Iterator[str]:
+    old, new = before.evaluation, now.evaluation
+    means = [f"{percent(side.mean('merged'), 1)} %" if side else DASH for side in (old, new)]
+    points = f" {against(new, old)} points" if old and new else ""
+    on = f" on {_images(new)} validation images a task" if new else ""
+    yield _line(f"Mean accuracy{on}", means[0], means[1] + points, "did")
+    first, second = before.report.interference.mean, now.report.interference.mean
+    yield _line("Mean interference", number(first), number(second), "did")
+
+
+def _images(scores: Evaluation) -> str:
+    counts = sorted({task.merged.n for task in scores.tasks})
+    return " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+
+
+def _line(what: str, before: str, now: str, kind: str = "") -> str:
+    return f'<li class="{kind}"><span class="w">{what}</span><span class="d">{before} → <b>{now}</b></span></li>'
 
 
 def change_in_words(before: Recipe | None, now: Recipe) -> str:

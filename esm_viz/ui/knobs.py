@@ -1,55 +1,69 @@
-"""The rail of knobs: what each declared knob looks like, and its formula with the number it makes now."""
+"""The rail of knobs: presets, what each declared knob looks like, and its formula with the number it makes now."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.figures.words import safe, short
+from esm_viz.figures.words import safe
 from esm_viz.merge import METHODS
+from esm_viz.presets import PRESETS, Preset, preset_of
+from esm_viz.recipe import ModelEntry
 from esm_viz.types import Knob, Value
+from esm_viz.ui.formulas import Line, line, weights_line
+from esm_viz.ui.html import mark
 from esm_viz.ui.store import Session
 
 WEIGHT_RANGE = (0.0, 2.0, 0.1)
-FOLDED = ("gain", "alpha_scope", "routed")  # under "More", so that six knobs fit a laptop
-# The formula as it stands under the slider; {live} is the number or range it makes now.
-FORMULAS = {
-    "rank_ratio": '<span class="m">r</span> = ⌊ρ · d<sub>out</sub> / T⌋ = {live}',
-    "spectrum_exponent": '<span class="m">w</span> = (λ / mean λ)<sup>γ</sup>: {live}',
-    "task_exponent": "(‖ΔW<sub>t</sub>‖ / mean)<sup>p</sup>: {live}",
-    "dimension_exponent": "(‖C<sub>:j</sub>‖ / mean)<sup>p</sup>: {live}",
-    "layer_exponent": "(‖ΔW<sup>l</sup>‖ / mean)<sup>p</sup>: {live}",
-    "gain": "ΔW = {live} · ortho(E) ortho(C)",
-    "expert_rank": "+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> of rank {live}",
-    "alpha": '<span class="m">W</span> = W<sub>0</sub> + {live} · ΔW, {scope}',
-}
-SCOPES = {"all": "all tensors", "essential": "ESD layers only"}
+FOLDED = ("gain", "alpha_scope", "routed")  # under "More", so that all the others fit a laptop
+GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
 
 
 def rail(session: Session) -> dict[str, Any]:
-    """Return what the rail shows: methods, knobs with values and live numbers, weights, and what was refused."""
+    """Return what the rail shows: presets, knobs with values and live numbers, weights, and what was refused."""
     recipe = session.recipe
     method = METHODS[recipe.method]
-    fresh = session.report is not None and session.report[0] == recipe
-    effects = dict(session.report[1].effects) if session.report and fresh else {}
+    report = session.report[1] if session.report is not None and session.report[0] == recipe else None
+    effects = report.effects if report else {}
+    layers = session.project.layers
     knobs = [
-        _knob(name, knob, recipe.parameters[name], method.defaults[name], effects, recipe.parameters.get("alpha_scope"))
+        _knob(
+            name,
+            knob,
+            recipe.parameters[name],
+            method.defaults[name],
+            line(name, knob, recipe, effects.get(name), layers),
+        )
         for name, knob in method.knobs.items()
     ]
+    knobs += [_weight(at, model) for at, model in enumerate(recipe.models)]
+    preset = preset_of(recipe)
+    weights = weights_line([model.weight for model in recipe.models])
+    moved = [knob["label"] for knob in knobs if knob["more"] and knob["value"] != knob["default"]]
     return {
+        "menu": [[title, [_entry(preset) for preset in _group(essential)]] for title, essential in GROUPS.items()],
+        "preset": preset.name if preset else "",
+        "own": f"{method.title}, own setting",
         "method": recipe.method,
-        "methods": [[name, entry.title] for name, entry in METHODS.items()],
         "summary": f"{safe(method.summary)} ({safe(method.source)})" if method.source else safe(method.summary),
-        "knobs": knobs + [_weight(model.name, model.weight) for model in recipe.models],
+        "knobs": knobs,
+        "weights": {"live": weights.html, "quiet": weights.quiet},
+        "moved": f"{', '.join(moved)} moved" if moved else "",
         "error": session.errors.get("rail", ""),
-        "recipe": session.report[1].recipe_sha256 if session.report and fresh else "",
+        "recipe": report.recipe_sha256 if report else "",
     }
 
 
-def _knob(
-    name: str, knob: Knob, value: Value, default: Value, effects: dict[str, tuple[float, float]], scope: Value | None
-) -> dict[str, Any]:
+def _group(essential: bool) -> list[Preset]:
+    return [p for p in PRESETS.values() if (METHODS[p.method].needs == "decompositions") == essential]
+
+
+def _entry(preset: Preset) -> list[str]:
+    alpha = "" if preset.fixes_alpha else ", α by search"
+    return [preset.name, preset.title, f"{preset.says}{alpha} ({preset.source})"]
+
+
+def _knob(name: str, knob: Knob, value: Value, default: Value, under: Line) -> dict[str, Any]:
     least, most, step = knob.range or (0.0, 1.0, 1.0)
-    live, quiet = _live(name, knob, value, effects.get(name), scope)
     return {
         "act": "knob",
         "name": name,
@@ -62,51 +76,26 @@ def _knob(
         "most": most,
         "step": step,
         "choices": list(knob.choices),
-        "live": live,
-        "quiet": quiet,
+        "live": under.html,
+        "quiet": under.quiet,
         "more": name in FOLDED,
     }
 
 
-def _weight(task: str, weight: float) -> dict[str, Any]:
+def _weight(at: int, model: ModelEntry) -> dict[str, Any]:
+    """Return a task's weight, a knob in one line; a recipe may hold more than the slider's own range."""
     least, most, step = WEIGHT_RANGE
     return {
         "act": "weight",
-        "name": task,
-        "label": task,
-        "symbol": "w<sub>t</sub>",
-        "text": f"How much of {task}'s change is merged.",
-        "value": weight,
+        "name": model.name,
+        "label": model.name,
+        "mark": mark(at),
+        "text": f"How much of {model.name}'s change is merged.",
+        "value": model.weight,
         "default": 1.0,
-        "least": least,
-        "most": max(most, weight),
+        "least": min(least, model.weight),
+        "most": max(most, model.weight),
         "step": step,
         "choices": [],
-        "live": "",
-        "quiet": False,
         "more": True,
     }
-
-
-def _live(
-    name: str, knob: Knob, value: Value, effect: tuple[float, float] | None, scope: Value | None
-) -> tuple[str, bool]:
-    """Return the formula line, and whether it is the sentence that the knob does nothing."""
-    formula = FORMULAS.get(name)
-    if formula is None:
-        return safe(knob.text), False
-    if name in ("alpha", "gain", "expert_rank"):
-        shown = str(value) if knob.whole else short(float(value))
-        return formula.format(live=_strong(shown), scope=SCOPES.get(str(scope), "all tensors")), False
-    if effect is None:
-        return formula.format(live="…"), False
-    least, most = effect
-    if name.endswith("_exponent") and round(least, 2) == round(most, 2) == 1:
-        why = "this level is off" if value == 0 else "there is nothing to tell apart"
-        return f"No effect: {why}.", True
-    ends = [f"{end:g}" if name == "rank_ratio" else short(end) for end in dict.fromkeys((least, most))]
-    return formula.format(live=_strong(" to ".join(ends))), False
-
-
-def _strong(text: str) -> str:
-    return f"<strong>{text}</strong>"

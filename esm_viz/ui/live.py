@@ -1,19 +1,22 @@
-"""The recipe on screen: merged at once, then measured on a few validation images, then on all."""
+"""The recipe on screen: merged at once, then measured on a few validation images, on more, on all."""
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 from esm_viz.errors import RecipeError
+from esm_viz.merge import static_part, with_method, with_parameters
+from esm_viz.presets import evenly
 from esm_viz.recipe import Recipe
-from esm_viz.types import MergeReport
+from esm_viz.types import Evaluation, MergeReport
 from esm_viz.ui.changes import change_in_words
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.running import failed, keep
 from esm_viz.ui.store import MOST_HISTORY, Session, State
 
-QUICK = 32  # images a task, for the first look while a knob moves
+FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
 BREATH = 0.12  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
 REST = 0.8  # seconds without a newer value, after which a recipe is worth a line in the history
 PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
@@ -36,8 +39,20 @@ def with_weight(recipe: Recipe, task: str, weight: float) -> Recipe:
     return recipe.replace(models=tuple(models))
 
 
-def set_recipe(session: Session, recipe: Recipe) -> None:
-    """Make a recipe the one on screen: merge it now, then measure it on a few validation images, then on all."""
+def reset(recipe: Recipe) -> Recipe:
+    """Return the recipe with its method's defaults and every task weighing the same."""
+    return with_method(evenly(recipe), recipe.method)
+
+
+def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None:
+    """Make a recipe the one on screen: merge it now, then measure it on a few validation images, then on all.
+
+    Args:
+        session: whose screen.
+        recipe: settled.
+        painting: whether the caller paints `LIVE` next; a merge that was done by then is not painted a second time.
+    """
+    late = threading.Event()  # set, under the lock, once nobody waits any more
     with session.lock:
         if session.live is not None:
             session.live.cancel()
@@ -46,26 +61,76 @@ def set_recipe(session: Session, recipe: Recipe) -> None:
         session.errors.pop("live", None)
         job = Job("Merging")
         session.live = job
-    job.start(lambda job: _live(session, recipe, job), lambda text: failed(session, "live", text, (*LIVE, *SCORES)))
+    if not painting:
+        late.set()
+    job.start(
+        lambda job: _live(session, recipe, job, late),
+        lambda text: failed(session, "live", text, (*LIVE, *SCORES)),
+    )
     job.first.wait(PATIENCE)
+    with session.lock:
+        late.set()
 
 
-def _live(session: Session, recipe: Recipe, job: Job) -> None:
+def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> None:
     project = session.project
     report = project.merge(recipe, job.report)
-    if not keep(session, job, LIVE, lambda: setattr(session, "report", (recipe, report))):
+
+    def write() -> None:
+        session.report = recipe, report
+        if late.is_set():
+            session.touch(LIVE)
+
+    if not keep(session, job, (), write):
         return
     job.first.set()
-    if project.has_labels("validation"):
-        job.what = "Validation images for B"
-        job.pause(BREATH)
-        for limit in (QUICK, 0):
-            scores = project.evaluate(recipe, "validation", limit, job.report, oracle=False)
-            names = SCORES if limit else (*SCORES, "found")
-            if not keep(session, job, names, lambda: setattr(session, "validation", (recipe, scores))):  # noqa: B023
-                return
+    job.pause(BREATH)
+    measure = project.has_labels("validation") and not _measured_whole(session, recipe)
+    first = _measure(session, recipe, job, FIRST) if measure else None
+    if session.view.levels and not levels_known(session, recipe):
+        record = project.scaling_profile(recipe, job.report)
+        keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
+    if first:
+        if any(task.merged.n == FIRST for task in first.tasks):
+            _measure(session, recipe, job, MORE)
+        _measure(session, recipe, job, 0)
+    if (
+        measure
+        and session.pinned is not None
+        and (session.pinned.evaluation is None or session.pinned.evaluation.limit)
+    ):
+        _measure(session, session.pinned.recipe, job, 0)  # it was pinned before it was measured
     job.rest(REST)
     keep(session, job, ("history", "states"), lambda: remember(session, recipe, report))
+
+
+def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluation:
+    """Measure B, or A, on so many validation images a task, 0 being all, and show it."""
+    job.what = "Validation images"
+    scores = session.project.evaluate(recipe, "validation", limit, job.report, oracle=False)
+
+    def write() -> None:
+        if recipe == session.recipe:
+            session.validation = (recipe, scores)
+        if session.pinned is not None and session.pinned.recipe == recipe:
+            session.pinned = dataclasses.replace(session.pinned, evaluation=scores)
+
+    keep(session, job, SCORES if limit else (*SCORES, "found"), write)
+    return scores
+
+
+def _measured_whole(session: Session, recipe: Recipe) -> bool:
+    return session.validation is not None and session.validation[0] == recipe and not session.validation[1].limit
+
+
+def without_alpha(recipe: Recipe) -> Recipe:
+    """Return what the levels of scaling depend on: the weights' recipe at α = 1."""
+    return static_part(with_parameters(recipe, alpha=1.0))
+
+
+def levels_known(session: Session, recipe: Recipe) -> bool:
+    """Say whether the profile that was measured last is that of a recipe."""
+    return "levels" in session.looks and session.looks["levels"][0] == without_alpha(recipe)
 
 
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:

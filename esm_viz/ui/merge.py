@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.errors import RecipeError
-from esm_viz.figures import accuracy_figure, interference_figure, norms_figure
-from esm_viz.figures.accuracy import mean_half_width, told_apart
-from esm_viz.figures.words import DASH, number, percent, safe, short, signed
+from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
+from esm_viz.figures.accuracy import mean_half_width
+from esm_viz.figures.words import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.presets import with_preset
 from esm_viz.types import Evaluation
 from esm_viz.ui import live, searching
-from esm_viz.ui.html import badge, button, panel, stat
+from esm_viz.ui.changes import against, in_words
+from esm_viz.ui.html import badge, button, panel, segments, stat
 from esm_viz.ui.knobs import rail
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session, State
@@ -26,8 +28,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         RecipeError: a value that the recipe refuses.
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
-    if do in ("knob", "weight", "method", "reset"):
-        live.set_recipe(session, _changed(session, str(do), name, value))
+    if do in ("knob", "weight", "method", "preset", "reset"):
+        live.set_recipe(session, _changed(session, str(do), name, value), painting=True)
     elif do == "search":
         searching.search_alpha(session)
     elif do == "pin":
@@ -36,6 +38,10 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.pinned, session.view.difference = None, False
     elif do == "difference":
         session.view.difference = value == "difference" and session.pinned is not None
+    elif do == "levels":
+        _show_levels(session, value == "levels")
+    elif do == "words":
+        session.view.words = value == "words"
     elif do in ("undo", "redo", "history"):
         _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
     return (*live.LIVE, *live.SCORES)
@@ -60,8 +66,10 @@ def _changed(session: Session, do: str, name: str, value: Any) -> Any:
         if value not in METHODS:
             raise RecipeError(f"there is no method {value!r}", f"use {', '.join(METHODS)}")
         return with_method(recipe, str(value))
+    if do == "preset":
+        return with_preset(recipe, str(value))
     if do == "reset":
-        return with_method(recipe, recipe.method)
+        return live.reset(recipe)
     if do == "weight":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
@@ -114,7 +122,7 @@ def stats(session: Session) -> dict[str, Any]:
             stat("Mean accuracy, B", f"{percent(scores.mean('merged'), 1)} % <small>± {percent(half, 1)}</small>", wait)
         )
         if old:
-            parts.append(stat("Against A", _against(scores, old), wait))
+            parts.append(stat("Against A", f"{against(scores, old)} <small>points</small>", wait))
         shares = f"{percent(scores.mean_normalised, 1)} %" + (
             f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
         )
@@ -138,14 +146,6 @@ def _cost(session: Session) -> str:
     """Say what a search costs, once a whole measurement has shown it."""
     known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
     return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
-
-
-def _against(scores: Evaluation, old: Evaluation) -> str:
-    points = 100 * (scores.mean("merged") - old.mean("merged"))
-    kind, sign = ("up", "▲") if points > 0 else ("down", "▼")
-    if not told_apart(scores, old):
-        kind, sign = "same", "≈"
-    return f'<span class="{kind}">{sign} {signed(points, 1)}</span> <small>points</small>'
 
 
 def accuracy(session: Session) -> dict[str, Any]:
@@ -184,14 +184,28 @@ def interference(session: Session) -> dict[str, Any]:
     return card | {"figure": figure, "stale": stale}
 
 
+def _show_levels(session: Session, wanted: bool) -> None:
+    """Show all levels of scaling, or the layer level alone; what is not known yet is measured beside the page."""
+    session.view.levels = wanted
+    if wanted and not live.levels_known(session, session.recipe):
+        live.set_recipe(session, session.recipe, painting=True)
+
+
 def norms(session: Session) -> dict[str, Any]:
-    """Return the profile of the merged change's size."""
-    card: dict[str, Any] = {"title": "Size of the merged change"}
+    """Return the profile of the merged change's size, at the layer level or with one level of scaling after another."""
+    card: dict[str, Any] = {"title": "Size of the change"}
+    if "layer_exponent" in session.recipe.parameters:
+        card |= {"choices": [["layer", "Layer power"], ["levels", "All levels"]], "switch": "levels"}
+        card |= {"chosen": "levels" if session.view.levels else "layer"}
+    levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
+    if levels:
+        stale = "" if live.levels_known(session, session.recipe) else "updating"
+        return card | {"figure": scaling_figure(levels[1]), "stale": stale}
     if session.report is None:
         return card
     tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
     recipe, report = session.report
-    stale = "" if recipe == session.recipe else "updating"
+    stale = "" if recipe == session.recipe and card.get("chosen") != "levels" else "updating"
     return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
 
 
@@ -214,7 +228,9 @@ def _short(method: str, scores: Evaluation | None) -> str:
 
 
 def history(session: Session) -> dict[str, Any]:
-    """Return the list of states, newest first."""
+    """Return the list of states, newest first, or what differs between two of them in words."""
+    if session.view.words:
+        return _words(session)
     lines = []
     for index in range(len(session.history) - 1, -1, -1):
         state = session.history[index]
@@ -228,7 +244,29 @@ def history(session: Session) -> dict[str, Any]:
             f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></li>'
         )
     how = "Click a line to go back. Mean accuracy on validation images."
-    return {"html": panel("History", how, f'<ol class="hist">{"".join(lines)}</ol>')}
+    return _told(session, "list", how, "".join(lines))
+
+
+def _words(session: Session) -> dict[str, Any]:
+    """Return what differs between A, or the line before, and what is on screen."""
+    now, before = current(session), session.pinned
+    how = "From A to B, and what it did."
+    if before is None:
+        how = "From the line before to B, and what it did."
+        here = session.history[session.at] if session.history else None
+        at = session.at - 1 if here is not None and here.recipe == session.recipe else session.at
+        before = session.history[at] if 0 <= at < len(session.history) else None
+    if before is None:
+        return _told(session, "words", how, '<li class="same">Nothing to compare with: move a knob, or pin A.</li>')
+    body = in_words(before, now) if now else '<li class="same">Merging B</li>'
+    return _told(session, "words", how, body)
+
+
+def _told(session: Session, chosen: str, how: str, lines: str) -> dict[str, Any]:
+    choices = {"list": "History", "words": "In words"}
+    right = segments("words", choices, chosen, "What to show")
+    title = "A and B in words" if chosen == "words" and session.pinned else "History"
+    return {"html": panel(title, how, f'<ol class="hist {chosen}">{lines}</ol>', right)}
 
 
 TAB = Tab(

@@ -73,6 +73,6 @@ def _safely(piece: Piece, session: Session) -> dict[str, Any]:
     return {
         "html": f'<section class="card">{sentence("bad", text)}</section>',
         "knobs": [],
-        "methods": [],
+        "menu": [],
         "error": text,
     }

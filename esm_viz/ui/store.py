@@ -72,6 +72,8 @@ class View:
     routes: str = "layers"  # or "where" routes go
     routed: str = ""  # the layer whose routes are shown, the mean of all where empty
     layout: str = ""  # of the exported file; the base file's where empty
+    levels: bool = False  # of scaling, all of them instead of the layer level alone
+    words: bool = False  # what differs from A instead of the history
     source: str = "demo"
     arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
 

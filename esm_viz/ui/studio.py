@@ -16,7 +16,7 @@ from esm_viz.ui.beginning import begin, copy
 from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED, Job
-from esm_viz.ui.live import QUICK
+from esm_viz.ui.live import FIRST, MORE
 from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
@@ -55,7 +55,7 @@ class Studio:
         first, project = self.first, self.place.demo
         project.prepare(job.report)
         project.merge(first.recipe, job.report)
-        for limit in (QUICK, 0) if project.has_labels("validation") else ():
+        for limit in (FIRST, MORE, 0) if project.has_labels("validation") else ():
             project.evaluate(first.recipe, "validation", limit, job.report, oracle=False)
         look_closer(first)
 

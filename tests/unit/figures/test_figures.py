@@ -268,14 +268,37 @@ def test_a_difference_inside_the_noise_is_grey() -> None:
 
 
 def test_interference_is_read_against_not_merging_on_a_log_scale() -> None:
-    heat = EVERY["interference"]["data"]
+    heat = [trace for trace in EVERY["interference"]["data"] if trace["type"] == "heatmap"]
     assert heat[0]["z"] == [[None], [0.0]]  # unknown where a task did not move; neutral at 1
     assert heat[1]["z"][0] == pytest.approx([-math.log10(0.4), -math.log10(0.2)])
     assert [cell[2] for cell in heat[1]["customdata"][0]] == [0.4, 0.2]
-    change = EVERY["difference"]["data"]
+    change = [trace for trace in EVERY["difference"]["data"] if trace["type"] == "heatmap"]
     assert change[1]["z"][0] == pytest.approx([0.0, math.log10(0.2 / 0.1)])  # less interference: blue
     assert change[1]["z"][1] == pytest.approx([0.0, math.log10(0.6 / 0.7)])
     assert {(trace["zmin"], trace["zmax"]) for trace in [*heat, *change]} == {(-1, 1)}
+
+
+def test_bars_of_interference_are_the_records_means_and_lines_the_pinned_ones() -> None:
+    bars, halo, line = [trace for trace in EVERY["difference"]["data"] if trace["type"] != "heatmap"]
+    assert bars["x"] == pytest.approx([math.log10(0.25), math.log10(0.83)])
+    assert halo["x"] == line["x"] == pytest.approx([math.log10(0.3), math.log10(0.8)])
+    assert {trace["xaxis"] for trace in (bars, halo, line)} == {"x2"}
+    shown = figures.interference_figure(BETTER, INTERFERENCE)["layout"]["annotations"][-2:]
+    assert [note["text"].split("</b>")[0] for note in shown] == ["<b>0.25", "<b>0.83"]
+    assert ["▼" in shown[0]["text"], "▲" in shown[1]["text"]] == [True, True]
+    assert shown[0]["hovertext"].endswith("B 0.25, A 0.30, −0.05")
+    changed = EVERY["difference"]["layout"]["annotations"][-2:]
+    assert [note["text"].split("</span> ")[1] for note in changed] == ["−0.05", "+0.03"]
+
+
+def test_bars_far_beyond_ten_still_fit_and_what_is_unknown_has_none() -> None:
+    wild = Interference(TASKS, LAYERS, ((500.0, 900.0, math.nan), (math.nan,) * 3), (700.0, math.nan))
+    figure = figures.interference_figure(wild)
+    bars = next(trace for trace in figure["data"] if trace["type"] == "bar")
+    assert bars["x"] == [pytest.approx(math.log10(700)), None]
+    assert figure["layout"]["xaxis2"]["range"][1] > math.log10(700)
+    assert "10+" in figure["layout"]["meta"]["how"]  # the cells' colours end there
+    go.Figure(figure)
 
 
 def test_routing_is_shares_on_a_scale_from_zero_to_one() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.merge.consensus_ta import consensus_ta
+from esm_viz.merge import run_now
+from esm_viz.merge.consensus_ta import consensus_ta, live_share
 from tests.support.tiny import normal
 from tests.support.updates import updates_of
 
@@ -69,3 +70,8 @@ def test_it_is_the_dense_formula(mask_scale: float) -> None:
     found = consensus_ta(updates_of(*deltas), mask_scale=mask_scale)
     assert 0.1 < (truth != 0).double().mean() < 0.95
     assert (found - truth).abs().max() < 1e-14  # sums of four
+
+
+def test_the_live_share_counts_the_entries_that_are_claimed() -> None:
+    assert live_share(updates_of(A, B, C), run_now, 0.4) == {"mask_scale": (0.6, 0.6)}
+    assert live_share(updates_of(A), run_now, 0.4) == {"mask_scale": (1.0, 1.0)}

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from esm_viz import stages
 from esm_viz.errors import Cancelled
-from esm_viz.merge import LayerUpdate, with_parameters
-from esm_viz.merge.ties import ties
+from esm_viz.merge import LayerUpdate, run_now, with_parameters
+from esm_viz.merge.ties import live_cutoffs, ties
 from esm_viz.pipeline import Project
 from tests.support.tiny import C_FC, TASKS, recipe, relative
 from tests.support.updates import updates_of
@@ -165,3 +165,8 @@ def test_a_share_that_was_there_before_is_not_searched_again(project: Project, m
     project.merge(project.recipe)
     monkeypatch.setattr(stages, "magnitude_cutoff", None)
     project.merge(with_parameters(other, alpha=0.5))
+
+
+def test_the_live_cutoffs_are_the_smallest_magnitudes_kept() -> None:
+    # Half of six entries: A keeps from 2 on, B from 4, C from 1.
+    assert live_cutoffs(updates_of(A, B, C), run_now, 0.5) == {"keep": (1.0, 4.0)}
