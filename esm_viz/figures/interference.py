@@ -54,6 +54,8 @@ def interference_figure(record: Interference, pinned: Interference | None = None
         HOW_DIFFERENCE if compare else HOW,
         _says(record),
         (len(record.layers) + 3, len(record.tasks)),
+        rows=record.tasks,
+        names=("task", "layer", "interference"),
         margin={"l": label_margin(record.tasks), "r": 108 if pinned else 60, "t": 34, "b": 44},
         xaxis=columns.axis(most=3),
         yaxis=task_axis(record.tasks),

@@ -10,10 +10,11 @@ import gradio as gr
 
 from esm_viz.ui.piece import Piece
 
+PAGE = ("studio", "numbers", "highlight", "cursor", "take", "present", "slider", "card", "keys", "rail")
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
 SCRIPTS = "".join(
     f'<script src="./studio/{script}"></script>'
-    for script in ("plotly/plotly.min.js", "ui/studio.js", "ui/card.js", "ui/rail.js")
+    for script in ("plotly/plotly.min.js", *(f"ui/{name}.js" for name in PAGE))
 )
 EMPTY = '{"v":-1}'
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from esm_viz import __version__
 from esm_viz.errors import EsmVizError
 from esm_viz.ui import bar, evaluate, explore, export, load, merge
 from esm_viz.ui.html import sentence
@@ -32,7 +33,18 @@ def paint(session: Session, names: Iterable[str], tick: bool = False) -> dict[st
         session.dirty -= {*wanted, EVERYTHING}
         painted = {name: _safely(PIECES[name], session) for name in wanted}
         painted["bar"]["tick"] = tick
+        recipe = _recipe_id(session)
+        for name in wanted:
+            if PIECES[name].kind == "card":
+                painted[name] |= {"recipe": recipe, "version": __version__}
         return {name: encode(piece, session.version) for name, piece in painted.items()}
+
+
+def _recipe_id(session: Session) -> str:
+    """Return the first figures of the recipe's identity, which a picture that is saved carries."""
+    if session.report is not None and session.report[0] == session.recipe:
+        return session.report[1].recipe_sha256[:8]
+    return session.project.sha256(session.recipe)[:8]
 
 
 def encode(piece: dict[str, Any], version: int) -> str:

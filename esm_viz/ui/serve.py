@@ -26,7 +26,7 @@ from esm_viz.ui.studio import Studio
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "assets" / "ui"
 DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
-SHEETS = ("tokens", "studio", "load", "explore", "merge", "evaluate", "export")
+SHEETS = ("tokens", "studio", "card", "load", "explore", "merge", "evaluate", "export")
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
 UPLOAD_LIMIT = "8gb"
 
