@@ -1,163 +1,152 @@
 /* A card: title, switch, one sentence, one plotly picture that is repainted in place (Plotly.react), numbers to take home. */
 (() => {
   "use strict";
-  const DOWN = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 2.5v8M4.800 7.500L8 10.700l3.200-3.200M3 13.500h10"/></svg>';
+  const icon = (path) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${path}"/></svg>`;
+  const DOWN = icon("M8 2.5v8M4.800 7.500L8 10.700l3.200-3.200M3 13.500h10"), FILL = icon("M2.500 6V2.500H6M10 2.500h3.500V6M13.500 10v3.500H10M6 13.500H2.500V10");
   const FRAME = `<section class="card"><div class="ch"><h2></h2><div class="right"><span class="chip stale-chip" hidden></span>
-    <span class="seg" role="radiogroup"></span><details class="take"><summary class="btn q sq" aria-label="Download figure or numbers"
-    title="SVG, PNG, CSV">${DOWN}</summary><div class="menu"><button data-as="svg">SVG</button><button data-as="png">PNG</button>
-    <button data-as="csv">CSV</button></div></details></div></div><p class="how"></p><div class="controls" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
-    <div class="message" role="status" hidden></div></div></section>`;
+    <span class="seg" role="radiogroup"></span><span class="tools"><button class="btn q sq fill" aria-label="Fill the screen" title="Fill the screen (F)">${FILL}</button>
+    <details class="take"><summary class="btn q sq" aria-label="Download figure or numbers" title="Numbers (T), SVG, PNG, CSV">${DOWN}</summary><div class="menu">
+    <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
+    <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
+    <svg class="over" aria-hidden="true"><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
+    <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="said" aria-live="polite"></p></section>`;
 
   const part = (element, name) => element.querySelector(name);
   const wide = () => innerWidth >= 1400;
-
   const picked = (data) => (Array.isArray(data) ? data.slice(0, 2) : data);
-
-  function cells(figure) {
-    const found = [];
-    for (const trace of figure?.data ?? []) {
-      if (trace.type !== "heatmap" || !trace.customdata) continue;
-      trace.y.forEach((y, j) => trace.x.forEach((x, i) => { if (trace.z[j][i] != null) found.push({ x, y, data: trace.customdata[j][i] }); }));
-    }
-    return found;
-  }
-
-  /* arrows move the selection to the nearest cell in that direction */
-  function neighbour(figure, key) {
-    const [dx, dy] = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[key];
-    const frame = figure.layout.shapes?.[1], all = cells(figure);
-    if (!frame) return all[0];
-    const x = (frame.x0 + frame.x1) / 2, y = (frame.y0 + frame.y1) / 2;
-    const ahead = (c) => (c.x - x) * dx + (c.y - y) * dy;
-    const aside = (c) => Math.abs((c.x - x) * dy) + Math.abs((c.y - y) * dx);
-    return all.filter((c) => ahead(c) > 0.5 && aside(c) < 0.5).sort((a, b) => ahead(a) - ahead(b))[0];
-  }
-
-  function table(figure) {
-    const rows = [["series", "at", "y", "value"]];
-    const cell = (value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
-    for (const trace of figure.data) {
-      if (trace.type === "heatmap") trace.y.forEach((y, j) => trace.x.forEach((x, i) => {
-        const [first, second, number] = trace.customdata?.[j][i] ?? [x, y];
-        if (trace.z[j][i] != null) rows.push([first, second, "", number ?? trace.z[j][i]]);
-      }));
-      else if (trace.hoverinfo !== "skip") trace.x.forEach((x, i) => rows.push([trace.name ?? trace.customdata?.[i] ?? "", x, trace.y[i], ""]));
-    }
-    return rows.map((row) => row.map(cell).join(",")).join("\n");
-  }
-
-  function save(state, kind) {
-    const name = "esm_viz-" + state.name, { data, layout } = state.painted;
-    if (kind === "csv") {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([table(state.now.figure)], { type: "text/csv" }));
-      link.download = name + ".csv";
-      link.click();
-      return setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    }
-    const panel = getComputedStyle(document.body).getPropertyValue("--panel").trim();
-    const title = { text: `<b>${state.title.textContent}</b><br><sup>${state.how.textContent}</sup>`, x: 0.02, xanchor: "left" };
-    const more = { ...layout, title, paper_bgcolor: panel, height: layout.height + 60, margin: { ...layout.margin, t: layout.margin.t + 60 } };
-    return Plotly.downloadImage({ data, layout: more }, { format: kind, filename: name, width: layout.width, height: layout.height + 60, scale: 2 });
-  }
 
   function fit(trace, box) {
     if (!trace.meta?.levels) return trace;
     const [columns, rows] = trace.meta.grid;
-    const longest = Math.max(...trace.text.map((text) => text.length));
-    const room = box.width / columns >= 7 * longest + 3 && box.height / rows >= 14;
+    const longest = Math.max(...trace.text.map((text) => text.length)), scale = trace.textfont.size / 13;
+    const room = box.width / columns >= (7 * longest + 3) * scale && box.height / rows >= 14 * scale;
     return { ...trace, visible: room, textfont: { ...trace.textfont, color: studio.contrast(trace.meta.levels) } };
   }
 
-  function tell(state) {
+  /* a picture of this version stands on the screen */
+  function done(state) {
     state.card.dataset.v = state.now.v;
     studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
   }
 
-  /* a figure that stands there already is not drawn again: most of a knob's answers change few cards */
-  function show(state) {
-    if (state.now.figure && state.drawn === JSON.stringify(state.now.figure)) tell(state); else draw(state);
-  }
+  const large = (state) => studio.present.card() === state.card;
+  const view = ({ now, fig, fonts, card }) => [JSON.stringify(now.figure), fig.clientWidth, fig.clientHeight, studio.dark(), large({ card }), wide(), fonts].join();
 
+  /* draw what is new: another figure, size, theme or way of showing it; most of a knob's answers change few cards */
   function draw(state) {
     const { figure } = state.now, box = state.fig;
-    state.drawn = "";
     if (!figure || !box.clientWidth || !box.clientHeight) return;
-    const clean = studio.resolve(figure, wide()), margin = clean.layout.margin;
+    if (state.drawn === view(state)) return done(state);
+    const resolved = studio.resolve(figure, wide()), clean = large(state) ? studio.enlarge(resolved) : resolved, margin = clean.layout.margin;
     const [columns, rows] = clean.layout.meta?.grid ?? [0, 0]; /* beyond what fits, the card scrolls, never the page */
     box.style.minWidth = columns ? `${6.5 * columns + margin.l + margin.r}px` : "";
     box.style.minHeight = rows ? `${15 * rows + margin.t + margin.b}px` : "";
+    state.drawn = view(state);
     const room = { width: box.clientWidth - margin.l - margin.r, height: box.clientHeight - margin.t - margin.b };
     const data = clean.data.map((trace) => fit(trace, room));
     const layout = { ...clean.layout, width: box.clientWidth, height: box.clientHeight, autosize: false };
     state.painted = { data, layout };
+    Object.assign(state.over.style, { width: `${box.clientWidth}px`, height: `${box.clientHeight}px` });
     const first = !box.classList.contains("js-plotly-plot");
-    state.drawn = JSON.stringify(figure);
-    Plotly.react(box, data, layout, { displayModeBar: false, responsive: false }).then(() => tell(state));
-    if (first) box.on("plotly_click", (event) => {
-      const data = event.points?.[0]?.customdata;
-      if (data != null && state.now.picks) state.trigger("act", { do: state.now.picks, data: picked(data) });
+    Plotly.react(box, data, layout, { displayModeBar: false, responsive: false }).then(() => {
+      done(state);
+      if (studio.highlight.active().length) studio.highlight.shade(box);
+      state.follow();
     });
+    if (!first) return;
+    studio.highlight.watch(box);
+    box.on("plotly_click", (event) => {
+      const data = event.points?.[0]?.customdata;
+      if (data != null) state.pick(data);
+    });
+  }
+
+  function choose(state) {
+    const { now } = state, choices = now.choices ?? [], key = JSON.stringify([choices, now.chosen]);
+    if (state.seg.dataset.key === key) return;
+    const held = state.seg.contains(document.activeElement);
+    state.seg.dataset.key = key;
+    state.seg.hidden = !choices.length;
+    state.seg.setAttribute("aria-label", "What to show: " + state.title.textContent);
+    state.seg.replaceChildren(...choices.map(([value, label]) => {
+      const button = document.createElement("button");
+      button.textContent = label;
+      button.setAttribute("role", "radio");
+      button.setAttribute("aria-checked", String(value === now.chosen));
+      button.className = value === now.chosen ? "on" : "";
+      button.onclick = () => state.trigger("act", { do: now.switch, value });
+      return button;
+    }));
+    if (held) part(state.seg, ".on")?.focus({ preventScroll: true });
   }
 
   function dress(state) {
     const { now, card } = state;
-    state.title.innerHTML = now.title ?? "";
+    studio.fill(state.title, now.title ?? "");
     const meta = now.figure?.layout?.meta ?? {};
     state.how.textContent = now.how ?? meta.how ?? "";
-    state.fig.setAttribute("aria-label", [state.how.textContent, meta.says].filter(Boolean).join(" "));
-    const choices = now.choices ?? [], key = JSON.stringify([choices, now.chosen]);
-    if (state.seg.dataset.key !== key) {
-      state.seg.dataset.key = key;
-      state.seg.hidden = !choices.length;
-      state.seg.setAttribute("aria-label", "What to show: " + state.title.textContent);
-      state.seg.replaceChildren(...choices.map(([value, label]) => {
-        const button = document.createElement("button");
-        button.textContent = label;
-        button.setAttribute("role", "radio");
-        button.setAttribute("aria-checked", String(value === now.chosen));
-        button.className = value === now.chosen ? "on" : "";
-        button.onclick = () => state.trigger("act", { do: now.switch, value });
-        return button;
-      }));
-    }
+    state.fig.setAttribute("aria-label", [state.how.textContent, meta.says].filter(Boolean).join(" ") || state.title.textContent || state.name);
+    choose(state);
     state.controls.hidden = !now.controls;
     studio.fill(state.controls, now.controls ?? "");
+    state.slide(now.slider);
     const text = now.error || now.empty || "";
     state.message.hidden = !text;
     state.message.className = "message" + (now.error ? " bad" : "");
     state.message.textContent = text;
-    state.fig.hidden = Boolean(now.empty) && !now.figure;
-    part(card, ".take").hidden = !now.figure;
+    state.fig.hidden = !now.figure || Boolean(now.error);
+    part(card, ".blocks").hidden = Boolean(now.figure || text);
+    part(card, ".tools").hidden = state.fig.hidden;
+    if (!now.stale) { state.recipe = now.recipe; state.stamp = `esm_viz ${now.version}, recipe ${now.recipe}`; } /* an old picture keeps its own */
+    if (!state.table.hidden) tell(state, !state.fig.hidden);
     clearTimeout(state.later);
     const show = () => { card.classList.toggle("stale", Boolean(now.stale)); state.chip.hidden = !now.stale; state.chip.textContent = now.stale || ""; };
     if (now.stale) state.later = setTimeout(show, 300); else show();
+  }
+
+  /* the numbers instead of the picture, or the picture again */
+  function tell(state, on) {
+    const held = state.card.contains(document.activeElement) && state.table.hidden === on, top = state.table.scrollTop;
+    state.table.hidden = !on;
+    state.card.classList.toggle("told", on);
+    state.table.replaceChildren(...(on ? [studio.numbersTable(state.now.figure, state.title.textContent)] : []));
+    state.table.setAttribute("aria-label", "Numbers: " + state.title.textContent);
+    state.table.scrollTop = top;
+    part(state.card, "[data-as=numbers]").textContent = on ? "Picture" : "Numbers";
+    if (held) (on ? state.table : state.fig).focus({ preventScroll: true });
+  }
+
+  /* T and F in a card with a picture; Esc goes back one step */
+  function keys(state, event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=range]), select, textarea") || state.fig.hidden) return;
+    if (event.key === "t") tell(state, state.table.hidden);
+    else if (event.key === "f") studio.present(state.card);
+    else if (event.key === "Escape" && !state.table.hidden) { tell(state, false); event.stopPropagation(); }
   }
 
   studio.card = (element, props, trigger, watch, event, name) => {
     element.innerHTML = FRAME;
     const card = part(element, ".card");
     const state = {
-      card, trigger, name, now: {}, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"),
-      seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"),
-      controls: part(card, ".controls"),
+      card, trigger, name, now: {}, fonts: 0, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"), over: part(card, ".over"),
+      seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"), controls: part(card, ".controls"), table: part(card, ".numbers"),
+      pick: (data) => { if (state.now.picks) trigger("act", { do: state.now.picks, data: picked(data) }); },
     };
+    state.slide = studio.slider(part(card, ".slider"), trigger);
+    state.follow = studio.cursor(state.fig, part(card, ".said"), state.pick);
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
-    studio.follow(props, watch, (next) => { state.now = next; dress(state); show(state); });
+    studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });
     new ResizeObserver(again).observe(state.fig);
     studio.onTheme(again);
-    document.fonts?.ready.then(again);
-    part(card, ".menu").addEventListener("click", (event) => {
-      const kind = event.target.dataset.as;
-      if (kind) { save(state, kind); part(card, ".take").open = false; }
+    document.fonts?.ready.then(() => { state.fonts = 1; again(); });
+    part(card, ".fill").onclick = () => studio.present(card);
+    part(card, ".menu").addEventListener("click", ({ target: { dataset } }) => {
+      if (!dataset.as) return;
+      part(card, ".take").open = false;
+      if (dataset.as === "numbers") { state.fig.focus({ preventScroll: true }); tell(state, state.table.hidden); } else studio.takeHome(state, dataset.as);
     });
-    state.fig.addEventListener("keydown", (event) => {
-      if (!event.key.startsWith("Arrow") || !state.now.picks || !cells(state.now.figure).length) return;
-      const to = neighbour(state.now.figure, event.key);
-      event.preventDefault();
-      if (to) trigger("act", { do: state.now.picks, data: picked(to.data) });
-    });
+    card.addEventListener("keydown", (event) => keys(state, event));
   };
 })();

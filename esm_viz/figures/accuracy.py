@@ -35,6 +35,8 @@ def accuracy_figure(record: Evaluation, pinned: Evaluation | None = None, base: 
         _how(pinned, base),
         _says(record),
         (0, len(tasks) + 1),
+        rows=tasks,
+        table=_table(record, reference, label),
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
         xaxis=axis(
             f"accuracy on {images} {record.split} images a task, %",
@@ -172,6 +174,22 @@ def _heads(record: Evaluation, reference: list[Score | None], label: str) -> lis
         x = min(100 * first.accuracy, expert - 16)
         heads.append(note(max(x, 2), -0.62, label, xanchor="center", yanchor="bottom"))
     return heads
+
+
+def _table(record: Evaluation, reference: list[Score | None], label: str) -> list[list[Any]]:
+    """Return the numbers of the picture: accuracy with its interval, what it is compared with, and the expert."""
+    head = ["task", "images", "accuracy, %", "from", "to", *([f"{label}, %"] if reference else []), "own expert, %"]
+    lines: list[list[Any]] = [head]
+    for at, score in enumerate(record.tasks):
+        compared = [reference[at]] if reference else []
+        shares = (
+            *(score.merged.accuracy, *score.merged.interval),
+            *(other.accuracy if other else math.nan for other in compared),
+            score.finetuned.accuracy,
+        )
+        numbers = [None if math.isnan(share) else 100 * share for share in shares]
+        lines.append([score.task, score.merged.n, *numbers])
+    return lines
 
 
 def _how(pinned: Evaluation | None, base: bool) -> str:

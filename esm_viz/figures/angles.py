@@ -35,6 +35,7 @@ def angles_figure(record: Angles) -> Figure:
             "x": numbers,
             "y": list(record.degrees),
             "line": {"color": token("ink"), "width": 3.5},
+            "meta": {"tasks": list(record.tasks)},
             "hovertemplate": hover,
         },
     ]

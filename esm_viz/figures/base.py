@@ -2,7 +2,13 @@
 
 A picture is a plain dict, `{"data": […], "layout": {…}}`, quick to send while a slider moves; plotly's `go.Figure`
 takes the same dict. Colours are names of style tokens (`var(--task-1)`): the page resolves them in its theme, and
-`paint` in `theme.py` does so for a file. `layout.meta` carries `how` (how to read it) and `says` (what it shows now).
+`paint` in `theme.py` does so for a file. `layout.meta` carries `how` (how to read it) and `says` (what it shows now),
+and what the page needs to know of the marks:
+
+- whose a mark is, so that hovering a task finds it everywhere: `layout.meta.rows` are the tasks of the rows y = 0, 1, …
+  (`square`: of the columns too), a trace's `meta.tasks` are whose it is, an annotation's `name` likewise;
+- what its numbers are called as a table: `layout.meta.names` are the columns of `customdata` and of the value, or
+  `layout.meta.table` is the table itself, its first line the head. Else the titles of the axes serve.
 """
 
 from __future__ import annotations
@@ -135,8 +141,33 @@ def marked(x: float, text: str) -> dict[str, Any]:
     return {"shapes": [{**line, "line": {"color": token("accent"), "width": 2}}], "annotations": [label]}
 
 
-def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:
-    """Return the picture with the layout that all share; `grid` counts columns and rows that need room to be read."""
+def picture(
+    data: list[dict[str, Any]],
+    how: str,
+    says: str,
+    grid: tuple[int, int] = (0, 0),
+    rows: Sequence[str] = (),
+    square: bool = False,
+    names: Sequence[str] = (),
+    table: Sequence[Sequence[Any]] = (),
+    **layout: Any,
+) -> Figure:
+    """Return the picture with the layout that all share.
+
+    Args:
+        data: plotly traces.
+        how: one sentence on how to read it.
+        says: what it shows now.
+        grid: columns and rows that need room to be read.
+        rows: tasks of the rows y = 0, 1, …
+        square: the columns x = 0, 1, … are the same tasks.
+        names: what the items of `customdata` and the value are called in a table.
+        table: the numbers as a table, head first, where the traces alone do not say them well.
+        **layout: parts of plotly's layout.
+    """
+    meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
+    told = {"rows": list(rows), "square": square, "names": list(names), "table": [list(row) for row in table]}
+    meta |= {key: value for key, value in told.items() if value}
     base = {
         "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -150,7 +181,7 @@ def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, in
             "font": {"family": FONT, "size": LABEL, "color": token("panel")},
             "align": "left",
         },
-        "meta": {"how": how, "says": says, "grid": list(grid)},
+        "meta": meta,
         "uirevision": "keep",
     }
     return {"data": data, "layout": base | layout}

@@ -77,6 +77,9 @@ def overlap_figure(record: Overlap, pair: tuple[str, str] | None = None) -> Figu
         "Stronger pairs share more directions. Faintest: chance.",
         _says(record, pair),
         (0, count),
+        rows=record.tasks,
+        square=True,
+        names=("task", "other task", "overlap"),
         margin={"l": label_margin(record.tasks), "r": 84, "t": 2, "b": 10},
         xaxis=axis(tickvals=[], range=[-0.55, count + 0.5], showgrid=False, showline=False, fixedrange=True),
         yaxis=axis(

@@ -31,6 +31,7 @@ def patches_figure(record: Patches, most: int = MOST_IMAGES) -> Figure:
         [_heat(image, left, largest, at == 0) for at, (image, left) in enumerate(zip(shown, lefts, strict=True))],
         "Framed: the patches that move the output most along this direction. Stronger below: moves it more.",
         _says(record),
+        names=("image", "patch", "|eᵀΔW x|"),
         margin={"l": 12, "r": 78, "t": 14, "b": 34},
         xaxis=axis(
             f"proxies of {safe(record.task)}, direction {record.direction} at {record.layer.label}",

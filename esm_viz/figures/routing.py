@@ -70,6 +70,8 @@ def routing_figure(record: Routing) -> Figure:
         ),
         _says(record),
         grid,
+        rows=record.tasks,
+        names=("task", "layer", "routing accuracy, share"),
         margin={"l": label_margin(record.tasks), "r": 60, "t": 34, "b": 44},
         xaxis=columns.axis(),
         yaxis=task_axis(record.tasks),

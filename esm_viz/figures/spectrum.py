@@ -59,6 +59,7 @@ def _energy(record: Spectrum, index: int) -> Figure:
             "y": [100 * record.energy[i] for i in picked],
             "line": {"color": colour, "width": 3.5},
             "hovertemplate": hover,
+            "meta": {"tasks": [record.task]},
         },
         {
             "type": "scatter",
@@ -148,6 +149,7 @@ def _eigenvalues(record: Spectrum, index: int) -> Figure:
                 "x": [i + 1 for i in picked],
                 "y": [live[i] for i in picked],
                 "line": {"color": task_colour(index), "width": 3.5},
+                "meta": {"tasks": [record.task]},
                 "hovertemplate": "λ = %{y:.3g} at %{x}<extra></extra>",
             }
         ],

@@ -58,7 +58,7 @@ def stability_figure(record: Stability, index: int = 0) -> Figure:
     ]
     ends += [(name, level) for name, level, _ in levels]
     return picture(
-        [_line(curve, counts) for curve in curves],
+        [{**_line(curve, counts), "meta": {"tasks": [record.task]}} for curve in curves],
         "Flat lines: more proxy images would change little.",
         _says(record),
         margin={"l": 52, "r": 138, "t": 8, "b": 44},

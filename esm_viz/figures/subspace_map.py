@@ -39,6 +39,7 @@ def subspace_map_figure(record: SubspaceMap, family: str = "", chosen: tuple[str
         data,
         "Near points share directions with the same tasks. Each is one layer of a task; deeper layers are larger.",
         _says(record, places, chosen),
+        names=("task", "layer"),
         margin={"l": 12, "r": 12, "t": 6, "b": 30},
         xaxis=axis(
             f"plane that distorts distances least, stress {number(record.stress)}",
@@ -74,6 +75,7 @@ def _marks(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place], f
         "text": [layer.label for layer in layers],
         "customdata": [[task, layer.name] for layer in layers],
         "hovertemplate": f"<b>{safe(task)}, %{{text}}</b><extra></extra>",
+        "meta": {"tasks": [task]},
     }
 
 
@@ -103,6 +105,7 @@ def _name(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place]) ->
         yshift=(8 if y > 0 else -8) if upright else 0,
         color=token("ink"),
         size=LABEL,
+        name=record.tasks[at],
     )
 
 

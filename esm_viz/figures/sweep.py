@@ -103,6 +103,7 @@ def _heat(record: Sweep) -> Figure:
         "z": _rows(levels, width),
         "text": _rows([_hover(record, at) for at in range(len(record.cells))], width),
         "customdata": _rows([list(point) for point in record.points], width),
+        "meta": {"values": _rows([None if math.isnan(height) else height for height in heights], width)},
         "hovertemplate": "%{text}<extra></extra>",
         "hoverongaps": False,
         "zmin": low,
@@ -124,6 +125,10 @@ def _heat(record: Sweep) -> Figure:
         how + (" Framed: the recipe." if spot else ""),
         _says(record),
         (width + 2, len(rows)),
+        names=(
+            *(name for name, _ in record.grid),
+            f"share of the experts, {record.split}, %" if record.split else "mean interference",
+        ),
         margin={"l": label_margin([", ".join(name for name, _ in others), *rows]), "r": 92, "t": 22, "b": 44},
         xaxis=axis(
             safe(across),

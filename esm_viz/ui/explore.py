@@ -19,7 +19,9 @@ from esm_viz.figures import (
     subspace_map_figure,
 )
 from esm_viz.figures.words import safe
+from esm_viz.merge import METHODS
 from esm_viz.types import FAMILIES, Overlap
+from esm_viz.ui import merge
 from esm_viz.ui.html import mark
 from esm_viz.ui.looks import SLOW, look, looked_at
 from esm_viz.ui.piece import Piece, Tab
@@ -29,6 +31,7 @@ from esm_viz.ui.store import Session
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
 DIRECTIONS = ("1", "2", "3", "4")
 EVERY = "all"
+RANK = "rank_ratio"  # the knob whose line moves in the spectrum
 NAMES = ("map", "spectrum", "overlap", "angles", *SLOW)
 
 
@@ -52,6 +55,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.direction = int(value)
         look(session)
         return ("patches",)
+    if do == "knob" and message.get("name") == RANK:
+        return _turn(session, message)
     if not (isinstance(data, list) and len(data) == 2 and all(isinstance(item, str) for item in data)):
         raise RecipeError("this cannot be selected", "click a cell of the map")
     first, second = data
@@ -65,6 +70,12 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         look(session)
         return NAMES
     raise RecipeError("this cannot be selected", "click a cell of the map")
+
+
+def _turn(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Turn the rank's knob as on Merge; while it moves the spectrum follows, where it rests all pictures do."""
+    names = merge.act(session, message)
+    return (*names, "spectrum", *(arrive(session) if message.get("rest") is True else ()))
 
 
 def arrive(session: Session) -> tuple[str, ...]:
@@ -103,12 +114,23 @@ def spectrum(session: Session) -> dict[str, Any]:
     record = session.project.spectrum(task, name, session.recipe)
     index = session.project.tasks.index(task)
     return {
+        "slider": _rank(session),
         "title": f"{record.layer.label}, {safe(task)} {mark(index)}",
         "figure": spectrum_figure(record, index, session.view.spectrum),
         "choices": [list(view) for view in VIEWS],
         "chosen": session.view.spectrum,
         "switch": "view",
     }
+
+
+def _rank(session: Session) -> dict[str, Any] | None:
+    """Return the knob that sets r, for methods that have it."""
+    knob = METHODS[session.recipe.method].knobs.get(RANK)
+    if knob is None or knob.range is None:
+        return None
+    least, most, step = knob.range
+    facts = {"name": RANK, "label": knob.label, "symbol": knob.symbol, "text": knob.text}
+    return facts | {"least": least, "most": most, "step": step, "value": session.recipe.parameters[RANK]}
 
 
 def overlap(session: Session) -> dict[str, Any]:

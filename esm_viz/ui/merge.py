@@ -240,8 +240,8 @@ def history(session: Session) -> dict[str, Any]:
         what = ", now" if on else ", pinned" if pinned else ""
         sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
         lines.append(
-            f'<li class="{"on" if on else ""}" data-do="history" data-index="{index}" tabindex="0" role="button">'
-            f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></li>'
+            f'<li class="{"on" if on else ""}"><button data-do="history" data-index="{index}">'
+            f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></button></li>'
         )
     how = "Click a line to go back. Mean accuracy on validation images."
     return _told(session, "list", how, "".join(lines))

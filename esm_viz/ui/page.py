@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from esm_viz import __version__
 from esm_viz.errors import EsmVizError
 from esm_viz.ui import bar, evaluate, explore, export, load, merge
 from esm_viz.ui.html import sentence
@@ -36,6 +37,10 @@ def paint(session: Session, names: Iterable[str], page: str, tick: bool = False)
         sight.versions |= dict.fromkeys(wanted, session.version)
         painted = {name: _safely(PIECES[name], session) for name in wanted}
         painted["bar"]["tick"] = tick
+        recipe = _recipe_id(session)
+        for name in wanted:
+            if PIECES[name].kind == "card":
+                painted[name] |= {"recipe": recipe, "version": __version__}
         if "rail" in painted:
             painted["rail"]["seq"] = sight.sequence
         return {name: encode(piece, session.version) for name, piece in painted.items()}
@@ -44,6 +49,13 @@ def paint(session: Session, names: Iterable[str], page: str, tick: bool = False)
 def touch(session: Session, names: Iterable[str]) -> None:
     """Note that pieces have changed, so that the session's other pages are sent them too."""
     session.touch(_whole(names))
+
+
+def _recipe_id(session: Session) -> str:
+    """Return the first figures of the recipe's identity, which a picture that is saved carries."""
+    if session.report is not None and session.report[0] == session.recipe:
+        return session.report[1].recipe_sha256[:8]
+    return session.project.sha256(session.recipe)[:8]
 
 
 def encode(piece: dict[str, Any], version: int) -> str:
