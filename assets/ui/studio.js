@@ -83,10 +83,11 @@ window.studio = (() => {
   /* put HTML into a place only when it differs, and keep the focus on the control that had it */
   kept.fill = (place, html) => {
     if (kept.filled.get(place) === html) return;
-    const held = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    const { do: act, name } = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset : {};
     kept.filled.set(place, html);
     place.innerHTML = html;
-    if (held) place.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    const named = name ? `[data-name="${CSS.escape(name)}"]` : "";
+    if (act) place.querySelector(`[data-do="${CSS.escape(act)}"]${named}`)?.focus({ preventScroll: true });
   };
 
   /* a block: HTML from the server */

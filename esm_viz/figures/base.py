@@ -23,6 +23,7 @@ GAP = 0.6  # of a column, between families
 GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
 FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
+DASHES = (("panel", 3, "solid"), ("ink-2", 2, "dash"))
 CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
 
 
@@ -118,21 +119,29 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
     return places
 
 
-def marked(x: float, text: str) -> dict[str, Any]:
-    """Return the upright line at a place of the x axis with its label, as parts of a layout."""
-    line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
+    """Return the upright line at a place of the x axis with its label, as parts of a layout.
+
+    Args:
+        x: the place.
+        text: of the label.
+        pinned: a reference, grey and dashed, its label above the other's; else what a knob sets.
+    """
+    colour = token("ref" if pinned else "accent")
+    line = {"color": colour, "width": 2, "dash": "dash" if pinned else "solid"}
     label = note(
         x,
-        0.03,
+        0.14 if pinned else 0.03,
         f"<b>{text}</b>",
         yref="paper",
         xanchor="left",
         yanchor="bottom",
         xshift=6,
-        color=token("accent"),
+        color=colour,
         size=LABEL,
     )
-    return {"shapes": [{**line, "line": {"color": token("accent"), "width": 2}}], "annotations": [label]}
+    upright = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+    return {"shapes": [upright], "annotations": [label]}
 
 
 def picture(data: list[dict[str, Any]], how: str, says: str, grid: tuple[int, int] = (0, 0), **layout: Any) -> Figure:
@@ -229,6 +238,18 @@ class Columns:
             )
             for family, members in self.families
         ]
+
+
+def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Figure:
+    """Return the figure with its numbers as a table, where the traces alone do not say them well."""
+    figure["layout"]["meta"]["table"] = [list(head), *(list(row) for row in rows)]
+    return figure
+
+
+def dashed_ring(x: float, y: float) -> list[dict[str, Any]]:
+    """Return the dashed frame round the cell of a reference, inside that of a selection."""
+    box = {"type": "rect", "x0": x - 0.46, "x1": x + 0.46, "y0": y - 0.42, "y1": y + 0.42}
+    return [{**box, "line": {"color": token(name), "width": wide, "dash": dash}} for name, wide, dash in DASHES]
 
 
 def ring(x: float, y: float) -> list[dict[str, Any]]:

@@ -18,11 +18,12 @@ from esm_viz.types.base import (
     Stage,
     Value,
     silent,
+    unseen,
 )
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.types.proofs import ExportProof, ProofRow
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
-from esm_viz.types.searching import AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
+from esm_viz.types.searching import AlphaCurve, AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
 from esm_viz.types.subspaces import (
     Angles,
     Draws,
@@ -40,6 +41,7 @@ from esm_viz.types.subspaces import (
 __all__ = [
     "FAMILIES",
     "WILSON_Z",
+    "AlphaCurve",
     "AlphaPoint",
     "AlphaSearch",
     "Angles",
@@ -79,4 +81,5 @@ __all__ = [
     "Value",
     "Which",
     "silent",
+    "unseen",
 ]
