@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -403,7 +404,7 @@ class Project:
         self,
         recipe: Recipe,
         grid: Mapping[str, Sequence[Value]],
-        split: Split | None = None,
+        split: Split | Literal["none"] | None = None,
         limit: int = 0,
         report: Report = silent,
         seen: Callable[[Sweep], None] = unseen,
@@ -414,7 +415,7 @@ class Project:
             recipe: of this project; knobs outside the grid stay as it has them.
             grid: values by knob; words too (alpha_scope: all, essential; alpha: search).
             split: labelled images to score on. None: validation where every task has it, since knobs are chosen by
-                looking at a sweep; else test; else none, and the cells hold interference only.
+                looking at a sweep; else test; else none, and the cells hold interference only, as for "none".
             limit: images a task, spread over its set; 0 = all.
             report: progress, may raise Cancelled.
             seen: gets the sweep so far after each cell.
@@ -426,11 +427,9 @@ class Project:
         """
         begun, recipe = time.perf_counter(), self._own(recipe)
         checked = sweeps.checked_grid(recipe, grid)
-        if split is None:
-            splits: tuple[Split, ...] = ("validation", "test")
-            split = next((split for split in splits if self.has_labels(split)), None)
+        scored_on = self._to_score_on(split)
         for own in sweeps.points_of(recipe, checked):
-            self._need_measurable(own, split, limit)
+            self._need_measurable(own, scored_on, limit)
 
         def measure(own: Recipe, inside: Report) -> SweepCell:
             start = time.perf_counter()
@@ -439,9 +438,9 @@ class Project:
             if self._has_proxies:
                 merged = self.merge(own, lambda fraction, words: inside(0.5 + 0.2 * fraction, words)).interference
             scores = None
-            if split:
+            if scored_on:
                 last = _part(inside, 0.7, 1.0)
-                scores = self.evaluate(own, split, limit, last, oracle=False)
+                scores = self.evaluate(own, scored_on, limit, last, oracle=False)
             return SweepCell(own.parameters, self.sha256(own), merged, scores, time.perf_counter() - start)
 
         def record(cells: tuple[SweepCell, ...]) -> Sweep:
@@ -450,8 +449,8 @@ class Project:
                 method=recipe.method,
                 grid=checked,
                 start=recipe.parameters,
-                split=split,
-                images=self._images(split, limit),
+                split=scored_on,
+                images=self._images(scored_on, limit),
                 cells=cells,
                 seconds=time.perf_counter() - begun,
             )
@@ -590,6 +589,13 @@ class Project:
     def headers(self) -> Headers:
         """Return the opened files."""
         return self._headers
+
+    def _to_score_on(self, split: Split | Literal["none"] | None) -> Split | None:
+        """Return the split of a sweep: the one asked for, or the first of validation and test that every task has."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        if split is None:
+            return next((each for each in splits if self.has_labels(each)), None)
+        return None if split == "none" else split
 
     @property
     def _has_proxies(self) -> bool:

@@ -69,22 +69,21 @@ def sweep_figure(record: Sweep, shown: Shown = Shown()) -> Figure:
 
 
 def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
-    """Return head and lines of the numbers of every cell that was reached."""
+    """Return head and lines of the numbers of every cell that was reached; shares, not per cent."""
     names = [name for name, _ in record.grid]
     free = [] if "alpha" in names else ["alpha"]
-    head = [*names, *free, "mean accuracy", "share of experts", "mean interference", f"{record.split or 'no'} images"]
-    lines = [
-        [
-            *point,
-            *(cell.parameters.get(name) for name in free),
-            *((cell.evaluation.mean("merged"), cell.evaluation.mean_normalised) if cell.evaluation else (None, None)),
-            cell.interference.mean if cell.interference else None,
-            record.images,
-        ]
-        for point, cell in zip(record.points, record.cells, strict=True)
-        if cell.reached
-    ]
-    return head, lines
+    scored = next((cell.evaluation for cell in record.cells if cell.evaluation), None)
+    tasks = [f"accuracy, {row.task}" for row in scored.tasks] if scored else []
+    measured = ["mean accuracy", "share of experts", "mean interference", *tasks, f"{record.split or 'no'} images"]
+    lines = []
+    for point, cell in zip(record.points, record.cells, strict=True):
+        if cell.reached:
+            own, score = [cell.parameters.get(name) for name in free], cell.evaluation
+            means = (score.mean("merged"), score.mean_normalised) if score else (None, None)
+            merged = cell.interference.mean if cell.interference else None
+            rows = [row.merged.accuracy for row in score.tasks] if score else []
+            lines.append([*point, *own, *means, merged, *rows, record.images])
+    return [*names, *free, *measured], lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class _View:
         marks = [(self.now, "accent: B" if self.shown.now is not None else "accent: the recipe"),
                  (self.pinned, "dashed: A"), (self.best, "bold: best")]  # fmt: skip
         told = ", ".join(words for at, words in marks if at is not None)
-        return f"{first} {told.capitalize()}." if told else first
+        return f"{first} {told[0].upper()}{told[1:]}." if told else first
 
 
 def _curve(view: _View) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from esm_viz.figures.base import task_colour, task_glyph
 from esm_viz.figures.words import safe
 
@@ -59,6 +61,20 @@ def panel(title: str, how: str, body: str, right: str = "") -> str:
     """Return a card of text: title, one sentence, what it holds, and what stands at the right of the title."""
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{right}</div></div>'
     return f'<section class="card">{head}<p class="how">{how}</p>{body}</section>'
+
+
+def options(act: str, label: str, values: Sequence[tuple[str, str]], chosen: str) -> str:
+    """Return a list to choose from, keys with their words; the key chosen is sent as the message's value."""
+    shown = "".join(
+        f'<option value="{safe(key)}"{" selected" if key == chosen else ""}>{safe(words)}</option>'
+        for key, words in values
+    )
+    return f'<select class="sel" data-do="{act}" aria-label="{safe(label)}" title="{safe(label)}">{shown}</select>'
+
+
+def chip(words: str) -> str:
+    """Return a remark beside a picture, trusted HTML; nothing where there are no words."""
+    return f'<span class="chip">{words}</span>' if words else ""
 
 
 def table(kind: str, head: str, rows: str) -> str:

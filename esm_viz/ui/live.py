@@ -11,6 +11,7 @@ from esm_viz.ui.changes import change_in_words
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.running import failed, keep
+from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import MOST_HISTORY, Session, State
 
 QUICK = 32  # images a task, for the first look while a knob moves
@@ -65,7 +66,7 @@ def _live(session: Session, recipe: Recipe, job: Job) -> None:
             if not keep(session, job, names, lambda: setattr(session, "validation", (recipe, scores))):  # noqa: B023
                 return
     job.rest(REST)
-    keep(session, job, ("history", "states"), lambda: remember(session, recipe, report))
+    keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
 
 
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:

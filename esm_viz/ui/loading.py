@@ -12,6 +12,7 @@ from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import set_recipe
 from esm_viz.ui.looks import look
 from esm_viz.ui.running import keep, part, start
+from esm_viz.ui.searches import Searches
 from esm_viz.ui.store import EVERYTHING, Session
 
 
@@ -34,7 +35,7 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
-    session.looks = {}
+    session.looks, session.searches = {}, Searches()
     if session.look is not None:
         session.look.cancel()  # of the old project
     session.history, session.at, session.board, session.errors = [], -1, [], {}

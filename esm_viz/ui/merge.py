@@ -14,6 +14,7 @@ from esm_viz.ui import live, searching
 from esm_viz.ui.html import badge, button, panel, stat
 from esm_viz.ui.knobs import rail
 from esm_viz.ui.piece import Piece, Tab
+from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import Session, State
 
 STEPS = 13  # measurements that a search usually takes
@@ -27,6 +28,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
     session.sequence = max(session.sequence, min(int(message.get("seq", 0)), 1 << 50))
+    if do in searching.DOES:
+        return searching.act(session, message)
     if do in ("knob", "weight", "method", "reset"):
         live.set_recipe(session, _changed(session, str(do), name, value))
     elif do == "search":
@@ -39,7 +42,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.difference = value == "difference" and session.pinned is not None
     elif do in ("undo", "redo", "history"):
         _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
-    return (*live.LIVE, *live.SCORES)
+    return (*live.LIVE, *live.SCORES, *(() if do in ("knob", "weight") else CARDS))  # of those at rest
 
 
 def current(session: Session) -> State | None:
@@ -241,6 +244,7 @@ TAB = Tab(
         Piece("interference", "card", interference),
         Piece("norms", "card", norms),
         Piece("history", "block", history),
+        *searching.PIECES,
     ),
     act,
 )
