@@ -23,7 +23,6 @@ GAP = 0.6  # of a column, between families
 GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
 FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
-DASHES = (("panel", 3, "solid"), ("ink-2", 2, "dash"))
 CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
 
 
@@ -240,16 +239,25 @@ class Columns:
         ]
 
 
+def headed(x: float, reach: tuple[float, float], text: str) -> dict[str, Any]:
+    """Return the label above the plot of what stands at a place of the x axis, kept inside the picture's width."""
+    share = (x - reach[0]) / max(reach[1] - reach[0], 1e-9)
+    side = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+    ink = token("ink")
+    return note(x, 1, f"<b>{text}</b>", yref="paper", yanchor="bottom", xanchor=side, yshift=2, color=ink, size=LABEL)
+
+
 def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Figure:
     """Return the figure with its numbers as a table, where the traces alone do not say them well."""
     figure["layout"]["meta"]["table"] = [list(head), *(list(row) for row in rows)]
     return figure
 
 
-def dashed_ring(x: float, y: float) -> list[dict[str, Any]]:
-    """Return the dashed frame round the cell of a reference, inside that of a selection."""
-    box = {"type": "rect", "x0": x - 0.46, "x1": x + 0.46, "y0": y - 0.42, "y1": y + 0.42}
-    return [{**box, "line": {"color": token(name), "width": wide, "dash": dash}} for name, wide, dash in DASHES]
+def inner_ring(x: float, y: float, size: float, dash: str = "solid") -> list[dict[str, Any]]:
+    """Return an ink frame inside a cell, with a halo; `size` is its share of the cell, dashes are for a reference."""
+    box = {"type": "rect", "x0": x - size / 2, "x1": x + size / 2, "y0": y - size / 2, "y1": y + size / 2}
+    halo = {**box, "line": {"color": token("panel"), "width": 4}}
+    return [halo, {**box, "line": {"color": token("ink"), "width": 2, "dash": dash}}]
 
 
 def ring(x: float, y: float) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.figures.base import (
-    LABEL,
     Figure,
     axis,
+    headed,
     marked,
     note,
     percent_ticks,
@@ -44,11 +44,8 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
     data.append(_mean(record, alphas))
     if record.best is not None:
         best = points[record.best]
-        text = f"<b>best mean {percent(best.mean('merged'), 1)} %, α {short(best.alpha)}</b>"
-        left = best.alpha > 0.6 * max(alphas)
-        notes.append(note(best.alpha, 100 * best.mean("merged"), text, xanchor="right" if left else "left",
-                          yanchor="bottom", yshift=9, color=token("ink"), size=LABEL,
-                          bgcolor=token("panel"), opacity=0.9))  # fmt: skip
+        text = f"best mean {percent(best.mean('merged'), 1)} %, α {short(best.alpha)}"
+        notes.append(headed(best.alpha, (0.0, max([1.0, *alphas])), text))
     marks = [marked(pinned, f"A, α {short(pinned)}", pinned=True)] if pinned is not None else []
     marks += [marked(now, f"B, α {short(now)}")] if now is not None else []
     images = counted(score.merged.n for point in points for score in point.tasks)
@@ -56,8 +53,8 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
         data,
         "Each line is one task. Click a point to use that α.",
         _says(record),
-        margin={"l": 72, "r": 24 if len(tasks) > MOST_LABELS else 96, "t": 12, "b": 44},
-        xaxis=axis("scale α", range=[0, 1.02 * max([1.0, *alphas])]),
+        margin={"l": 72, "r": 24 if len(tasks) > MOST_LABELS else 96, "t": 24, "b": 44},
+        xaxis=axis("scale α", showgrid=False, range=[0, 1.02 * max([1.0, *alphas])]),
         yaxis=axis(f"accuracy on {images}<br>validation images a task, %", **scale),
         shapes=[shape for mark in marks for shape in mark["shapes"]],
         annotations=notes + [label for mark in marks for label in mark["annotations"]],
@@ -100,6 +97,7 @@ def _mean(record: AlphaCurve, alphas: list[float]) -> dict[str, Any]:
         "marker": {
             "size": [13 if at == record.best else 8 for at in range(len(points))],
             "color": token("ink"),
+            "opacity": 1,
             "line": {"width": 1.5, "color": token("panel")},
         },
         "text": [_hover_mean(point) for point in points],

@@ -9,15 +9,14 @@ from itertools import product
 from typing import Any
 
 from esm_viz.figures.base import (
-    LABEL,
     Figure,
     axis,
     cell_text,
     colour_bar,
-    dashed_ring,
+    headed,
+    inner_ring,
     label_margin,
     marked,
-    note,
     percent_ticks,
     picture,
     ramp,
@@ -30,6 +29,8 @@ from esm_viz.figures.interference import DECADES, TINY
 from esm_viz.figures.words import counted, number, percent, safe, setting
 from esm_viz.types import Sweep, SweepCell
 
+MOST_EXACT = 7  # columns; beyond, a number in a cell has one digit less
+BEST_FRAME, PINNED_FRAME = 0.88, 0.76  # of a cell
 QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
 
 
@@ -172,10 +173,15 @@ class _View:
         scores = (cell.evaluation for cell in self.record.cells if cell.evaluation)
         return f"{counted(row.merged.n for score in scores for row in score.tasks)} {self.record.split} images a task"
 
+    @property
+    def best_mark(self) -> str:
+        """Return how the best cell is told."""
+        return "framed: best" if len(self.record.grid) > 1 else "large: best"
+
     def how(self, first: str) -> str:
         """Return the sentence that says how to read the picture, with the marks that are in it."""
         marks = [(self.now, "accent: B" if self.shown.now is not None else "accent: the recipe"),
-                 (self.pinned, "dashed: A"), (self.best, "bold: best")]  # fmt: skip
+                 (self.pinned, "dashed: A"), (self.best, self.best_mark)]  # fmt: skip
         told = ", ".join(words for at, words in marks if at is not None)
         return f"{first} {told[0].upper()}{told[1:]}." if told else first
 
@@ -207,7 +213,7 @@ def _curve(view: _View) -> Figure:
         "name": view.title,
         "y": [view.height(cell) for cell in cells],
         "line": {"color": colour, "width": 3.5},
-        "marker": {"size": [13 if at == view.best else 9 for at in order], "color": colour},
+        "marker": {"size": [13 if at == view.best else 9 for at in order], "color": colour, "opacity": 1},
         "text": [_hover(view, at) for at in order],
     }
     bounds = [bound for bound in map(view.interval, cells) if bound is not None]
@@ -218,8 +224,7 @@ def _curve(view: _View) -> Figure:
     notes = [label for mark in marks for label in mark["annotations"]]
     if view.best is not None:
         height = view.height(view.record.cells[view.best])
-        notes.append(note(places[view.best], height, f"<b>best {_cell(view, height)}</b>", yanchor="bottom", yshift=8,
-                          color=token("ink"), size=LABEL, bgcolor=token("panel"), opacity=0.9))  # fmt: skip
+        notes.append(headed(places[view.best], (min(places), max(places)), f"best {_cell(view, height)}"))
     ticks = {"tickvals": places, "ticktext": [setting(value) for value in values]} if words else {}
     y = axis(f"{view.title} on {view.images.replace(' images', '<br>images')}, %",
              **percent_ticks(min([100.0, *heights, *(low for low, _ in bounds)])))  # fmt: skip
@@ -232,8 +237,8 @@ def _curve(view: _View) -> Figure:
         [*_band(shared["x"], bounds, words, colour), *lines, main],
         view.how(f"{better} Click a point to use it."),
         _says(view),
-        margin={"l": 72, "r": 16, "t": 14, "b": 44},
-        xaxis=axis(view.shown.label(name), **ticks),
+        margin={"l": 72, "r": 16, "t": 24, "b": 44},
+        xaxis=axis(view.shown.label(name), showgrid=False, **ticks),
         yaxis=y,
         shapes=[shape for mark in marks for shape in mark["shapes"]],
         annotations=notes,
@@ -267,11 +272,11 @@ def _heat(view: _View) -> Figure:
     levels = [_level(view, height) for height in heights]
     bar, low, high = _scale(view, heights)
     places = [(at % width, at // width) for at in range(count)]
-    shapes = dashed_ring(*places[view.pinned]) if view.pinned is not None else []
-    shapes = (ring(*places[view.now]) if view.now is not None else []) + shapes
-    texts = ["" if math.isnan(height) else _cell(view, height) for height in heights]
-    if view.best is not None:
-        texts[view.best] = f"<b>{texts[view.best]}</b>"
+    # the frame on screen comes first: the page moves it with the arrow keys
+    shapes = ring(*places[view.now]) if view.now is not None else []
+    shapes += inner_ring(*places[view.best], BEST_FRAME) if view.best is not None else []
+    shapes += inner_ring(*places[view.pinned], PINNED_FRAME, "dash") if view.pinned is not None else []
+    texts = ["" if math.isnan(height) else _cell(view, height, width > MOST_EXACT) for height in heights]
     shares = [math.nan if level is None else (level - low) / (high - low) for level in levels]
     down = ", ".join(view.shown.label(name) for name, _ in others)
     exact = [None if math.isnan(height) else height for height in heights]
@@ -343,8 +348,8 @@ def _scale(view: _View, heights: list[float]) -> tuple[dict[str, Any], float, fl
     return colour_bar(view.title.removeprefix("% ") + ", %", ticks, [f"{tick:g}" for tick in ticks]), low, high
 
 
-def _cell(view: _View, height: float) -> str:
-    return number(height, 1 if view.accurate else 2)
+def _cell(view: _View, height: float, coarse: bool = False) -> str:
+    return number(height, (1 if view.accurate else 2) - coarse)
 
 
 def _hover(view: _View, at: int) -> str:

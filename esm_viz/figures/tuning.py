@@ -47,6 +47,7 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
             "y": [None if math.isnan(height) else max(height, floor) for height in heights],
             "marker": {
                 "size": [13 if at in (best, now) else 9 for at in range(len(numbers))],
+                "opacity": 1,
                 "color": [_colour(at, best, now) for at in range(len(numbers))],
                 "symbol": ["triangle-down" if height < floor else "circle" for height in heights],
             },
@@ -63,7 +64,7 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
         + (" Accent: B." if now is not None else ""),
         _says(record),
         margin={"l": 72, "r": 16, "t": 10, "b": 44},
-        xaxis=axis("trial", range=[0.4, len(numbers) + 0.6]),
+        xaxis=axis("trial", showgrid=False, range=[0.4, len(numbers) + 0.6]),
         yaxis=axis(f"% of experts, {record.images}<br>validation images" if scored else "mean interference", **ticks),
         annotations=[
             note(

@@ -17,7 +17,7 @@ from esm_viz.ui.html import button, chip, options
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.running import give_way, keep, start
 from esm_viz.ui.store import Session
-from esm_viz.ui.timing import SEARCH_STEPS, about, trial_seconds
+from esm_viz.ui.timing import SEARCH_STEPS, about, cell_seconds
 
 WHAT = "Sweeping"
 STEPS = (5, 9, 13)
@@ -126,7 +126,8 @@ def card(session: Session) -> dict[str, Any]:
             labels,
         ),
     )
-    title = "Sweep over " + " and ".join(labels[name] for name in swept)
+    knobs = METHODS[record.method].knobs
+    title = "Sweep over " + " and ".join(knobs[name].symbol or safe(knobs[name].label) for name in swept)
     return piece | {"title": title, "controls": piece["controls"] + told, "figure": figure, "picks": "sweep-cell"}
 
 
@@ -148,7 +149,7 @@ def _controls(session: Session, running: bool) -> str:
     steps = [(str(step), f"{step} steps") for step in STEPS]
     anew = searches_alpha(session)
     cells = math.prod(len(values) for values in grid_of(session).values())
-    cost = about(cells * trial_seconds(session, anew))
+    cost = about(cells * cell_seconds(session, chosen(session), anew))
     count = "1 cell" if cells == 1 else f"{cells} cells"
     press = button("halt", "Stop") if running else button("sweep", f"Sweep, {count}{cost}")
     found = [
@@ -161,6 +162,6 @@ def _controls(session: Session, running: bool) -> str:
         hint = f"A fixed α can mislead where a knob changes the size of the merge; about {SEARCH_STEPS + 1} × the time"
         found.append(
             f'<label title="{safe(hint)}"><input type="checkbox" data-do="sweep-alpha"{" checked" if anew else ""}>'
-            "search α in each cell</label>"
+            "<span>search α in each cell</span></label>"
         )
     return "".join(found) + press

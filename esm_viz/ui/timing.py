@@ -39,6 +39,23 @@ def trial_seconds(session: Session, searched: bool = False) -> float:
     return merged + evaluation_seconds(session) * (1 + SEARCH_STEPS if searched else 1)
 
 
+def cell_seconds(session: Session, knobs: tuple[str, ...], searched: bool) -> float:
+    """Return what a cell of a sweep takes: as in the last one over these knobs, else as one recipe takes.
+
+    Args:
+        session: whose measurements tell.
+        knobs: those that are swept; what a cell runs again depends on them.
+        searched: with its own search for α.
+    """
+    held = session.searches.sweep
+    if held is not None and tuple(name for name, _ in held[1].grid) == knobs:
+        record = held[1]
+        known = [cell.seconds for cell in record.cells if cell.reached]
+        if known and record.method == session.recipe.method and (record.start["alpha"] == "search") == searched:
+            return sum(known) / len(known)
+    return trial_seconds(session, searched)
+
+
 def about(seconds: float) -> str:
     """Write a duration for a button's label; nothing where it is unknown or below a second."""
     if math.isnan(seconds) or seconds < 1:

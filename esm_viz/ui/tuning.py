@@ -111,7 +111,8 @@ def _controls(session: Session, running: bool) -> str:
     method, searches = METHODS[session.recipe.method], session.searches
     ticks = "".join(
         f'<label title="{knob.label}"><input type="checkbox" data-do="tune-knob" data-name="{name}"'
-        f'{"" if name in searches.fixed else " checked"} aria-label="{knob.label}">{knob.symbol or knob.label}</label>'
+        f'{"" if name in searches.fixed else " checked"} aria-label="{knob.label}">'
+        f"<span>{knob.symbol or knob.label}</span></label>"
         for name, knob in method.knobs.items()
     )
     cost = about(searches.trials * trial_seconds(session))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -175,24 +174,31 @@ def test_a_sweep_over_two_knobs_has_numbers_marks_and_holes() -> None:
     assert heat["z"] == [[pytest.approx(15), pytest.approx(70)], [pytest.approx(45), None]]
     assert heat["customdata"] == [[[0.5, 0.0, pytest.approx(15)], [0.5, 1.0, pytest.approx(70)]],
                                   [[1.0, 0.0, pytest.approx(45)], [1.0, 1.0, None]]]  # fmt: skip
-    assert texts["text"] == ["15.0", "<b>70.0</b>", "45.0", ""]
-    assert centres(figure) == [(0, 0, "solid"), (0, 0, "solid"), (0, 1, "solid"), (0, 1, "dash")]
+    assert texts["text"] == ["15.0", "70.0", "45.0", ""]
+    assert centres(figure) == [*[(0, 0, "solid")] * 2, *[(1, 0, "solid")] * 2, (0, 1, "solid"), (0, 1, "dash")]
     assert figure["layout"]["meta"]["how"] == (
-        "Stronger: higher mean accuracy. Click a cell to use it. Accent: B, dashed: A, bold: best."
+        "Stronger: higher mean accuracy. Click a cell to use it. Accent: B, dashed: A, framed: best."
     )
 
 
 def test_interference_is_better_where_it_is_less() -> None:
     heat, texts = figures.sweep_figure(MAP, Shown("interference"))["data"]
     assert heat["z"][1][0] == pytest.approx(1)  # −log10(0.1)
-    assert texts["text"] == ["0.50", "0.50", "<b>0.10</b>", ""]
+    assert texts["text"] == ["0.50", "0.50", "0.10", ""]
     assert heat["customdata"][1][0][2] == 0.1
 
 
 def test_nothing_is_best_on_test_images() -> None:
     on_test = Sweep("0", "esm", MAP.grid, MAP.start, "test", 200, MAP.cells, 1.0)
-    texts: dict[str, Any] = figures.sweep_figure(on_test)["data"][1]
-    assert not any("<b>" in text for text in texts["text"])
+    figure = figures.sweep_figure(on_test)
+    assert "best" not in figure["layout"]["meta"]["how"] + figure["layout"]["meta"]["says"]
+    assert len(centres(figure)) == 2  # the recipe's own
+
+
+def test_numbers_of_a_wide_map_have_one_digit_less() -> None:
+    wide = sweep({"rank": (0.5,), "power": tuple(map(float, range(9)))}, *(cell("a", 11, 20) for _ in range(9)))
+    assert figures.sweep_figure(wide)["data"][1]["text"] == ["16"] * 9  # of 15.5
+    assert figures.sweep_figure(wide)["data"][0]["customdata"][0][0][2] == pytest.approx(15.5)
 
 
 def test_the_sweeps_table_holds_every_cell_that_was_reached() -> None:

@@ -16,7 +16,7 @@ from esm_viz.errors import Cancelled
 from esm_viz.merge import METHODS, settle
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
-from esm_viz.ui import curve, sweeping, tuning
+from esm_viz.ui import curve, searching, sweeping, tuning
 from esm_viz.ui.jobs import UNEXPECTED, Job
 from esm_viz.ui.live import QUICK
 from esm_viz.ui.loading import adopt
@@ -156,7 +156,7 @@ def test_a_sweep_over_two_knobs_is_the_pipelines_and_a_click_uses_the_cell(page:
         for (_, power, number), shown in zip(row, heat["z"][scopes.index(scope)], strict=True):
             own = with_parameters(recipe, alpha_scope=scope, layer_exponent=power)
             assert number == shown == pytest.approx(100 * project.evaluate(own, "validation").mean("merged"))
-    assert card["title"] == "Sweep over α scales and Layer power p<sub>layer</sub>"
+    assert card["title"] == "Sweep over α scales and p<sub>layer</sub>"
     page.act("sweep", do="sweep-cell", data=["essential", 1])  # JSON has one kind of number
     wanted = with_parameters(recipe, alpha_scope="essential", layer_exponent=1.0)
     assert project.sha256(page.session.recipe) == project.sha256(wanted)
@@ -277,13 +277,11 @@ def test_a_stopped_search_keeps_its_trials(page: Page, monkeypatch: pytest.Monke
 NONE = " cannot be chosen here, choose one of the list"
 HOSTILE: list[tuple[str, dict[str, Any], str]] = [
     ("curve", {"do": "curve", "data": 0.3}, "this point is not on the curve, click another one"),
-    ("curve", {"do": "curve", "data": math.nan}, "this point is not on the curve, click another one"),
     ("curve", {"do": "curve", "data": {"alpha": 1}}, "this point is not on the curve, click another one"),
     ("sweep", {"do": "sweep-knob", "value": "__class__"}, "'__class__'" + NONE),
     ("sweep", {"do": "sweep-knob", "value": ["alpha"]}, "\"['alpha']\"" + NONE),
     ("sweep", {"do": "sweep-against", "value": "layer_exponent"}, "'layer_exponent'" + NONE),
     ("sweep", {"do": "sweep-steps", "value": "1e9"}, "'1e9'" + NONE),
-    ("sweep", {"do": "sweep-steps", "value": math.nan}, "'nan'" + NONE),
     ("sweep", {"do": "sweep-steps", "value": -5}, "'-5'" + NONE),
     ("sweep", {"do": "sweep-shown", "value": "99"}, "'99'" + NONE),
     ("sweep", {"do": "sweep-cell", "data": [1, 2]}, "this cell is not in the sweep, click another one"),
@@ -307,6 +305,15 @@ def test_what_cannot_be_chosen_is_one_sentence_in_its_card(
     assert page.session.recipe == before
     assert page.session.task is None or not page.session.task.running
     assert UNEXPECTED not in json.dumps(pieces)
+
+
+@pytest.mark.parametrize("do", ["curve", "sweep-cell", "tune-trial", "sweep-steps", "tune-trials"])
+@pytest.mark.parametrize("wild", [math.nan, math.inf, 1 << 70, {"a": []}, None])
+def test_a_wild_number_is_one_sentence_too(page: Page, do: str, wild: Any) -> None:
+    before = page.session.recipe
+    searching.act(page.session, {"do": do, "data": wild, "value": wild})
+    assert page.session.errors[searching.CARD_OF[do]].endswith((NONE, "click another one"))
+    assert page.session.recipe == before
 
 
 def test_clicks_beside_what_was_measured_change_nothing(page: Page) -> None:
