@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from esm_viz.data.images import shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
-from esm_viz.merge import METHODS, settle, static_part, with_parameters
+from esm_viz.merge import METHODS, knob_of, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
 from esm_viz.models.tower import encode
 from esm_viz.numerics.interference import interference
@@ -33,10 +33,11 @@ from esm_viz.numerics.spectrum import rank_for_energy
 from esm_viz.opening import Headers, open_headers, read_digests
 from esm_viz.recall import Answers, recalled
 from esm_viz.recipe import Recipe
-from esm_viz.search import bracket_alpha
+from esm_viz.search import bracket_alpha, curve_alphas
 from esm_viz.stages import Stages
 from esm_viz.types import (
     REFERENCES,
+    AlphaCurve,
     AlphaSearch,
     Angles,
     Confusion,
@@ -65,6 +66,7 @@ from esm_viz.types import (
     SweepCell,
     Value,
     silent,
+    unseen,
 )
 
 MOST_THUMBNAILS = 64  # labelled images that are handed out at once
@@ -424,8 +426,42 @@ class Project:
             pairs.append(outcomes.paired(self._scorer.labels(task, split, limit), before, now))
         return Difference(split, self.tasks, tuple(pairs))
 
-    def search_alpha(self, recipe: Recipe, report: Report = silent) -> AlphaSearch:
+    def alpha_curve(
+        self, recipe: Recipe, limit: int = 0, report: Report = silent, seen: Callable[[Evaluation], None] = unseen
+    ) -> AlphaCurve:
+        """Measure every task on validation images over the whole range of α, the recipe's own α among its points.
+
+        Args:
+            recipe: of this project, with a number for α.
+            limit: validation images a task, spread over its set; 0 = all.
+            report: progress, may raise Cancelled.
+            seen: gets each point as it is measured, from coarse to fine.
+
+        Raises:
+            ImagesError: a task has no labelled validation images.
+        """
+        recipe = self._own(recipe)
+        self._scorer.need_labels("validation")
+        alphas, curve = curve_alphas(_most_alpha(recipe), self._alpha(recipe)), AlphaCurve()
+        for done, alpha in enumerate(alphas):
+
+            def inside(fraction: float, _words: str, done: int = done, alpha: float = alpha) -> None:
+                report((done + fraction) / len(alphas), f"α {alpha:g}")
+
+            point = self.evaluate(with_parameters(recipe, alpha=alpha), "validation", limit, inside, oracle=False)
+            curve = curve.with_point(point)
+            seen(point)
+        return curve
+
+    def search_alpha(
+        self, recipe: Recipe, report: Report = silent, seen: Callable[[Evaluation], None] = unseen
+    ) -> AlphaSearch:
         """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
+
+        Args:
+            recipe: of this project; its own α does not matter.
+            report: progress, may raise Cancelled.
+            seen: gets each step's evaluation as it is made.
 
         Raises:
             ImagesError: a task has no labelled validation images.
@@ -441,13 +477,12 @@ class Project:
             def inside(fraction: float, _words: str) -> None:
                 report(min((visited + fraction) / _SEARCH_STEPS, 0.99), f"trying α {alpha:g}")
 
-            value = self._normalised(with_parameters(recipe, alpha=alpha), 0, inside)
+            evaluation = self._validated(with_parameters(recipe, alpha=alpha), 0, inside)
             visited += 1
-            return value
+            seen(evaluation)
+            return evaluation.mean_normalised
 
-        most = METHODS[recipe.method].knobs["alpha"].range
-        assert most is not None  # α is a number in every method
-        best, trace = bracket_alpha(measure, most[1])
+        best, trace = bracket_alpha(measure, _most_alpha(recipe))
         return AlphaSearch(best.alpha, best.normalised, trace, self._images("validation", 0))
 
     def with_alpha_found(self, recipe: Recipe, report: Report = silent) -> Recipe:
@@ -461,9 +496,10 @@ class Project:
         self,
         recipe: Recipe,
         grid: Mapping[str, Sequence[Value]],
-        split: Split | None = None,
+        split: Split | Literal["none"] | None = None,
         limit: int = 0,
         report: Report = silent,
+        seen: Callable[[Sweep], None] = unseen,
     ) -> Sweep:
         """Measure every cell of a grid over knobs, each stage run once per value of the knobs that it reads.
 
@@ -471,9 +507,10 @@ class Project:
             recipe: of this project; knobs outside the grid stay as it has them.
             grid: values by knob; words too (alpha_scope: all, essential; alpha: search).
             split: labelled images to score on. None: validation where every task has it, since knobs are chosen by
-                looking at a sweep; else test; else none, and the cells hold interference only.
+                looking at a sweep; else test; else none, and the cells hold interference only, as for "none".
             limit: images a task, spread over its set; 0 = all.
             report: progress, may raise Cancelled.
+            seen: gets the sweep so far after each cell.
 
         Raises:
             RecipeError: the grid is wrong.
@@ -482,11 +519,9 @@ class Project:
         """
         begun, recipe = time.perf_counter(), self._own(recipe)
         checked = sweeps.checked_grid(recipe, grid)
-        if split is None:
-            splits: tuple[Split, ...] = ("validation", "test")
-            split = next((split for split in splits if self.has_labels(split)), None)
+        scored_on = self._to_score_on(split)
         for own in sweeps.points_of(recipe, checked):
-            self._need_measurable(own, split, limit)
+            self._need_measurable(own, scored_on, limit)
 
         def measure(own: Recipe, inside: Report) -> SweepCell:
             start = time.perf_counter()
@@ -495,21 +530,37 @@ class Project:
             if self._has_proxies:
                 merged = self.merge(own, lambda fraction, words: inside(0.5 + 0.2 * fraction, words)).interference
             scores = None
-            if split:
+            if scored_on:
                 last = _part(inside, 0.7, 1.0)
-                scores = self.evaluate(own, split, limit, last, oracle=False)
+                scores = self.evaluate(own, scored_on, limit, last, oracle=False)
             return SweepCell(own.parameters, self.sha256(own), merged, scores, time.perf_counter() - start)
 
-        cells = sweeps.measured(recipe, checked, measure, report)
-        return Sweep(
-            recipe_sha256=self.sha256(recipe),
-            method=recipe.method,
-            grid=checked,
-            start=recipe.parameters,
-            split=split,
-            images=self._images(split, limit),
-            cells=cells,
-            seconds=time.perf_counter() - begun,
+        def record(cells: tuple[SweepCell, ...]) -> Sweep:
+            return Sweep(
+                recipe_sha256=self.sha256(recipe),
+                method=recipe.method,
+                grid=checked,
+                start=recipe.parameters,
+                split=scored_on,
+                images=self._images(scored_on, limit),
+                cells=cells,
+                seconds=time.perf_counter() - begun,
+            )
+
+        return record(sweeps.measured(recipe, checked, measure, report, lambda cells: seen(record(cells))))
+
+    def spaced(self, recipe: Recipe, name: str, steps: int) -> tuple[Value, ...]:
+        """Return values of a knob for a sweep: spread over its range, the recipe's own among them, none impossible.
+
+        Raises:
+            RecipeError: there is no such knob.
+        """
+        recipe = self._own(recipe)
+        knob = knob_of(METHODS[recipe.method], name)
+        return tuple(
+            value
+            for value in sweeps.spaced(knob, recipe.parameters[name], steps)
+            if self._rank_is_possible(with_parameters(recipe, **{name: value}))
         )
 
     def search_knobs(
@@ -522,6 +573,7 @@ class Project:
         storage: Path | None = None,
         limit: int = 0,
         report: Report = silent,
+        seen: Callable[[KnobSearch], None] = unseen,
     ) -> KnobSearch:
         """Search several knobs at once with Optuna's TPE, for validation accuracy or, without labels, interference.
 
@@ -536,6 +588,7 @@ class Project:
             storage: a file that keeps the trials, so that a stopped search goes on from there.
             limit: validation images a task, spread over its set; 0 = all.
             report: progress, may raise Cancelled.
+            seen: gets the search so far after each trial.
 
         Raises:
             RecipeError: a knob or the number of trials is wrong, or the storage is another search's.
@@ -563,7 +616,11 @@ class Project:
                 inside(0.5 + 0.5 * fraction, words)
 
             own = self.with_alpha_found(own, lambda fraction, words: inside(0.5 * fraction, words))
-            value = self._normalised(own, limit, second) if labelled else -self.merge(own, second).interference.mean
+            value = (
+                self._validated(own, limit, second).mean_normalised
+                if labelled
+                else -self.merge(own, second).interference.mean
+            )
             if math.isnan(value):
                 raise NumericsError("no task moved, so there is no interference", "give fine-tunes of the base")
             return KnobTrial(own.parameters, value)
@@ -577,7 +634,7 @@ class Project:
             trials=(),
         )
         kept = tuning.Storage(storage, identity) if storage else None
-        return tuning.search(record, recipe, space, trials, measure, kept, report)
+        return tuning.search(record, recipe, space, trials, measure, kept, report, seen)
 
     def export(
         self,
@@ -667,6 +724,13 @@ class Project:
         """Return the opened files."""
         return self._headers
 
+    def _to_score_on(self, split: Split | Literal["none"] | None) -> Split | None:
+        """Return the split of a sweep: the one asked for, or the first of validation and test that every task has."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        if split is None:
+            return next((each for each in splits if self.has_labels(each)), None)
+        return None if split == "none" else split
+
     @property
     def _has_proxies(self) -> bool:
         return set(self._headers.proxies) == set(self.tasks)
@@ -676,14 +740,14 @@ class Project:
         labelled = self._headers.labelled[split].values() if split else ()
         return sum(len(spread(listed.count, limit)) for listed in labelled)
 
-    def _normalised(self, recipe: Recipe, limit: int, report: Report) -> float:
-        """Return mean normalised validation accuracy (METHOD, ESM step 4), which every expert must allow."""
+    def _validated(self, recipe: Recipe, limit: int, report: Report) -> Evaluation:
+        """Return validation accuracy, which every expert must allow to be normalised (METHOD, ESM step 4)."""
         evaluation = self.evaluate(recipe, "validation", limit, report, oracle=False)
         for row in evaluation.tasks:
             if not row.finetuned.correct:
                 wrong = f"{row.task}'s expert is right on none of its {row.finetuned.n} validation images"
                 raise HeadError(wrong, "check its head and its labels")
-        return evaluation.mean_normalised
+        return evaluation
 
     def _answers(self, model: Recipe | Reference, task: str, split: Split, limit: int, report: Report) -> Tensor:
         """Return the classes that a model answers on a task's images, (n,)."""
@@ -718,10 +782,21 @@ class Project:
             )
         if recipe.parameters["alpha"] == "search":
             self._scorer.need_labels("validation")
+        self._need_rank(recipe)
+
+    def _need_rank(self, recipe: Recipe) -> None:
+        """Refuse a rank that leaves a layer no direction."""
         if "rank_ratio" in recipe.parameters:
             for layer in self.layers:
                 with located(f"at {layer.name}"):
                     explore.rank_of(recipe, layer)
+
+    def _rank_is_possible(self, recipe: Recipe) -> bool:
+        try:
+            self._need_rank(recipe)
+        except NumericsError:
+            return False
+        return True
 
     def _own(self, recipe: Recipe) -> Recipe:
         if _files(recipe) != _files(self.recipe):
@@ -746,6 +821,13 @@ def _files(recipe: Recipe) -> tuple[object, ...]:
     """Return what a project is opened on; method, parameters, weights, dtype and seed may change under it."""
     models = tuple(dataclasses.replace(model, weight=1.0, sha256="") for model in recipe.models)
     return recipe.arch, recipe.base, models, recipe.folder
+
+
+def _most_alpha(recipe: Recipe) -> float:
+    """Return the upper end of α's range, a number in every method."""
+    reach = METHODS[recipe.method].knobs["alpha"].range
+    assert reach is not None
+    return reach[1]
 
 
 def _part(report: Report, start: float, end: float) -> Report:

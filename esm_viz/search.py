@@ -1,4 +1,4 @@
-"""The search for α: a coarse bracket, then golden section, on whatever number is to be made large."""
+"""α: the places of its curve, and the search for it: a coarse bracket, then golden section, on any number."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ START = (0.125, 0.25, 0.5, 1.0, 2.0)
 GOLDEN = (math.sqrt(5) - 1) / 2
 WIDTH = 0.02  # of the last bracket; finer differences drown in the validation images' own noise
 DIGITS = 3  # of an α: what is searched is what is written
+
+INTERVALS = 12  # of α's range on its curve: 0.25 apart
+
+
+def curve_alphas(most: float, own: float) -> tuple[float, ...]:
+    """Return the α of a curve over [0, most]: the recipe's own first, then the range from coarse to fine.
+
+    So the curve has its shape early, and each α is there once.
+    """
+    coarse_to_fine = (place for step in (12, 6, 3, 1) for place in range(0, INTERVALS + 1, step))
+    return tuple(dict.fromkeys([own, *(round(most * place / INTERVALS, DIGITS) for place in coarse_to_fine)]))
 
 
 def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[AlphaPoint, tuple[AlphaPoint, ...]]:

@@ -10,7 +10,7 @@ from typing import get_args
 from esm_viz.errors import RecipeError
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
 from esm_viz.recipe import Recipe
-from esm_viz.types import Report, Stage, SweepCell, Value
+from esm_viz.types import Knob, Report, Stage, SweepCell, Value, unseen
 
 MOST_CELLS = 400  # 20 x 20; more is a search's work
 Grid = tuple[tuple[str, tuple[Value, ...]], ...]
@@ -65,9 +65,46 @@ def work_order(method: str, grid: Grid) -> list[int]:
     return sorted(range(len(places)), key=lambda cell: [places[cell][at] for at in slowest_first])
 
 
-def measured(recipe: Recipe, grid: Grid, measure: Measure, report: Report) -> tuple[SweepCell, ...]:
-    """Measure every cell in the order of work and return them in the order of the grid."""
-    points, cells = points_of(recipe, grid), {}
+def spaced(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
+    """Return values of a knob spread evenly over its range, on its steps, the recipe's own among them.
+
+    The own value takes the place of the nearest one between the ends, so that the recipe's cell is on the grid and the
+    grid no larger. A knob of words gives all of them.
+
+    Args:
+        knob: whose range.
+        own: the recipe's value; a word that stands for a search (α) takes no place.
+        steps: how many values, at least 3; fewer where the range has fewer.
+    """
+    if knob.range is None:
+        return knob.choices
+    least, most, step = knob.range
+    places = [least + round(at * (most - least) / (steps - 1) / step) * step for at in range(steps)]
+    values = list(dict.fromkeys(round(min(most, place), 10) for place in places))
+    if not isinstance(own, str) and own not in values:
+        values[min(range(1, len(values) - 1), key=lambda at: abs(values[at] - own), default=0)] = own
+        values.sort()
+    return tuple(checked(knob.label, value, knob) for value in values)
+
+
+def measured(
+    recipe: Recipe,
+    grid: Grid,
+    measure: Measure,
+    report: Report,
+    seen: Callable[[tuple[SweepCell, ...]], None] = unseen,
+) -> tuple[SweepCell, ...]:
+    """Measure every cell in the order of work and return them in the order of the grid.
+
+    Args:
+        recipe: knobs outside the grid stay as it has them.
+        grid: as checked.
+        measure: makes the cell of a recipe.
+        report: progress, may raise Cancelled.
+        seen: gets all cells after each that was measured.
+    """
+    points = points_of(recipe, grid)
+    cells = [SweepCell(point.parameters, "", None, None, 0.0) for point in points]
     for done, at in enumerate(work_order(recipe.method, grid)):
         asked = ", ".join(f"{name} {written(points[at].parameters[name])}" for name, _ in grid)
 
@@ -76,7 +113,8 @@ def measured(recipe: Recipe, grid: Grid, measure: Measure, report: Report) -> tu
 
         inside(0.0, "")
         cells[at] = measure(points[at], inside)
-    return tuple(cells[at] for at in range(len(points)))
+        seen(tuple(cells))
+    return tuple(cells)
 
 
 def written(value: Value) -> str:

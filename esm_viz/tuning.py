@@ -24,7 +24,7 @@ from esm_viz.checkpoints.writing import expect_writable, write_text
 from esm_viz.errors import Cancelled, EsmVizError, NumericsError, RecipeError, SearchStopped
 from esm_viz.merge import METHODS, knob_of, with_parameters
 from esm_viz.recipe import Recipe
-from esm_viz.types import Knob, KnobSearch, KnobTrial, Report, Value
+from esm_viz.types import Knob, KnobSearch, KnobTrial, Report, Value, unseen
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -142,6 +142,7 @@ def search(
     measure: Measure,
     storage: Storage | None,
     report: Report,
+    seen: Callable[[KnobSearch], None] = unseen,
 ) -> KnobSearch:
     """Return the record with its trials; the first is the recipe as it is, so that the best is never worse than it.
 
@@ -153,6 +154,7 @@ def search(
         measure: makes the trial of a recipe; its NumericsError is a value of NaN, except in the first trial.
         storage: keeps the trials; None keeps none.
         report: progress, may raise Cancelled.
+        seen: gets the record after each trial.
 
     Raises:
         RecipeError: the storage is no storage, or that of another search.
@@ -168,6 +170,7 @@ def search(
             done.append(_measured(recipe, measure, _counting(report, done, trials), first=not done))
             if storage:
                 storage.write(done)
+            seen(dataclasses.replace(record, trials=tuple(done)))
     except Cancelled as error:
         stopped = SearchStopped(where=f"after {len(done)} of {trials} trials")
         stopped.found = dataclasses.replace(record, trials=tuple(done)) if done else None

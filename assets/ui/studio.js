@@ -97,7 +97,7 @@ window.studio = (() => {
     place.innerHTML = html;
     unfold(place, open);
     const same = held.do ? [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)] : [];
-    (same.find((control) => control.dataset.index === held.index) ?? same[0])?.focus({ preventScroll: true });
+    (same.find((control) => control.dataset.index === held.index && control.dataset.name === held.name) ?? same[0])?.focus({ preventScroll: true });
   };
 
   /* a block: HTML from the server */

@@ -5,6 +5,7 @@ from esm_viz.figures.alpha import alpha_figure
 from esm_viz.figures.angles import angles_figure
 from esm_viz.figures.base import Figure
 from esm_viz.figures.confusion import confusion_figure
+from esm_viz.figures.curve import curve_figure
 from esm_viz.figures.interference import interference_figure
 from esm_viz.figures.layer_map import KINDS, layer_map_figure
 from esm_viz.figures.norms import norms_figure
@@ -26,6 +27,7 @@ __all__ = [
     "alpha_figure",
     "angles_figure",
     "confusion_figure",
+    "curve_figure",
     "interference_figure",
     "layer_map_figure",
     "norms_figure",

@@ -124,21 +124,29 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
     return places
 
 
-def marked(x: float, text: str) -> dict[str, Any]:
-    """Return the upright line at a place of the x axis with its label, as parts of a layout."""
-    line = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
+    """Return the upright line at a place of the x axis with its label, as parts of a layout.
+
+    Args:
+        x: the place.
+        text: of the label.
+        pinned: a reference, grey and dashed, its label above the other's; else what a knob sets.
+    """
+    colour = token("ref" if pinned else "accent")
+    line = {"color": colour, "width": 2, "dash": "dash" if pinned else "solid"}
     label = note(
         x,
-        0.03,
+        0.14 if pinned else 0.03,
         f"<b>{text}</b>",
         yref="paper",
         xanchor="left",
         yanchor="bottom",
         xshift=6,
-        color=token("accent"),
+        color=colour,
         size=LABEL,
     )
-    return {"shapes": [{**line, "line": {"color": token("accent"), "width": 2}}], "annotations": [label]}
+    upright = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+    return {"shapes": [upright], "annotations": [label]}
 
 
 def picture(
@@ -260,6 +268,27 @@ class Columns:
             )
             for family, members in self.families
         ]
+
+
+def headed(x: float, reach: tuple[float, float], text: str) -> dict[str, Any]:
+    """Return the label above the plot of what stands at a place of the x axis, kept inside the picture's width."""
+    share = (x - reach[0]) / max(reach[1] - reach[0], 1e-9)
+    side = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+    ink = token("ink")
+    return note(x, 1, f"<b>{text}</b>", yref="paper", yanchor="bottom", xanchor=side, yshift=2, color=ink, size=LABEL)
+
+
+def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Figure:
+    """Return the figure with its numbers as a table, where the traces alone do not say them well."""
+    figure["layout"]["meta"]["table"] = [list(head), *(list(row) for row in rows)]
+    return figure
+
+
+def inner_ring(x: float, y: float, size: float, dash: str = "solid") -> list[dict[str, Any]]:
+    """Return an ink frame inside a cell, with a halo; `size` is its share of the cell, dashes are for a reference."""
+    box = {"type": "rect", "x0": x - size / 2, "x1": x + size / 2, "y0": y - size / 2, "y1": y + size / 2}
+    halo = {**box, "line": {"color": token("panel"), "width": 4}}
+    return [halo, {**box, "line": {"color": token("ink"), "width": 2, "dash": dash}}]
 
 
 def ring(x: float, y: float) -> list[dict[str, Any]]:

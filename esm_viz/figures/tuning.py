@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from esm_viz.figures.base import LABEL, Figure, axis, note, percent_ticks, picture, token
+from esm_viz.figures.base import LABEL, Figure, axis, note, percent_ticks, picture, token, with_table
 from esm_viz.figures.interference import TINY
 from esm_viz.figures.words import number, percent, safe, setting
 from esm_viz.types import KnobSearch
@@ -13,8 +14,14 @@ from esm_viz.types import KnobSearch
 BELOW = 10  # per cent below the start that are still drawn to scale
 
 
-def tuning_figure(record: KnobSearch) -> Figure:
-    """Draw each trial as a point and the best so far as a line; the first trial is the recipe as it was."""
+def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[str, str] | None = None) -> Figure:
+    """Draw each trial as a point and the best so far as a line; the first trial is the recipe as it was.
+
+    Args:
+        record: of the trials made so far.
+        now: the trial that is on screen, B.
+        labels: of knobs, HTML; their names in the recipe where missing.
+    """
     scored = record.objective == "normalised"
     numbers = list(range(1, len(record.trials) + 1))
     heights = [_height(record, trial.value) for trial in record.trials]
@@ -39,23 +46,26 @@ def tuning_figure(record: KnobSearch) -> Figure:
             "x": numbers,
             "y": [None if math.isnan(height) else max(height, floor) for height in heights],
             "marker": {
-                "size": 9,
-                "color": [token("accent" if at == best else "ink-2") for at in range(len(numbers))],
+                "size": [13 if at in (best, now) else 9 for at in range(len(numbers))],
+                "opacity": 1,
+                "color": [_colour(at, best, now) for at in range(len(numbers))],
                 "symbol": ["triangle-down" if height < floor else "circle" for height in heights],
             },
-            "text": [_hover(record, at) for at in range(len(numbers))],
+            "text": [_hover(record, at, labels or {}) for at in range(len(numbers))],
             "cliponaxis": False,
             "customdata": list(range(len(numbers))),
             "hovertemplate": "%{text}<extra></extra>",
         },
     ]
-    return picture(
+    figure = picture(
         data,
-        "Each point is one trial, the line the best so far." + (" Triangles lie lower." if scored else ""),
+        "Each point is one trial, the line the best so far. Click a point to use it."
+        + (" Triangles lie lower." if scored else "")
+        + (" Accent: B." if now is not None else ""),
         _says(record),
-        margin={"l": 58, "r": 16, "t": 10, "b": 44},
-        xaxis=axis("trial", range=[0.4, len(numbers) + 0.6]),
-        yaxis=axis("% of experts, validation" if scored else "mean interference", **ticks),
+        margin={"l": 72, "r": 16, "t": 10, "b": 44},
+        xaxis=axis("trial", showgrid=False, range=[0.4, len(numbers) + 0.6]),
+        yaxis=axis(f"% of experts, {record.images}<br>validation images" if scored else "mean interference", **ticks),
         annotations=[
             note(
                 best + 1,
@@ -64,11 +74,18 @@ def tuning_figure(record: KnobSearch) -> Figure:
                 xanchor="right" if best > len(numbers) / 2 else "left",
                 yanchor="bottom" if scored else "top",
                 yshift=6 if scored else -6,
-                color=token("accent"),
+                color=token("ink"),
                 size=LABEL,
             )
         ],
     )
+    names = list(dict.fromkeys((*record.knobs, "alpha")))
+    rows = (
+        [at, *(trial.parameters[name] for name in names), None if math.isnan(trial.value) else abs(trial.value)]
+        for at, trial in enumerate(record.trials, 1)
+    )
+    value = "mean share of the experts' validation accuracy" if scored else "mean interference"
+    return with_table(figure, ["trial", *names, value], rows)
 
 
 def _height(record: KnobSearch, value: float) -> float:
@@ -76,7 +93,11 @@ def _height(record: KnobSearch, value: float) -> float:
     return 100 * value if record.objective == "normalised" else max(-value, TINY)  # the axis is logarithmic
 
 
-def _hover(record: KnobSearch, at: int) -> str:
+def _colour(at: int, best: int, now: int | None) -> str:
+    return token("accent" if at == now else "ink" if at == best else "ink-3")
+
+
+def _hover(record: KnobSearch, at: int, labels: Mapping[str, str]) -> str:
     trial = record.trials[at]
     value = f"{percent(trial.value, 1)} % of the experts"
     if record.objective == "interference":
@@ -84,7 +105,7 @@ def _hover(record: KnobSearch, at: int) -> str:
     if math.isnan(trial.value):
         value = "cannot be merged with"
     names = dict.fromkeys((*record.knobs, "alpha"))
-    knobs = [f"{safe(name)} {setting(trial.parameters[name])}" for name in names]
+    knobs = [f"{labels.get(name, safe(name))} {setting(trial.parameters[name])}" for name in names]
     return "<br>".join([f"<b>trial {at + 1}</b>, {value}", *knobs])
 
 

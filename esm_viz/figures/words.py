@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from html import escape
 
 DASH = "–"
@@ -31,6 +32,12 @@ def signed(value: float, digits: int = 2) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """Write a share in [0, 1] in per cent, without the sign."""
     return DASH if math.isnan(share) else f"{100 * share:.{digits}f}"
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """Write how many, or from how many to how many."""
+    known = sorted(set(numbers))
+    return "0" if not known else f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
 
 
 def short(value: float) -> str:

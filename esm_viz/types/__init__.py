@@ -18,12 +18,13 @@ from esm_viz.types.base import (
     Stage,
     Value,
     silent,
+    unseen,
 )
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.types.outcomes import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
 from esm_viz.types.proofs import ExportProof, ProofRow, WrittenFile
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
-from esm_viz.types.searching import AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
+from esm_viz.types.searching import AlphaCurve, AlphaPoint, AlphaSearch, KnobSearch, KnobTrial, Sweep, SweepCell
 from esm_viz.types.subspaces import (
     Angles,
     Draws,
@@ -42,6 +43,7 @@ __all__ = [
     "FAMILIES",
     "REFERENCES",
     "WILSON_Z",
+    "AlphaCurve",
     "AlphaPoint",
     "AlphaSearch",
     "Angles",
@@ -88,4 +90,5 @@ __all__ = [
     "Which",
     "WrittenFile",
     "silent",
+    "unseen",
 ]

@@ -22,6 +22,10 @@ def silent(fraction: float, words: str) -> None:
     """Report to nobody."""
 
 
+def unseen(record: object) -> None:
+    """Show what is found so far to nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
     """One setting of a method, declared once: the studio's slider, the recipe's check and the README read it.

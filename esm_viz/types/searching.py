@@ -31,8 +31,34 @@ class AlphaSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class AlphaCurve:
+    """Validation accuracy at several α of one recipe, in rising α; each point says on how many images."""
+
+    points: tuple[Evaluation, ...] = ()
+
+    def with_point(self, point: Evaluation) -> AlphaCurve:
+        """Return the curve with one more point; of two at the same α the one on more images stays."""
+        same = next((old for old in self.points if old.alpha == point.alpha), None)
+        if same is not None and _images(same) > _images(point):
+            return self
+        points = [old for old in self.points if old is not same]
+        return AlphaCurve(tuple(sorted([*points, point], key=lambda each: each.alpha)))
+
+    @property
+    def best(self) -> int | None:
+        """Return the first point of highest mean accuracy among those on the most images; None without points."""
+        most = max(map(_images, self.points), default=0)
+        means = [point.mean("merged") if _images(point) == most else -math.inf for point in self.points]
+        return means.index(max(means)) if means else None
+
+
+def _images(record: Evaluation) -> int:
+    return sum(task.merged.n for task in record.tasks)
+
+
+@dataclass(frozen=True, slots=True)
 class SweepCell:
-    """One cell of a sweep.
+    """One cell of a sweep; one that was not reached holds neither interference nor evaluation.
 
     Attributes:
         parameters: all of the method's, as measured; a searched α is the number that was found.
@@ -47,6 +73,11 @@ class SweepCell:
     seconds: float
 
     @property
+    def reached(self) -> bool:
+        """Say whether anything was measured here."""
+        return self.interference is not None or self.evaluation is not None
+
+    @property
     def value(self) -> float:
         """Return what a good cell has much of: mean normalised accuracy, without labels minus mean interference."""
         if self.evaluation is not None:
@@ -56,7 +87,7 @@ class SweepCell:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One measurement a cell of a grid over knobs.
+    """One measurement a cell of a grid over knobs; while it is made, or once it was stopped, some are not reached.
 
     Attributes:
         grid: knobs and their values, in the order asked for.
@@ -79,6 +110,11 @@ class Sweep:
     def points(self) -> tuple[tuple[Value, ...], ...]:
         """Return every cell's values of the swept knobs; the last knob varies fastest."""
         return tuple(product(*(values for _, values in self.grid)))
+
+    @property
+    def reached(self) -> int:
+        """Return how many cells were measured."""
+        return sum(cell.reached for cell in self.cells)
 
     @property
     def baseline(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from esm_viz.figures.accuracy import told_apart
 from esm_viz.figures.words import DASH, number, percent, safe, setting, short, signed
@@ -79,6 +79,34 @@ def change_in_words(before: Recipe | None, now: Recipe) -> str:
     if before.dtype != now.dtype:
         parts.append(f"{before.dtype} → {now.dtype}")
     return ", ".join(parts) or title
+
+
+def fixed_in_words(held: Recipe, now: Recipe, free: Collection[str]) -> str:
+    """Say what a picture was measured with where it has moved since, as HTML; nothing where nothing has.
+
+    Args:
+        held: the recipe that the picture belongs to.
+        now: the one on screen.
+        free: knobs that the picture varies.
+    """
+    if held.method != now.method:
+        return f"for {safe(METHODS[held.method].title)}"
+    knobs = METHODS[held.method].knobs
+    parts = [
+        f"{knobs[name].symbol or safe(knobs[name].label)} {_value(value)}"
+        for name, value in held.parameters.items()
+        if name not in free and now.parameters[name] != value
+    ]
+    for old, new in zip(held.models, now.models, strict=True):
+        if old.weight != new.weight:
+            parts.append(f"weight of {safe(old.name)} {short(old.weight)}")
+    return f"for {', '.join(parts)}" if parts else ""
+
+
+def labels_of(method: str) -> dict[str, str]:
+    """Return what each knob of a method is called on an axis, as HTML."""
+    knobs = METHODS[method].knobs
+    return {name: f"{safe(knob.label)} {knob.symbol}".strip() for name, knob in knobs.items()}
 
 
 def _value(value: object) -> str:

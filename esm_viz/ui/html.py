@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from esm_viz.figures.base import task_colour, task_glyph
 from esm_viz.figures.words import safe
@@ -53,7 +53,7 @@ def button(act: str, label: str, kind: str = "", title: str = "", off: bool = Fa
     return f'<button class="btn {kind}" data-do="{act}"{more}{hint}{off_text}>{label}</button>'
 
 
-def select(act: str, label: str, options: Iterable[tuple[str, str]], chosen: str) -> str:
+def select(act: str, label: str, options: Sequence[tuple[str, str]], chosen: str) -> str:
     """Return a list to choose from, (value, words) each; the chosen value is sent as a message."""
     lines = "".join(
         f'<option value="{safe(value)}"{" selected" if value == chosen else ""}>{safe(words)}</option>'
@@ -81,6 +81,11 @@ def panel(title: str, how: str, body: str, right: str = "") -> str:
     """Return a card of text: title, one sentence, what it holds, and what stands at the right of the title."""
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{right}</div></div>'
     return f'<section class="card">{head}<p class="how">{how}</p>{body}</section>'
+
+
+def chip(words: str) -> str:
+    """Return a remark beside a picture, trusted HTML; nothing where there are no words."""
+    return f'<span class="chip">{words}</span>' if words else ""
 
 
 def table(kind: str, head: str, rows: str, label: str = "") -> str:

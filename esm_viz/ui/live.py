@@ -14,6 +14,7 @@ from esm_viz.ui.changes import change_in_words
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.running import failed, keep
+from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import MOST_HISTORY, Session, State
 
 FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
@@ -101,7 +102,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     ):
         _measure(session, session.pinned.recipe, job, 0)  # it was pinned before it was measured
     job.rest(REST)
-    keep(session, job, ("history", "states"), lambda: remember(session, recipe, report))
+    keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
 
 
 def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluation:

@@ -13,6 +13,7 @@ from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import set_recipe
 from esm_viz.ui.looks import look
 from esm_viz.ui.running import keep, part, start
+from esm_viz.ui.searches import Searches
 from esm_viz.ui.store import EVERYTHING, Session
 
 
@@ -36,7 +37,7 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
     session.refused = None
-    session.looks, session.closer = {}, {}
+    session.looks, session.closer, session.searches = {}, {}, Searches()
     for job in (session.look, session.close_look):
         if job is not None:
             job.cancel()  # of the old project

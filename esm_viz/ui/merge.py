@@ -16,6 +16,7 @@ from esm_viz.ui.changes import against, in_words
 from esm_viz.ui.html import badge, button, panel, segments, stat
 from esm_viz.ui.knobs import rail
 from esm_viz.ui.piece import Piece, Tab
+from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import Session, State
 
 STEPS = 13  # measurements that a search usually takes
@@ -28,6 +29,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         RecipeError: a value that the recipe refuses.
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
+    if do in searching.DOES:
+        return searching.act(session, message)
     if do in ("knob", "weight", "method", "preset", "reset"):
         live.set_recipe(session, _changed(session, str(do), name, value), painting=True)
     elif do == "search":
@@ -44,7 +47,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.words = value == "words"
     elif do in ("undo", "redo", "history"):
         _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
-    return (*live.LIVE, *live.SCORES)
+    return (*live.LIVE, *live.SCORES, *(() if do in ("knob", "weight") else CARDS))  # of those at rest
 
 
 def current(session: Session) -> State | None:
@@ -278,6 +281,7 @@ TAB = Tab(
         Piece("interference", "card", interference),
         Piece("norms", "card", norms),
         Piece("history", "block", history),
+        *searching.PIECES,
     ),
     act,
 )

@@ -12,6 +12,8 @@ from esm_viz.types import Report
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.store import Session
 
+SHORT = 0.05  # seconds between two looks whether a knob has come to rest
+
 
 def start(session: Session, what: str, work: Callable[[Job], None], place: str, names: Iterable[str]) -> None:
     """Start the session's one explicit job; a second one waits for nobody, it is refused."""
@@ -50,6 +52,18 @@ def keep(session: Session, job: Job, names: Iterable[str], write: Callable[[], N
         return True
 
 
+def give_way(session: Session, job: Job) -> None:
+    """Let the hand on a knob go first: between two measurements, wait until its recipe is measured.
+
+    Never inside one: what it holds could be what the other waits for.
+
+    Raises:
+        Cancelled: somebody stopped the job meanwhile.
+    """
+    while (live := session.live) is not None and live.running:
+        job.pause(SHORT)
+
+
 def part(report: Report, start: float, share: float, title: str) -> Report:
     """Return a report that fills one part of another one's bar."""
-    return lambda fraction, words: report(start + share * fraction, f"{title}, {words}" if words else title)
+    return lambda fraction, words: report(start + share * fraction, ", ".join(filter(None, (title, words))))

@@ -1,25 +1,77 @@
-"""Searches over knobs: α on validation images."""
+"""Searches over knobs, below the first screen of the Merge tab: what their messages do, and the search for α."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from esm_viz.errors import EsmVizError
 from esm_viz.merge import with_parameters
+from esm_viz.ui import curve, sweeping, tuning
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import LIVE, SCORES, set_recipe
+from esm_viz.ui.piece import Piece
 from esm_viz.ui.running import keep, start
+from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import Session
+
+PIECES = (
+    Piece("curve", "card", curve.card),
+    Piece("sweep", "card", sweeping.card),
+    Piece("tuning", "card", tuning.card),
+)
+CARD_OF = {
+    **dict.fromkeys(("draw", "curve"), "curve"),
+    **dict.fromkeys(("sweep", "sweep-cell"), "sweep"),
+    **dict.fromkeys(("sweep-knob", "sweep-against", "sweep-steps", "sweep-shown", "sweep-alpha"), "sweep"),
+    **dict.fromkeys(("tune", "tune-more", "tune-trial", "tune-knob", "tune-trials"), "tuning"),
+    "halt": "",
+}
+DOES = tuple(CARD_OF)
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Carry out a message of one of the three cards; what is refused is one sentence in its card."""
+    do = str(message.get("do"))
+    place = CARD_OF[do]
+    session.errors.pop(place, None)
+    try:
+        _act(session, do, message)
+    except EsmVizError as error:
+        session.errors[place] = str(error)
+    return (*LIVE, *SCORES, *CARDS)
+
+
+def _act(session: Session, do: str, message: dict[str, Any]) -> None:
+    name, value, data = str(message.get("name")), str(message.get("value", "")), message.get("data")
+    if do == "draw":
+        curve.draw(session)
+    elif do == "sweep":
+        sweeping.sweep(session)
+    elif do in ("tune", "tune-more"):
+        tuning.tune(session, more=do == "tune-more")
+    elif do == "halt":
+        if session.task is not None:
+            session.task.cancel()
+    elif do in ("curve", "sweep-cell", "tune-trial"):
+        use = {"curve": curve.use, "sweep-cell": sweeping.use, "tune-trial": tuning.use}[do]
+        set_recipe(session, use(session, data))
+    elif do.startswith("sweep-"):
+        sweeping.choose(session, do, value)
+    else:
+        tuning.choose(session, do, name, value)
 
 
 def search_alpha(session: Session) -> None:
-    """Find α on validation images and use it."""
+    """Find α on validation images and use it; what it measures on the way is drawn as the curve over α."""
 
     def work(job: Job) -> None:
         recipe = session.recipe
-        found = session.project.search_alpha(recipe, job.report)
-        if not keep(session, job, (), lambda: setattr(session, "search", (recipe, found))):
+        found = session.project.search_alpha(recipe, job.report, lambda point: curve.add(session, job, recipe, point))
+        if not keep(session, job, ("curve",), lambda: setattr(session, "search", (recipe, found))):
             return
         found_recipe = with_parameters(recipe, alpha=found.alpha)
         if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob moved meanwhile
             set_recipe(session, found_recipe)
-            session.touch((*LIVE, *SCORES))
+            session.touch((*LIVE, *SCORES, *CARDS))
 
-    start(session, "Searching α", work, "rail", ("rail",))
+    start(session, "Searching α", work, "rail", ("rail", "curve"))

@@ -22,6 +22,7 @@ from esm_viz.recipe import Recipe
 from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, ProofRow
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
+from esm_viz.ui.searches import Searches
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
@@ -102,6 +103,7 @@ class Session:
     history: list[State] = field(default_factory=list)
     at: int = -1
     search: tuple[Recipe, AlphaSearch] | None = None
+    searches: Searches = field(default_factory=Searches)
     board: list[BoardRow] = field(default_factory=list)
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
     refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # checks of a model that was not what was on screen
@@ -132,6 +134,10 @@ class Session:
     def busy(self) -> bool:
         """Say whether a job runs."""
         return any(job is not None and job.alive for job in self._jobs)
+
+    def runs(self, what: str) -> bool:
+        """Say whether the explicit job that runs is this one."""
+        return self.task is not None and self.task.running and self.task.what == what
 
     def touch(self, names: Iterable[str]) -> None:
         """Note pieces that must be painted anew, on every page."""

@@ -332,24 +332,25 @@ def test_the_search_is_drawn_in_the_order_of_alpha() -> None:
 
 
 def test_a_sweep_over_one_knob_is_a_curve_with_its_intervals() -> None:
-    (curve,) = EVERY["sweep"]["data"]
+    band, *_, curve = EVERY["sweep"]["data"]
     assert (curve["x"], curve["y"]) == ([0.0, 1.0, 2.0], pytest.approx([50, 60, 70]))  # in the order of the knob
     assert curve["customdata"] == [0.0, 1.0, 2.0]
     low, high = evaluation(60, 60).mean_interval("merged")
-    assert curve["error_y"]["arrayminus"][1] == pytest.approx(60 - 100 * low)
-    assert curve["error_y"]["array"][1] == pytest.approx(100 * high - 60)
+    assert (band["x"][1], band["y"][1], band["y"][-2]) == pytest.approx((1, 100 * high, 100 * low))
     layout = EVERY["sweep"]["layout"]
     assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]) == (
         "power",
-        "mean accuracy, validation, %",
+        "mean accuracy on 100 validation<br>images a task, %",
     )
     assert layout["shapes"][0]["x0"] == 2.0  # the recipe's own cell
-    assert "best at power 2: 77.8 % of the experts" in layout["meta"]["says"]  # 70 of 90
+    assert "best mean accuracy 70.0 at power 2" in layout["meta"]["says"]
 
 
 def test_a_sweep_over_words_stands_side_by_side_in_the_order_of_the_grid() -> None:
     figure = EVERY["sweep over words"]
-    assert (figure["data"][0]["x"], figure["data"][0]["mode"]) == ([0, 1], "markers")
+    assert (figure["data"][-1]["x"], figure["data"][-1]["mode"]) == ([0, 1], "markers")
+    bounds = [[100 * end for end in evaluation(right, right).mean_interval("merged")] for right in (70, 50)]
+    assert figure["data"][0]["error_y"]["array"] == pytest.approx([(high - low) / 2 for low, high in bounds])
     assert figure["layout"]["xaxis"]["ticktext"] == ["all", "essential"]
     mixed = figures.sweep_figure(sweep({"alpha": ("search", 0.5)}, 70, 50))
     assert mixed["layout"]["xaxis"]["ticktext"] == ["search", "0.5"]
@@ -357,10 +358,11 @@ def test_a_sweep_over_words_stands_side_by_side_in_the_order_of_the_grid() -> No
 
 def test_a_sweep_over_two_knobs_is_a_heat_map_with_the_recipes_cell_framed() -> None:
     heat, texts = EVERY["sweep over two"]["data"]
-    assert [pytest.approx(row) for row in heat["z"]] == [[50, 60, 70], [80, 90, 100]]
-    assert heat["customdata"] == [[[0.5, 0.0], [0.5, 1.0], [0.5, 2.0]], [[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]]
-    assert (heat["zmin"], heat["zmax"]) == (50, 100)
-    assert texts["text"][:2] == ["50.0", "60.0"]
+    assert [pytest.approx(row) for row in heat["z"]] == [[45, 54, 63], [72, 81, 90]]
+    assert [cell[:2] for cell in heat["customdata"][1]] == [[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]
+    assert [cell[2] for cell in heat["customdata"][0]] == pytest.approx([45, 54, 63])
+    assert (heat["zmin"], heat["zmax"]) == (45, 90)
+    assert texts["text"][:2] == ["45.0", "54.0"]
     layout = EVERY["sweep over two"]["layout"]
     assert (layout["xaxis"]["title"]["text"], layout["yaxis"]["title"]["text"]) == ("power", "rank")
     ring = layout["shapes"][1]
@@ -377,10 +379,10 @@ def test_interference_of_a_sweep_is_coloured_as_in_its_own_picture() -> None:
     heat, texts = EVERY["sweep over two without labels"]["data"]
     assert heat["z"] == [[pytest.approx(1), pytest.approx(0)], [pytest.approx(-1), None]]
     assert (heat["zmin"], heat["zmax"]) == (-1, 1)
-    assert texts["text"] == ["0.10", "1.00", "10.00", "–"]
+    assert texts["text"] == ["0.10", "1.00", "10.00", ""]
     curve = EVERY["sweep without labels"]
-    assert (curve["data"][0]["y"], "error_y" in curve["data"][0]) == ([0.4, 3.0], False)
-    assert curve["layout"]["yaxis"]["title"]["text"] == "mean interference"
+    assert (curve["data"][-1]["y"], len(curve["data"])) == ([0.4, 3.0], 1 + len(TASKS))
+    assert curve["layout"]["yaxis"]["title"]["text"] == "interference, mean over tasks"
 
 
 def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
@@ -388,7 +390,7 @@ def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
     assert line["y"] == pytest.approx([80, 80, 80, 90, 90])
     assert (points["x"], points["y"]) == ([1, 2, 3, 4, 5], [80.0, 70.0, None, 90.0, 85.0])  # 30 lies below the scale
     assert points["marker"]["symbol"] == ["circle", "triangle-down", "circle", "circle", "circle"]
-    assert [at for at, colour in enumerate(points["marker"]["color"]) if "accent" in colour] == [3]
+    assert [at for at, colour in enumerate(points["marker"]["color"]) if colour == "var(--ink)"] == [3]
     assert points["text"][2] == "<b>trial 3</b>, cannot be merged with<br>scope &lt;all&gt;<br>alpha 0.2"
     layout = EVERY["trials"]["layout"]
     assert layout["meta"]["says"] == (

@@ -1,0 +1,101 @@
+"""The card of accuracy over α: drawn on demand, and filled by each search for α, which measures the same things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.errors import RecipeError
+from esm_viz.figures import curve_figure
+from esm_viz.merge import with_parameters
+from esm_viz.recipe import Recipe
+from esm_viz.types import AlphaCurve, Evaluation
+from esm_viz.ui.changes import fixed_in_words
+from esm_viz.ui.html import button, chip
+from esm_viz.ui.jobs import Job
+from esm_viz.ui.live import FIRST
+from esm_viz.ui.running import give_way, keep, part, start
+from esm_viz.ui.store import Session
+from esm_viz.ui.timing import about, evaluation_seconds
+
+WHAT = "Drawing the α curve"
+POINTS = 14  # the range in 13 and the recipe's own
+QUICK_SHARE = 0.15  # of the bar, for the first pass on few images
+EMPTY = "Not drawn yet. Each value of α is measured on validation images, as Search α does."
+UNLABELLED = "No labelled validation images. Add them to the recipe to see accuracy over α."
+
+
+def draw(session: Session) -> None:
+    """Measure the recipe over α: on a few images first, so that the shape is there early, then on all."""
+    recipe = session.recipe
+
+    def work(job: Job) -> None:
+        quick = 0.0 if _measured_on_all(session, recipe) else QUICK_SHARE
+        for limit, begin, share in ((FIRST, 0.0, quick), (0, quick, 1 - quick)):
+            if share:
+                inside = part(job.report, begin, share, "")
+                session.project.alpha_curve(recipe, limit, inside, lambda point: add(session, job, recipe, point))
+
+    start(session, WHAT, work, "curve", ("curve",))
+
+
+def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
+    """Add a measured point to the curve of its recipe; another recipe's curve goes with its first point.
+
+    Raises:
+        Cancelled: somebody stopped the job.
+    """
+
+    def write() -> None:
+        held, own = session.searches.curve, any_alpha(recipe)
+        old = held[1] if held is not None and held[0] == own else AlphaCurve()
+        session.searches.curve = own, old.with_point(point)
+
+    keep(session, job, ("curve",), write)
+    give_way(session, job)
+
+
+def any_alpha(recipe: Recipe) -> Recipe:
+    """Return what recipes on one curve share."""
+    return with_parameters(recipe, alpha=1.0)
+
+
+def _measured_on_all(session: Session, recipe: Recipe) -> bool:
+    held = session.searches.curve
+    return held is not None and held[0] == any_alpha(recipe) and any(not point.limit for point in held[1].points)
+
+
+def use(session: Session, data: object) -> Recipe:
+    """Return the recipe of a clicked point.
+
+    Raises:
+        RecipeError: there is no such point.
+    """
+    held = session.searches.curve
+    points = held[1].points if held else ()
+    point = next((point for point in points if point.alpha == data), None)
+    if held is None or point is None:
+        raise RecipeError("this point is not on the curve", "click another one")
+    return with_parameters(held[0], alpha=point.alpha)
+
+
+def card(session: Session) -> dict[str, Any]:
+    """Return the curve with its button."""
+    piece: dict[str, Any] = {"title": "Accuracy over α", "error": session.errors.get("curve", "")}
+    if not session.project.has_labels("validation"):
+        return piece | {"empty": UNLABELLED}
+    cost = about(POINTS * evaluation_seconds(session))
+    running = session.runs(WHAT)
+    press = button("halt", "Stop") if running else button("draw", f"Draw the α curve{cost}")
+    held = session.searches.curve
+    if held is None:
+        return piece | {"controls": press, "empty": "" if running or piece["error"] else EMPTY}
+    recipe, curve = held
+    here = recipe == any_alpha(session.recipe)
+    pinned = session.pinned.recipe if session.pinned else None
+    words = chip(fixed_in_words(recipe, session.recipe, ("alpha",)))
+    figure = curve_figure(
+        curve,
+        float(session.recipe.parameters["alpha"]) if here else None,
+        float(pinned.parameters["alpha"]) if pinned and any_alpha(pinned) == recipe else None,
+    )
+    return piece | {"controls": press + words, "figure": figure, "picks": "curve"}
