@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -123,13 +124,11 @@ class Scorer:
             total = 3 * len(spread(self.headers.labelled[split][task].count, limit))
             boundary = _counting(report, at, len(self.recipe.models), total, f"{task}, {split} images")
             boundary(0)
-            base = (self.recipe.arch, self.digests[self.recipe.base])
-            expert = (self.recipe.arch, self.digests[model.path])
             rows.append(
                 TaskScores(
                     task,
-                    self._score(base, lambda: self._stored(self.headers.base), task, split, limit, boundary),
-                    self._score(expert, partial(self._expert, task), task, split, limit, boundary),
+                    self._of_base(task, split, limit, boundary),
+                    self._of_expert(task, split, limit, boundary),
                     self._routed(merged, identity, at, split, limit, boundary)[0]
                     if isinstance(merged, RoutedTower)
                     else self._score((identity,), lambda: merged, task, split, limit, boundary),
@@ -169,12 +168,39 @@ class Scorer:
             tower.base_parameters,
         )
 
+    def alone(self, which: Literal["pretrained", "finetuned"], split: Split, report: Report) -> dict[str, Score]:
+        """Score the base, or each task's own expert, on the tasks that have labelled images, whatever others have.
+
+        Args:
+            which: the base or the experts.
+            split: which labelled images, all of them.
+            report: progress.
+        """
+        ask = self._of_base if which == "pretrained" else self._of_expert
+        tasks = [task for task in self.recipe.tasks if task in self.headers.labelled[split]]
+        found = {}
+        for at, task in enumerate(tasks):
+            total = self.headers.labelled[split][task].count
+            boundary = _counting(report, at, len(tasks), total, f"{task}, {split} images")
+            boundary(0)
+            found[task] = ask(task, split, 0, boundary)
+        return found
+
     def score_tower(self, tower: nn.Module, split: Split) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""
         tower = tower.to(self.device)
         return tuple(
             score(tower, self.headers.heads[task], self._batches(task, split, 0)) for task in self.recipe.tasks
         )
+
+    def _of_base(self, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
+        key = (self.recipe.arch, self.digests[self.recipe.base])
+        return self._score(key, lambda: self._stored(self.headers.base), task, split, limit, boundary)
+
+    def _of_expert(self, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
+        path = next(model.path for model in self.recipe.models if model.name == task)
+        key = (self.recipe.arch, self.digests[path])
+        return self._score(key, partial(self._expert, task), task, split, limit, boundary)
 
     def _stored(self, checkpoint: Checkpoint) -> nn.Module:
         return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))

@@ -19,6 +19,7 @@ from esm_viz.types.base import (
     Value,
     silent,
 )
+from esm_viz.types.loading import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.types.proofs import ExportProof, ProofRow
 from esm_viz.types.scores import Evaluation, Routing, Score, TaskScores, Which
@@ -40,6 +41,7 @@ from esm_viz.types.subspaces import (
 __all__ = [
     "FAMILIES",
     "WILSON_Z",
+    "ActivationScores",
     "AlphaPoint",
     "AlphaSearch",
     "Angles",
@@ -51,6 +53,8 @@ __all__ = [
     "HeatImage",
     "Inspection",
     "Interference",
+    "JudgedModel",
+    "Judgement",
     "Knob",
     "KnobSearch",
     "KnobTrial",
@@ -60,6 +64,7 @@ __all__ = [
     "MergeReport",
     "Objective",
     "Overlap",
+    "OwnAccuracy",
     "Patch",
     "Patches",
     "ProofRow",
@@ -72,11 +77,13 @@ __all__ = [
     "Spread",
     "Stability",
     "Stage",
+    "Stance",
     "SubspaceMap",
     "Sweep",
     "SweepCell",
     "TaskScores",
     "Value",
+    "Verdict",
     "Which",
     "silent",
 ]

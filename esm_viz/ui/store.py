@@ -17,7 +17,8 @@ from typing import Any
 
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
-from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport
+from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, OwnAccuracy
+from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
 
@@ -60,8 +61,9 @@ class View:
     family: str = "all"
     difference: bool = False
     routing: bool = False  # instead of the bars on Evaluate
-    source: str = "demo"
-    arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
+    source: str = "demo"  # or "folder", "upload"
+    project: str = ""  # chosen in the allowed folder
+    row: str = ""  # of the table on Load that shows more
 
 
 @dataclass
@@ -85,6 +87,8 @@ class Session:
     explored: Recipe | None = None
     looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
+    own: tuple[OwnAccuracy, ...] = ()  # the experts on their own validation images
+    candidate: Candidate | None = None  # what is about to be loaded
     errors: dict[str, str] = field(default_factory=dict)
     live: Job | None = None
     task: Job | None = None

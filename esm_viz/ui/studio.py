@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -33,9 +34,9 @@ _LOG = logging.getLogger("esm_viz.ui")
 class Studio:
     """The page and its sessions."""
 
-    def __init__(self, demo: Project, name: str, device: str, local: bool) -> None:
+    def __init__(self, demo: Project, name: str, device: str, local: bool, folder: Path | None = None) -> None:
         """Merge the opening project and measure it on a few images, so that the page opens painted."""
-        self.place = Place(demo, name, device, local)
+        self.place = Place(demo, name, device, local, folder)
         self.store = Store()
         self.first = self.store.open(self.place)
         adopt(self.first, name, demo, demo.with_alpha_found(demo.recipe))
