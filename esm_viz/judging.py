@@ -61,7 +61,8 @@ def judge(
     Raises:
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
     """
-    recipe, wrong = settle(recipe), wrong or {}
+    wrong = wrong or {}
+    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # those are judged below
     arch = Architecture(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]

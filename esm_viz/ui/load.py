@@ -27,13 +27,13 @@ HOW = (
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Choose a source, decide about its models, measure or decompose them."""
-    do, value, name = (message.get(key) for key in ("do", "value", "name"))
+    do, value, name = (_text(message, key) for key in ("do", "value", "name"))
     candidate = session.candidate
-    if do == "row" and isinstance(name, str):
+    if do == "row" and name is not None:
         session.view.row = "" if session.view.row == name else name
     elif do == "source" and value in SOURCES and (value != "folder" or session.place.folder):
-        _choose(session, str(value))
-    elif do == "folder" and session.place.folder and isinstance(value, str):
+        _choose(session, value)
+    elif do == "folder" and session.place.folder and value is not None:
         _open(session, session.place.folder, value)
     elif do == "own":
         loading.measure_own(session)
@@ -49,6 +49,12 @@ def receive(session: Session, files: list[str]) -> tuple[str, ...]:
     folder = session.private_folder()
     loading.judge(session, "Upload", lambda: uploads.take(files, folder))
     return (*NAMES, "bar")
+
+
+def _text(message: dict[str, Any], key: str) -> str | None:
+    """Return what a message says under a key, if that is a text."""
+    value = message.get(key)
+    return value if isinstance(value, str) else None
 
 
 def _choose(session: Session, which: str) -> None:
@@ -69,17 +75,17 @@ def _open(session: Session, folder: Path, chosen: str) -> None:
     loading.judge(session, chosen, lambda: folders.open_listed(folder, chosen))
 
 
-def _decide(session: Session, candidate: Candidate, do: object, value: object, name: object) -> None:
+def _decide(session: Session, candidate: Candidate, do: str | None, value: str | None, name: str | None) -> None:
     """Leave a task out or take it back, say activation or architecture, measure, decompose."""
     tasks = () if candidate.ready_made else candidate.recipe.tasks
     if do == "leave" and tasks and name in (*tasks, ""):
-        _change(session, candidate, left_out=candidate.left_out | {*((str(name),) if name else candidate.in_the_way)})
+        _change(session, candidate, left_out=candidate.left_out | {*((name,) if name else candidate.in_the_way)})
     elif do == "take" and name in tasks:
-        _change(session, candidate, left_out=candidate.left_out - {str(name)})
+        _change(session, candidate, left_out=candidate.left_out - {name})
     elif do == "activation" and value in ("quick", "plain") and candidate.asks:
         _change(session, candidate, recipe=judging.with_activation(candidate.recipe, value == "quick"), own=())
     elif do == "arch" and value in candidate.choices:
-        _change(session, candidate, recipe=candidate.choices[str(value)], own=(), activations=None)
+        _change(session, candidate, recipe=candidate.choices[value], own=(), activations=None)
     elif do == "activations" and candidate.asks:
         loading.measure_activations(session, candidate)
     elif do == "decompose" and not candidate.reason:
@@ -131,13 +137,16 @@ def _about(session: Session) -> str:
             "One zip with recipe.yaml; or base.safetensors and, for each expert, NAME.safetensors, NAME.zip of proxy "
             "images, NAME.head.safetensors, NAME.validation.zip."
         )
-    if session.view.source == "folder" and session.candidate is None:
+    if session.view.source == "folder" and session.candidate is None and not session.view.project:
         return "Projects that the operator of this server offers."
-    files = [model.facts for model in _shown(session).judgement.models]
+    judgement = _shown(session).judgement
+    files = [model.facts for model in judgement.models]
     largest = size_text(max(file.bytes for file in files))
     count = len(files) - 1
     experts = f"{count} expert{'s' if count != 1 else ''}"
-    return f"1 base, {experts}, up to {largest} each. Files are opened as data, never run."
+    activation = judgement.activation if judgement.activation_said else "activation not said"
+    tower = f"<b>{arch_text(judgement.arch)}</b>, {activation}"
+    return f"{tower}. 1 base, {experts}, up to {largest} each. Files are opened as data, never run."
 
 
 def found(session: Session) -> dict[str, Any]:
@@ -199,12 +208,10 @@ def cost(session: Session) -> dict[str, Any]:
     tight = "mid down" if facts.free_bytes and facts.memory_bytes > facts.free_bytes else "mid"
     count = len(facts.experts)
     chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
-    activation = facts.activation if facts.activation_said else "activation not said"
     parts = [
         stat("Memory, at most", f"{size_text(facts.memory_bytes)}{free}", tight),
         stat("Time to decompose", _seconds(facts.seconds), "mid"),
         stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
-        stat("Architecture", f"{arch_text(facts.arch)} <small>{activation}</small>", "mid"),
     ]
     right = _next(candidate) if candidate else _gate(session)
     return {"html": f'<section class="card strip">{"".join(parts)}<div class="right">{right}</div></section>'}
@@ -224,7 +231,8 @@ def _next(candidate: Candidate) -> str:
     count = len(candidate.chosen.models) - len(candidate.in_the_way)
     experts = f"{count} expert{'s' if count != 1 else ''}"
     decomposed = candidate.ready_made
-    label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}, {_seconds(facts.seconds)}"
+    price = "" if reason else f", {_seconds(facts.seconds)}"
+    label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}{price}"
     parts.append(button("decompose", label, "pri", off=bool(reason)))
     return "".join(parts)
 

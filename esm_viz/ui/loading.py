@@ -102,9 +102,7 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     if session.look is not None:
         session.look.cancel()  # of the old project
     session.history, session.at, session.board, session.errors = [], -1, [], {}
-    session.view = dataclasses.replace(
-        session.view, cell=None, pair=None, direction=1, difference=False, row="", project=""
-    )
+    session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False, row="")
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}
 
 

@@ -44,4 +44,4 @@ def keep(session: Session, job: Job, names: Iterable[str], write: Callable[[], N
 
 def part(report: Report, start: float, share: float, title: str) -> Report:
     """Return a report that fills one part of another one's bar."""
-    return lambda fraction, words: report(start + share * fraction, f"{title}, {words}" if words else title)
+    return lambda fraction, words: report(start + share * fraction, ", ".join(filter(None, (title, words))))

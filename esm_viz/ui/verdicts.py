@@ -126,8 +126,10 @@ def _verdict(shown: Shown, model: JudgedModel, index: int) -> str:
         return f'<span class="verdict ink3">Left out{_back(model)}</span>'
     kind = KINDS[verdict.stance]
     title = f' title="{safe(verdict.sentence)}"' if verdict.sentence else ""
-    decision = _activation(shown) if index < 0 and shown.asks and verdict.stance != "refused" else ""
-    return f'<span class="verdict {kind}"{title}>{pill(kind)}<span>{safe(verdict.words)}</span>{decision}</span>'
+    decides = index < 0 and shown.asks and verdict.stance != "refused"
+    words = "Ready" if decides and verdict.stance == "ready" else verdict.words
+    decision = _activation(shown) if decides else ""
+    return f'<span class="verdict {kind}"{title}>{pill(kind)}<span>{safe(words)}</span>{decision}</span>'
 
 
 def _back(model: JudgedModel) -> str:
@@ -137,8 +139,8 @@ def _back(model: JudgedModel) -> str:
 def _activation(shown: Shown) -> str:
     """Return the two activations to choose from, each with what the base does under it where that was measured."""
     facts, scores = shown.judgement, shown.activations
-    told = [f" {percent(mean)} %" for mean in scores.means] if scores else ["", ""]
-    hint = f"Mean accuracy of the base on {scores.images} validation images" if scores else "The weights do not tell it"
+    told = [f" {percent(mean, 1)}" for mean in scores.means] if scores else ["", ""]
+    hint = f"Base on {scores.images} validation images, mean accuracy in %" if scores else "The weights do not tell it"
     parts = []
     for value, word, more in (("quick", "QuickGELU", told[0]), ("plain", "GELU", told[1])):
         on = facts.activation_said and facts.activation == word
