@@ -83,10 +83,13 @@ window.studio = (() => {
   /* put HTML into a place only when it differs, and keep the focus on the control that had it */
   kept.fill = (place, html) => {
     if (kept.filled.get(place) === html) return;
-    const held = document.activeElement && place.contains(document.activeElement) ? document.activeElement.dataset.do : null;
+    const held = document.activeElement && place.contains(document.activeElement) ? { ...document.activeElement.dataset } : {};
     kept.filled.set(place, html);
     place.innerHTML = html;
-    if (held) place.querySelector(`[data-do="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    if (!held.do) return;
+    const twins = [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)];
+    const same = twins.find((node) => node.dataset.name === held.name && node.dataset.value === held.value);
+    (same ?? twins[0])?.focus({ preventScroll: true });
   };
 
   /* a block: HTML from the server */

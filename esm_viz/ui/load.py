@@ -84,7 +84,7 @@ def _decide(session: Session, candidate: Candidate, do: str | None, value: str |
         _change(session, candidate, left_out=candidate.left_out - {name})
     elif do == "activation" and value in ("quick", "plain") and candidate.asks:
         _change(session, candidate, recipe=judging.with_activation(candidate.recipe, value == "quick"), own=())
-    elif do == "arch" and value in candidate.choices:
+    elif do == "arch" and value is not None and value in candidate.choices:
         _change(session, candidate, recipe=candidate.choices[value], own=(), activations=None)
     elif do == "activations" and candidate.asks:
         loading.measure_activations(session, candidate)
