@@ -10,12 +10,13 @@ from esm_viz.sweep import written
 from esm_viz.types import (
     Evaluation,
     ExportProof,
-    Inspection,
+    Judgement,
     KnobSearch,
     KnobTrial,
     Objective,
     Routing,
     Score,
+    Stance,
     Sweep,
     SweepCell,
     Which,
@@ -25,6 +26,7 @@ _OBJECTIVES: dict[Objective, str] = {
     "normalised": "mean normalised validation accuracy",
     "interference": "minus mean interference, for want of labelled validation images",
 }
+_SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
 
 
@@ -170,20 +172,35 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
     return lines
 
 
-def inspection_json(record: Inspection) -> dict[str, Any]:
-    """Return what the headers said, as plain data."""
-    return dataclasses.asdict(record)
+def judgement_json(record: Judgement) -> dict[str, Any]:
+    """Return every model's verdict and what the headers said, as plain data."""
+    plain = dataclasses.asdict(record)
+    files = [
+        {**model.pop("facts"), "verdict": verdict["stance"], "words": verdict["words"], "sentence": verdict["sentence"]}
+        | model
+        for model in plain.pop("models")
+        if (verdict := model.pop("verdict"))
+    ]
+    return {**plain, "files": files}
 
 
-def inspection_text(record: Inspection) -> str:
-    """Return what the headers said, for people."""
-    lines = [f"{record.arch}, {record.activation}, {len(record.layers)} matrices in {len(record.files)} files"]
-    for file in record.files:
-        extra = f", {len(file.extra)} other tensors" if file.extra else ""
-        lines.append(
-            f"  {file.name:<16} {file.file}: {file.layout}, {file.dtype}, "
-            f"{file.parameters / 1e6:.2f} M parameters, {file.matched} keys matched{extra}"
-        )
+def judgement_text(record: Judgement) -> str:
+    """Return every model's verdict and what the headers said, for people."""
+    said = "" if record.activation_said else " (not said, to be confirmed)"
+    count = f"{len(record.layers)} matrices in {len(record.models)} files"
+    lines = [f"{record.arch}, {record.activation}{said}, {count}"]
+    for model in record.models:
+        file = model.facts
+        whole = file.matched + len(file.missing) + len(file.misshaped)
+        parts = [
+            f"{file.layout}, {file.dtype or 'no type'}, {file.parameters / 1e6:.2f} M parameters",
+            f"{file.matched} of {whole} keys matched" + (f", {len(file.extra)} other tensors" if file.extra else ""),
+        ]
+        if model is not record.base:
+            parts.append(f"{model.classes} classes, {model.used} of {model.proxies} proxies")
+            parts.append(f"{model.validation} validation and {model.test} test images")
+        lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
+        lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"

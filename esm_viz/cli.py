@@ -23,7 +23,8 @@ from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
-from esm_viz.pipeline import Project, inspect
+from esm_viz.judging import judge
+from esm_viz.pipeline import Project
 from esm_viz.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.report import report_page
 from esm_viz.sweep import checked_grid
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = _parser().parse_args(list(argv))
         result, text = options.run(options)
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else text)
+        _show(options, result, text)
     except BrokenPipeError:  # the reader of our output had enough
         return DONE
     except (Cancelled, KeyboardInterrupt):
@@ -57,6 +58,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {type(error).__name__} that should not happen, please report it", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def _show(options: argparse.Namespace, result: Any, text: str) -> None:
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if options.json else text)
 
 
 class _Help(Exception):
@@ -93,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--spill", type=Path, metavar="DIR", help="disk for what leaves that memory; none")
         return sub
 
-    command("check", _check, "read headers only: layouts, keys, shapes, cost to expect")
+    command("check", _check, "read headers only: a verdict for every model, cost to expect")
     explore = command("explore", _explore, "write decompositions as numbers and pictures")
     explore.add_argument("--out", type=Path, required=True, metavar="DIR")
     merge = command("merge", _merge, "write the merged model, its recipe and its card, verified")
@@ -125,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--host", default="127.0.0.1")
     app.add_argument("--port", type=int, default=7860)
     app.add_argument("--share", action="store_true")
+    app.add_argument("--allow-folder", type=Path, metavar="DIR", help="let visitors open the projects below it; none")
     app.set_defaults(json=False)
     return parser
 
@@ -134,8 +140,12 @@ def _limited(command: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> tuple[Any, str]:
-    inspection = inspect(_recipe(options))
-    return answers.inspection_json(inspection), answers.inspection_text(inspection)
+    judgement = judge(_recipe(options))
+    answer = answers.judgement_json(judgement), answers.judgement_text(judgement)
+    if judgement.refused:
+        _show(options, *answer)
+        raise EsmVizError(judgement.refused[0].verdict.sentence, "")
+    return answer
 
 
 def _explore(options: argparse.Namespace) -> tuple[Any, str]:
@@ -234,7 +244,10 @@ def _encode(options: argparse.Namespace) -> tuple[Any, str]:
 def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui import serve  # the command line must not wait for a web server's imports
 
-    where = {"host": options.host, "port": options.port, "share": options.share}
+    folder = options.allow_folder
+    if folder is not None and not folder.is_dir():
+        raise RecipeError(f"--allow-folder {folder.name} is no folder", "give one that is there", "command line")
+    where = {"host": options.host, "port": options.port, "share": options.share, "folder": folder}
     serve(options.recipe, device=options.device, cache=_cache(options), **where)
     return {}, "stopped"
 

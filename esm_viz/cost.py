@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,7 @@ from esm_viz.parallel import cores
 from esm_viz.types import Layer
 
 _SIDE = 384  # of the product that measures this machine, a few milliseconds
+_TRIES = 4  # the first warms up
 
 
 def expected_cost(
@@ -46,10 +49,33 @@ def expected_cost(
     return memory, (forward + gram + eigen + fusion) / _operations_a_second()
 
 
+def scoring_seconds(shapes: Mapping[str, tuple[int, ...]], images: int) -> float:
+    """Estimate the seconds of running one tower over images.
+
+    Args:
+        shapes: of all its parameters.
+        images: in all.
+    """
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    return 2 * parameters * images * shapes["positional_embedding"][0] / _operations_a_second()
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that programs may still take; 0 where the machine does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return 0
+
+
+@functools.cache
 def _operations_a_second() -> float:
-    """Time one float64 product on this machine."""
+    """Time a float64 product on this machine, the quickest of a few; once, so that costs compare."""
     matrix = torch.ones(_SIDE, _SIDE, dtype=torch.float64)
-    matrix @ matrix
-    start = time.perf_counter()
-    matrix @ matrix
-    return 2 * _SIDE**3 / max(time.perf_counter() - start, 1e-6)
+    times = []
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - start)
+    return 2 * _SIDE**3 / max(min(times), 1e-6)

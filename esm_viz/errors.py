@@ -5,7 +5,8 @@
     ├── CheckpointError      a weights file: unreadable, truncated, not numbers
     │   ├── LayoutError      its tensor names are not those of a vision tower we know
     │   ├── ShapeMismatch    a tensor's shape is not the base's
-    │   └── DigestMismatch   the file is not the one the recipe names
+    │   ├── DigestMismatch   the file is not the one the recipe names
+    │   └── NotFinite        a tensor of the tower holds NaN or Inf
     ├── ImagesError          proxies, validation or test images: missing, broken, wrong size
     ├── HeadError            a classification head: missing, wrong width, wrong number of classes
     ├── DeviceError          the device that was asked for is not there
@@ -20,8 +21,9 @@ The command line prints `error: …` and returns 2 (130 for Cancelled); the stud
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 
 class EsmVizError(Exception):
@@ -42,7 +44,12 @@ class RecipeError(EsmVizError):
 
 
 class CheckpointError(EsmVizError):
-    """A weights file cannot be read, is cut short, or holds numbers that are not finite."""
+    """A weights file cannot be read, is cut short, or holds numbers that are not finite.
+
+    `wrong` has every file that the same reading found wrong, by model, this one first; empty where only one was read.
+    """
+
+    wrong: Mapping[str, EsmVizError] = MappingProxyType({})
 
 
 class LayoutError(CheckpointError):
@@ -55,6 +62,10 @@ class ShapeMismatch(CheckpointError):
 
 class DigestMismatch(CheckpointError):
     """A file's SHA-256 is not the one the recipe names."""
+
+
+class NotFinite(CheckpointError):
+    """A tensor of the tower holds NaN or Inf."""
 
 
 class ImagesError(EsmVizError):

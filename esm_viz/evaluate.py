@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -190,6 +190,22 @@ class Scorer:
             tower.expert_parameters,
             tower.base_parameters,
         )
+
+    def alone(self, which: Literal["pretrained", "finetuned"], split: Split, report: Report) -> dict[str, Score]:
+        """Score the base, or each task's own expert, on the tasks that have labelled images, whatever others have.
+
+        Args:
+            which: the base or the experts.
+            split: which labelled images, all of them.
+            report: progress.
+        """
+        found = {}
+        for at, task in enumerate(self.recipe.tasks):
+            if task in self.headers.labelled[split]:
+                boundary = self._counting(report, at, task, split, 0, 1, "images")
+                model = self.base() if which == "pretrained" else self.expert(task)
+                found[task] = self.score(model, task, split, 0, boundary)
+        return found
 
     def score_tower(self, tower: nn.Module, split: Split, report: Report = silent) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from esm_viz.checkpoints.layouts import TOWER
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.cost import expected_cost
 from esm_viz.data.images import Classes, ImageSet, open_images
-from esm_viz.errors import HeadError, located
+from esm_viz.errors import CheckpointError, EsmVizError, HeadError, located
 from esm_viz.models.heads import Head, read_head
 from esm_viz.models.tower import Architecture
 from esm_viz.models.words import head_from_words
@@ -17,6 +19,7 @@ from esm_viz.recipe import HeadWords, ModelEntry, Recipe
 from esm_viz.types import Inspection, Report, Split, silent
 
 MOST_PROXIES = 32
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,25 @@ class Headers:
     inspection: Inspection
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside one model's weights.
+
+    Attributes:
+        proxies: None where the recipe gives none, or they are wrong.
+        head: None likewise, and where it was not to be made.
+        classes: what the head says of them.
+        labelled: by split.
+        errors: what is wrong, in the order of reading.
+    """
+
+    proxies: ImageSet | None
+    head: Head | None
+    classes: Classes | None
+    labelled: Mapping[Split, ImageSet]
+    errors: tuple[EsmVizError, ...]
+
+
 def open_headers(recipe: Recipe) -> Headers:
     """Read what headers and folder listings tell, and refuse whatever does not fit.
 
@@ -54,17 +76,57 @@ def open_headers(recipe: Recipe) -> Headers:
     heads: dict[str, Head] = {}
     labelled: dict[Split, dict[str, ImageSet]] = {"validation": {}, "test": {}}
     for model in recipe.models:  # after all headers: a head from words reads the base's text tower
-        with located(f"model {model.name}"):
-            if model.proxies:
-                proxies[model.name] = open_images(recipe.resolve(model.proxies), arch.image_size)
-            if model.head:
-                heads[model.name] = _open_head(model, recipe, arch, base)
-            _open_labelled(model, recipe, arch, heads.get(model.name), labelled)
-    images = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
-    memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images)
-    notes = tuple(_notes(recipe, {fact.dtype for fact in facts}))
+        beside = open_beside(model, recipe, arch, base)
+        if beside.errors:
+            raise beside.errors[0]
+        if beside.proxies is not None:
+            proxies[model.name] = beside.proxies
+        if beside.head is not None:
+            heads[model.name] = beside.head
+        for split, images in beside.labelled.items():
+            labelled[split][model.name] = images
+    images_a_task = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
+    memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images_a_task)
+    notes = shared_notes({fact.dtype for fact in facts}, [model.path for model in recipe.models])
     inspection = Inspection(arch.title, arch.describe(), tuple(facts), arch.layers, memory, seconds, notes)
     return Headers(arch, base, experts, proxies, labelled, heads, inspection)
+
+
+def open_beside(
+    model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None, embed: bool = True
+) -> Beside:
+    """Open a model's proxies, head and labelled images, and collect what is wrong instead of stopping at it.
+
+    Args:
+        model: an entry of the recipe.
+        recipe: for its paths.
+        arch: the tower that reads the images and gives the features.
+        base: whose text tower makes heads from words; None where the file could not be opened.
+        embed: whether to make them, which runs the text tower.
+    """
+    errors: list[EsmVizError] = []
+
+    def attempt(work: Callable[[], T]) -> T | None:
+        try:
+            with located(f"model {model.name}"):
+                return work()
+        except EsmVizError as error:
+            errors.append(error)
+            return None
+
+    proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), arch.image_size)) if model.proxies else None
+    head, classes = None, None
+    if isinstance(model.head, HeadWords) and not embed:
+        classes = Classes(len(model.head.classes), model.head.classes)
+    elif model.head:
+        head = attempt(lambda: _open_head(model, recipe, arch, base))
+        classes = Classes(len(head.weight), head.classes) if head is not None else None
+    labelled: dict[Split, ImageSet] = {}
+    for split, place in _labelled_places(model):
+        listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, arch, classes))  # noqa: B023 - at once
+        if listed is not None:
+            labelled[split] = listed
+    return Beside(proxies, head, classes, labelled, tuple(errors))
 
 
 def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> dict[str, str]:
@@ -74,25 +136,39 @@ def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> d
         SHA-256 by path as the recipe writes it.
 
     Raises:
-        DigestMismatch: a file is not the one the recipe names.
-        CheckpointError: a tensor holds NaN or Inf.
+        CheckpointError: the first file that is not the one the recipe names, or holds NaN or Inf; `wrong` has all.
     """
     names = tuple(headers.arch.shapes)
     steps = 1 + len(recipe.models)
-    report(0.0, "reading base")
-    digests = {recipe.base: headers.base.verify(names, recipe.base_sha256)}
-    for step, model in enumerate(recipe.models, start=1):
-        report(step / steps, f"reading {model.name}")
-        digests[model.path] = headers.experts[model.name].verify(names, model.sha256)
+    digests: dict[str, str] = {}
+    wrong: dict[str, CheckpointError] = {}
+    files = [("base", recipe.base, headers.base, recipe.base_sha256)]
+    files += [(model.name, model.path, headers.experts[model.name], model.sha256) for model in recipe.models]
+    for step, (name, path, checkpoint, expected) in enumerate(files):
+        report(step / steps, f"reading {name}")
+        try:
+            digests[path] = checkpoint.verify(names, expected)
+        except CheckpointError as error:
+            wrong[name] = error
+    if wrong:
+        first = next(iter(wrong.values()))
+        first.wrong = wrong
+        raise first
+    for model in recipe.models:
         if model.proxies:
             digests[model.proxies] = sha256_path(recipe.resolve(model.proxies))
     report(1.0, "files read")
     return digests
 
 
-def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint) -> Head:
+def _labelled_places(model: ModelEntry) -> list[tuple[Split, str]]:
+    places: list[tuple[Split, str]] = [("validation", model.validation), ("test", model.test)]
+    return [(split, place) for split, place in places if place]
+
+
+def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None) -> Head:
     if isinstance(model.head, HeadWords):
-        if base.layout == TOWER:
+        if base is None or base.layout == TOWER:
             raise HeadError(
                 "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
             )
@@ -103,28 +179,24 @@ def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Chec
     return read_head(path, arch.embed_dim)
 
 
-def _open_labelled(
-    model: ModelEntry,
-    recipe: Recipe,
-    arch: Architecture,
-    head: Head | None,
-    labelled: dict[Split, dict[str, ImageSet]],
-) -> None:
-    places: tuple[tuple[Split, str], ...] = (("validation", model.validation), ("test", model.test))
-    for split, place in places:
-        if not place:
-            continue
-        if head is None:
-            raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
-        images = open_images(recipe.resolve(place), arch.image_size, Classes(len(head.weight), head.classes))
-        assert images.labels is not None  # open_images was asked for labels
-        most = int(images.labels.max())
-        if most >= len(head.weight):
-            raise HeadError(f"{split} labels go up to {most}, the head has {len(head.weight)} classes", "fix either")
-        labelled[split][model.name] = images
+def _open_labelled(path: Path, split: Split, arch: Architecture, classes: Classes | None) -> ImageSet:
+    if classes is None:
+        raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
+    images = open_images(path, arch.image_size, classes)
+    assert images.labels is not None  # open_images was asked for labels
+    most = int(images.labels.max())
+    if most >= classes.rows:
+        raise HeadError(f"{split} labels go up to {most}, the head has {classes.rows} classes", "fix either")
+    return images
 
 
-def _notes(recipe: Recipe, dtypes: set[str]) -> list[str]:
+def shared_notes(dtypes: set[str], paths: Sequence[str]) -> tuple[str, ...]:
+    """Return what is worth saying of all checkpoints together.
+
+    Args:
+        dtypes: in which they are stored.
+        paths: of the fine-tunes.
+    """
     notes = []
     half = sorted(dtype for dtype in dtypes if "16" in dtype)
     if half:
@@ -133,6 +205,6 @@ def _notes(recipe: Recipe, dtypes: set[str]) -> list[str]:
         )
     if len(dtypes) > 1:
         notes.append(f"Checkpoints are of different types: {', '.join(sorted(dtypes))}.")
-    if len({model.path for model in recipe.models}) < len(recipe.models):
+    if len(set(paths)) < len(paths):
         notes.append("Two models share one file.")
-    return notes
+    return tuple(notes)

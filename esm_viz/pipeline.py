@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,6 +26,8 @@ from esm_viz.data.images import shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
+from esm_viz.gate import own_accuracy
+from esm_viz.judging import judged
 from esm_viz.merge import METHODS, knob_of, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
 from esm_viz.models.tower import encode
@@ -47,6 +50,7 @@ from esm_viz.types import (
     Flips,
     Inspection,
     Interference,
+    Judgement,
     KnobSearch,
     KnobTrial,
     Layer,
@@ -54,6 +58,7 @@ from esm_viz.types import (
     LayerNorms,
     MergeReport,
     Overlap,
+    OwnAccuracy,
     Patches,
     Reference,
     Report,
@@ -133,6 +138,15 @@ class Project:
         headers = open_headers(recipe)
         digests = read_digests(recipe, headers, report)
         return cls(recipe, headers, Stages(headers, digests, where, StageCache() if cache is None else cache))
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Return the verdict of every model, now that none is refused."""
+        return judged(self.recipe, self._headers)
+
+    def own_accuracy(self, report: Report = silent) -> tuple[OwnAccuracy, ...]:
+        """Run each expert on its own validation images, where it has some: does the file do its task?"""
+        return own_accuracy(self._scorer, report)
 
     def has_labels(self, split: Split) -> bool:
         """Say whether every task has labelled images of a split."""

@@ -96,8 +96,10 @@ window.studio = (() => {
     kept.filled.set(place, html);
     place.innerHTML = html;
     unfold(place, open);
-    const same = held.do ? [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)] : [];
-    (same.find((control) => control.dataset.index === held.index && control.dataset.name === held.name) ?? same[0])?.focus({ preventScroll: true });
+    if (!held.do) return;
+    const twins = [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)];
+    const same = twins.find((control) => ["index", "name", "value"].every((key) => control.dataset[key] === held[key]));
+    (same ?? twins[0])?.focus({ preventScroll: true });
   };
 
   /* a block: HTML from the server */

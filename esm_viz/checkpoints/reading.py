@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from esm_viz.checkpoints.layouts import layout_of
-from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, ShapeMismatch
+from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from esm_viz.types import FileFacts
 
 _FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -58,47 +58,72 @@ class Checkpoint:
         self.names = tuple(self._shapes)
         self.layout = layout_of(self.names)
 
+    def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
+        """Say what the header holds of a tower's parameters, whether the file fits or not.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+        """
+        held = [name for name in shapes if self.layout.in_file(name) in self._shapes]
+        fitting = [name for name in held if self.shape(name) == shapes[name]]
+        dtypes = {self._dtypes[self.layout.in_file(name)] for name in held}
+        return FileFacts(
+            name=self.title,
+            file=self.path.name,
+            layout=self.layout.title if held else "unknown",
+            dtype=", ".join(sorted(_FLOATS.get(dtype, dtype) for dtype in dtypes)),
+            parameters=sum(torch.Size(self.shape(name)).numel() for name in held),
+            bytes=self.path.stat().st_size,
+            matched=len(fitting),
+            missing=tuple(sorted(set(shapes) - set(held))),
+            extra=tuple(sorted(set(self.names) - {self.layout.in_file(name) for name in shapes})),
+            misshaped=tuple(name for name in held if self.shape(name) != shapes[name]),
+        )
+
+    def complaint(self, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointError | None:
+        """Compare the header with a tower's parameters; return every mismatch of the first kind that is found.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+
+        Returns:
+            LayoutError: tensors are missing, or extra ones stand among the tower's. ShapeMismatch: shapes differ.
+            CheckpointError: a tensor of the tower is not float. None: the file fits.
+        """
+        facts = self.facts(shapes)
+        among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
+        unknown = tuple(sorted(among - set(shapes)))
+        if facts.missing or unknown:
+            found = f"{self.title}: " + "; ".join(
+                f"{len(names)} tensors {word} ({_some(names)})"
+                for word, names in (("missing", facts.missing), ("unknown", unknown))
+                if names
+            )
+            return LayoutError(found, "give an open_clip vision tower or full CLIP of this arch", self.path.name)
+        wrong = facts.misshaped
+        if wrong:
+            first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
+            more = f" and {len(wrong) - 2} more" if len(wrong) > 2 else ""
+            return ShapeMismatch(f"{self.title}: {first}{more}", "use checkpoints of this arch", self.path.name)
+        odd = [name for name in shapes if self._dtypes[self.layout.in_file(name)] not in _FLOATS]
+        if odd:
+            dtype = self._dtypes[self.layout.in_file(odd[0])]
+            return CheckpointError(f"{self.title}: {odd[0]} is {dtype}", "save it as float16, 32 or 64", self.path.name)
+        return None
+
     def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
-        """Compare the header with a tower's parameters and report every mismatch at once.
+        """Return what the header holds, of a file that fits a tower.
 
         Args:
             shapes: of the tower's parameters, by open_clip's names.
 
         Raises:
-            LayoutError: tensors are missing, or extra ones stand among the tower's.
-            ShapeMismatch: shapes differ.
-            CheckpointError: a tensor of the tower is not float.
+            CheckpointError: it does not fit, with every mismatch at once.
         """
-        present = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
-        missing = tuple(sorted(set(shapes) - present))
-        extra = tuple(sorted(present - set(shapes)))
-        if missing or extra:
-            found = f"{self.title}: " + "; ".join(
-                f"{len(names)} tensors {word} ({_some(names)})"
-                for word, names in (("missing", missing), ("unknown", extra))
-                if names
-            )
-            raise LayoutError(found, "give an open_clip vision tower or full CLIP of this arch", self.path.name)
-        wrong = [name for name in shapes if self.shape(name) != shapes[name]]
-        if wrong:
-            first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
-            more = f" and {len(wrong) - 2} more" if len(wrong) > 2 else ""
-            raise ShapeMismatch(f"{self.title}: {first}{more}", "use checkpoints of this arch", self.path.name)
-        odd = [name for name in shapes if self._dtypes[self.layout.in_file(name)] not in _FLOATS]
-        if odd:
-            dtype = self._dtypes[self.layout.in_file(odd[0])]
-            raise CheckpointError(f"{self.title}: {odd[0]} is {dtype}", "save it as float16, 32 or 64", self.path.name)
-        return FileFacts(
-            name=self.title,
-            file=self.path.name,
-            layout=self.layout.title,
-            dtype=", ".join(sorted({_FLOATS[self._dtypes[self.layout.in_file(name)]] for name in shapes})),
-            parameters=sum(torch.Size(shape).numel() for shape in shapes.values()),
-            bytes=self.path.stat().st_size,
-            matched=len(shapes),
-            missing=missing,
-            extra=tuple(sorted(set(self.names) - {self.layout.in_file(name) for name in shapes})),
-        )
+        error = self.complaint(shapes)
+        if error is not None:
+            raise error
+        return self.facts(shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tower's parameter in this file."""
@@ -108,7 +133,8 @@ class Checkpoint:
         """Read some of the tower's parameters, as stored where no type is asked for.
 
         Raises:
-            CheckpointError: one holds NaN or Inf, or the file changed underneath.
+            NotFinite: one holds NaN or Inf.
+            CheckpointError: the file changed underneath.
         """
         return {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
 
@@ -138,7 +164,7 @@ class Checkpoint:
 
         Raises:
             DigestMismatch: the file is not the one the recipe names.
-            CheckpointError: a tensor of the tower holds NaN or Inf.
+            NotFinite: a tensor of the tower holds NaN or Inf.
         """
         try:
             digest = sha256_file(self.path)
@@ -162,7 +188,7 @@ class Checkpoint:
                     tensor = file.get_tensor(self.layout.in_file(name))
                     if not self._verified and not torch.isfinite(tensor).all():
                         kind = "NaN" if torch.isnan(tensor).any() else "Inf"
-                        raise CheckpointError(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
+                        raise NotFinite(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
                     yield name, tensor
             self._same()
         except (SafetensorError, OSError) as error:

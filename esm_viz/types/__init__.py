@@ -20,6 +20,7 @@ from esm_viz.types.base import (
     silent,
     unseen,
 )
+from esm_viz.types.loading import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
 from esm_viz.types.merging import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.types.outcomes import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
 from esm_viz.types.proofs import ExportProof, ProofRow, WrittenFile
@@ -43,6 +44,7 @@ __all__ = [
     "FAMILIES",
     "REFERENCES",
     "WILSON_Z",
+    "ActivationScores",
     "AlphaCurve",
     "AlphaPoint",
     "AlphaSearch",
@@ -59,6 +61,8 @@ __all__ = [
     "HeatImage",
     "Inspection",
     "Interference",
+    "JudgedModel",
+    "Judgement",
     "Knob",
     "KnobSearch",
     "KnobTrial",
@@ -68,6 +72,7 @@ __all__ = [
     "MergeReport",
     "Objective",
     "Overlap",
+    "OwnAccuracy",
     "Paired",
     "Patch",
     "Patches",
@@ -82,11 +87,13 @@ __all__ = [
     "Spread",
     "Stability",
     "Stage",
+    "Stance",
     "SubspaceMap",
     "Sweep",
     "SweepCell",
     "TaskScores",
     "Value",
+    "Verdict",
     "Which",
     "WrittenFile",
     "silent",

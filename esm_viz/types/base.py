@@ -82,6 +82,7 @@ class FileFacts:
     matched: int
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    misshaped: tuple[str, ...] = ()  # there, but of another shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ def copy(first: Session, store: Store) -> Session:
     """Return a new visitor's session, as the first one is now; nothing that can change is shared."""
     session = store.open(first.place)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
-    session.history, session.at, session.thumbs = list(first.history), first.at, first.thumbs
+    session.history, session.at = list(first.history), first.at
+    session.thumbs, session.own = first.thumbs, first.own
     session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair
     session.version = first.version

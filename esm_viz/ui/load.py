@@ -1,142 +1,253 @@
-"""The Load tab: where models come from, one line of verdict a file, and what the work will cost."""
+"""The Load tab: where models come from, a verdict a file, what the work will cost, and the button that starts it."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from esm_viz import load_recipe
-from esm_viz.errors import EsmVizError
-from esm_viz.figures.base import task_colour
-from esm_viz.figures.words import percent, safe
-from esm_viz.types import FileFacts
-from esm_viz.ui import loading, uploads
+from esm_viz import judging
+from esm_viz.figures.words import safe
+from esm_viz.types import OwnAccuracy
+from esm_viz.ui import folders, loading, uploads
 from esm_viz.ui.bar import arch_text
-from esm_viz.ui.html import mark, panel, pill, sentence, stat, table
+from esm_viz.ui.candidate import Candidate, enumerated
+from esm_viz.ui.html import button, pill, sentence, stat
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session
+from esm_viz.ui.verdicts import Shown, size_text, verdict_table
 
-NAMES = ("source", "found", "cost")
-ARCHS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-B-32", "ViT-B-16", "ViT-L-14")
+NAMES = loading.PIECES
+HEAVY = 1.0  # seconds from which a button tells its cost
+SOURCES = ("demo", "folder", "upload")
+HOW = (
+    "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is guessing. "
+    "Click a name for its keys, head and data."
+)
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Load the demo, or a recipe file of this machine where the visitor sits at it."""
-    do, here = message.get("do"), session.place
-    if do == "source" and message.get("value") in ("demo", "upload", "local"):
-        session.view.source = str(message["value"])
-        if session.view.source == "demo" and session.project is not here.demo:
-            loading.load(session, here.name, lambda _: here.demo)
-    elif do == "arch" and message.get("value") in ARCHS:
-        session.view.arch = str(message["value"])
-    elif do == "open" and here.local:
-        path = Path(str(message.get("recipe", "")).strip()).expanduser()
-        loading.load(session, path.parent.name or path.name, uploads.opener(lambda: load_recipe(path), here))
+    """Choose a source, decide about its models, measure or decompose them."""
+    do, value, name = (_text(message, key) for key in ("do", "value", "name"))
+    candidate = session.candidate
+    if do == "row" and name is not None:
+        session.view.row = "" if session.view.row == name else name
+    elif do == "source" and value in SOURCES and (value != "folder" or session.place.folder):
+        _choose(session, value)
+    elif do == "folder" and session.place.folder and value is not None:
+        _open(session, session.place.folder, value)
+    elif do == "own":
+        loading.measure_own(session)
+    elif candidate is not None:
+        _decide(session, candidate, do, value, name)
     return (*NAMES, "bar")
 
 
 def receive(session: Session, files: list[str]) -> tuple[str, ...]:
-    """Take uploaded files out of the shared folder and load what they are."""
-    try:
-        recipe = uploads.take(files, session.private_folder(), session.view.arch)
-    except EsmVizError as error:
-        session.errors["load"] = str(error)
-        return (*NAMES, "bar")
-    loading.load(session, "Upload", uploads.opener(lambda: recipe, session.place))
+    """Take uploaded files out of the shared folder and judge what they are."""
+    session.view.source = "upload"
+    loading.stop(session)
+    folder = session.private_folder()
+    loading.judge(session, "Upload", lambda: uploads.take(files, folder))
     return (*NAMES, "bar")
+
+
+def _text(message: dict[str, Any], key: str) -> str | None:
+    """Return what a message says under a key, if that is a text."""
+    value = message.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _choose(session: Session, which: str) -> None:
+    loading.stop(session)
+    here = session.place
+    session.view.source, session.view.row, session.view.project = which, "", ""
+    session.candidate = None
+    if which == "demo" and session.project is not here.demo:
+        thumbs = {task: here.demo.thumbnails(task, 3) for task in here.demo.tasks}
+        session.candidate = Candidate.of_project(here.name, here.demo, thumbs)
+
+
+def _open(session: Session, folder: Path, chosen: str) -> None:
+    """Judge a project of the folder that the operator allowed; only what we listed is looked at."""
+    loading.stop(session)
+    if chosen in folders.listed(folder):
+        session.view.project = chosen
+    loading.judge(session, chosen, lambda: folders.open_listed(folder, chosen))
+
+
+def _decide(session: Session, candidate: Candidate, do: str | None, value: str | None, name: str | None) -> None:
+    """Leave a task out or take it back, say activation or architecture, measure, decompose."""
+    tasks = () if candidate.ready_made else candidate.recipe.tasks
+    if do == "leave" and tasks and name in (*tasks, ""):
+        _change(session, candidate, left_out=candidate.left_out | {*((name,) if name else candidate.in_the_way)})
+    elif do == "take" and name in tasks:
+        _change(session, candidate, left_out=candidate.left_out - {name})
+    elif do == "activation" and value in ("quick", "plain") and candidate.asks:
+        _change(session, candidate, recipe=judging.with_activation(candidate.recipe, value == "quick"), own=())
+    elif do == "arch" and value is not None and value in candidate.choices:
+        _change(session, candidate, recipe=candidate.choices[value], own=(), activations=None)
+    elif do == "activations" and candidate.asks:
+        loading.measure_activations(session, candidate)
+    elif do == "decompose" and not candidate.reason:
+        loading.decompose(session, candidate)
+
+
+def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
+    """Change what is proposed and judge it anew; work on what it was before is dropped."""
+    loading.stop(session)
+    with session.lock:
+        for name, value in changes.items():
+            setattr(candidate, name, value)
+        candidate.judge()
 
 
 def source(session: Session) -> dict[str, Any]:
     """Return the strip that says where models come from."""
     chosen, place = session.view.source, session.place
-    options = [
-        ("demo", safe(place.name)),
-        ("upload", "Upload"),
-        *([("local", "Recipe on this machine")] if place.local else []),
-    ]
+    names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
     seg = "".join(
         f'<button data-do="source" data-value="{key}" class="{"on" if key == chosen else ""}" role="radio" '
-        f'aria-checked="{str(key == chosen).lower()}">{label}</button>'
-        for key, label in options
+        f'aria-checked="{str(key == chosen).lower()}">{names[key]}</button>'
+        for key in SOURCES
+        if key != "folder" or place.folder
     )
-    archs = "".join(f"<option{' selected' if arch == session.view.arch else ''}>{arch}</option>" for arch in ARCHS)
-    more = {
-        "demo": f"{len(place.demo.tasks)} experts that the studio opened with. Files are read as data, never run.",
-        "upload": "Drop a zip with recipe.yaml below; or base.safetensors, and for each expert NAME.safetensors with "
-        f'NAME.zip of images, for <select class="sel" data-do="arch" aria-label="Architecture">{archs}</select>',
-        "local": '<input class="text" data-field="recipe" placeholder="path of recipe.yaml" style="width:380px" '
-        'aria-label="Path of the recipe"><button class="btn pri" data-do="open" data-form="1">Open</button>',
-    }[chosen]
+    more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
     error = session.errors.get("load", "")
     told = sentence("bad", error) if error else ""
-    strip = f'<span class="seg" role="radiogroup" aria-label="Source">{seg}</span>{more}'
-    return {"html": f'<div class="source">{strip}</div>{told}'}
+    strip = f'<span class="seg" role="radiogroup" aria-label="Source">{seg}</span>{more}<span>{_about(session)}</span>'
+    return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
+
+
+def _projects(session: Session, folder: Path) -> str:
+    options = "".join(
+        f'<option value="{safe(name)}"{" selected" if name == session.view.project else ""}>{safe(name)}</option>'
+        for name in folders.listed(folder)
+    )
+    return (
+        '<select class="sel" data-do="folder" aria-label="Project in this server’s folder">'
+        f'<option value="" disabled{"" if session.view.project else " selected"}>Choose a project</option>'
+        f"{options}</select>"
+    )
+
+
+def _about(session: Session) -> str:
+    """Say what is in the source, or what it wants."""
+    if session.view.source == "upload" and session.candidate is None:
+        return (
+            "One zip with recipe.yaml; or base.safetensors and, for each expert, NAME.safetensors, NAME.zip of proxy "
+            "images, NAME.head.safetensors, NAME.validation.zip."
+        )
+    if session.view.source == "folder" and session.candidate is None and not session.view.project:
+        return "Projects that the operator of this server offers."
+    judgement = _shown(session).judgement
+    files = [model.facts for model in judgement.models]
+    largest = size_text(max(file.bytes for file in files))
+    count = len(files) - 1
+    experts = f"{count} expert{'s' if count != 1 else ''}"
+    activation = judgement.activation if judgement.activation_said else "activation not said"
+    tower = f"<b>{arch_text(judgement.arch)}</b>, {activation}"
+    return f"{tower}. 1 base, {experts}, up to {largest} each. Files are opened as data, never run."
 
 
 def found(session: Session) -> dict[str, Any]:
-    """Return one row for each file that is on screen now."""
-    project = session.project
-    files = project.inspection.files
-    rows = "".join(_row(session, file, at - 1) for at, file in enumerate(files))
-    notes = "".join(f'<p class="how">{safe(note)}</p>' for note in project.inspection.notes)
-    head = (
-        '<th>Model</th><th>Layout, type</th><th>Keys matched</th><th class="r">Size</th><th>Proxy images</th>'
-        '<th style="width:170px">Own accuracy, %</th><th>Verdict</th>'
+    """Return one row for each file of what is proposed, else of what is on screen."""
+    shown = _shown(session)
+    title = (
+        f"What was found: {safe(shown.name)}" if session.candidate else f"{safe(session.name)}: on screen in all tabs"
     )
-    how = "One line for each file. Accuracy is the expert’s on its own validation images."
-    title = f"{safe(session.name)}: what was found"
-    return {"html": panel(title, how, table("mt", head, rows) + notes, pill("good", f"{len(files)} ready"))}
+    counts = [
+        (stance, sum(model.verdict.stance == stance for model in shown.judgement.models), words)
+        for stance, words in (("ready", "ready"), ("check", "to check"), ("refused", "refused"))
+    ]
+    kinds = {"ready": "good", "check": "warn", "refused": "bad"}
+    pills = "".join(pill(kinds[stance], f"{count} {words}") for stance, count, words in counts if count)
+    head = f'<div class="ch"><h2>{title}</h2><div class="right">{pills}</div></div>'
+    return {"html": f'<section class="card found">{head}<p class="how">{HOW}</p>{verdict_table(shown)}</section>'}
 
 
-def _row(session: Session, file: FileFacts, index: int) -> str:
-    whole = file.matched + len(file.missing)
-    sign = f'<span class="sw">{mark(index)}</span>' if index >= 0 else '<span class="sw">○</span>'
-    thumbs = "".join(
-        f'<img class="th" alt="" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
-        for image in session.thumbs.get(file.name, [])
+def _shown(session: Session) -> Shown:
+    """Return what the table is about."""
+    candidate = session.candidate
+    if candidate is not None:
+        return Shown(
+            name=candidate.name,
+            judgement=candidate.shown,
+            own={accuracy.task: accuracy for accuracy in candidate.own},
+            thumbs=candidate.thumbs,
+            row=session.view.row,
+            left_out=candidate.left_out,
+            asks=candidate.asks,
+            activations=candidate.activations,
+            choices=tuple(candidate.choices),
+            arch=candidate.arch,
+            decides=not candidate.ready_made,
+        )
+    own = _own(session)
+    return Shown(
+        name=session.name,
+        judgement=judging.measured(session.project.judgement, own),
+        own={accuracy.task: accuracy for accuracy in own},
+        thumbs=session.thumbs,
+        row=session.view.row,
     )
-    words = "Ready, start of all experts" if index < 0 else "Ready"
-    extra = f", {len(file.extra)} tensors not used" if file.extra else ""
-    keys = " title=" + f'"{safe(", ".join(file.extra[:20]))}"' if file.extra else ""
-    return (
-        f"<tr><td><b>{sign}{safe(file.name)}</b></td><td>{safe(file.layout)}, {safe(file.dtype)}</td>"
-        f'<td>{file.matched} of {whole}</td><td class="r">{_bytes(file.bytes)}</td><td>{thumbs or "–"}</td>'
-        f"<td>{_own(session, file.name, index)}</td>"
-        f'<td><span class="verdict"{keys}>{pill("good")}<span>{words}{extra}</span></span></td></tr>'
-    )
 
 
-def _own(session: Session, task: str, index: int) -> str:
-    """Return the expert's own accuracy as a bar, where it was measured."""
-    scores = session.validation[1].tasks if session.validation else ()
-    score = next((item.finetuned for item in scores if item.task == task), None)
-    if index < 0 or score is None:
-        return '<span class="ink3">–</span>'
-    shape = 'x="0" y="5" height="10" rx="2"'
-    bar = f'<rect {shape} width="{104 * score.accuracy:.1f}" fill="{task_colour(index)}"/>'
-    svg = f'<svg aria-hidden="true"><rect {shape} width="104" fill="var(--sunken)"/>{bar}</svg>'
-    return f'<span class="acc">{svg}<b>{percent(score.accuracy)}</b></span>'
+def _own(session: Session) -> tuple[OwnAccuracy, ...]:
+    """Return how the experts on screen do on their own validation images, as far as that is measured."""
+    if session.own or session.validation is None:
+        return session.own
+    classes = {model.name: model.classes for model in session.project.judgement.experts}
+    return tuple(OwnAccuracy(row.task, row.finetuned, classes[row.task]) for row in session.validation[1].tasks)
 
 
 def cost(session: Session) -> dict[str, Any]:
-    """Return what the work needs: memory, time, and how many experts."""
-    facts = session.project.inspection
+    """Return what the work needs, why it waits, and the button that starts it."""
+    candidate, shown = session.candidate, _shown(session)
+    facts = shown.judgement
+    free = f" <small>of {size_text(facts.free_bytes)} free</small>" if facts.free_bytes else ""
+    tight = "mid down" if facts.free_bytes and facts.memory_bytes > facts.free_bytes else "mid"
+    count = len(facts.experts)
+    chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
     parts = [
-        stat("Memory, at most", _bytes(facts.memory_bytes), "mid"),
+        stat("Memory, at most", f"{size_text(facts.memory_bytes)}{free}", tight),
         stat("Time to decompose", _seconds(facts.seconds), "mid"),
-        stat("To be merged", f"{len(session.project.tasks)} experts", "mid"),
-        stat("Architecture", f"{arch_text(facts.arch)} <small>{safe(facts.activation)}</small>", "mid"),
+        stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
     ]
-    return {"html": f'<section class="card strip">{"".join(parts)}</section>'}
+    right = _next(candidate) if candidate else _gate(session)
+    return {"html": f'<section class="card strip">{"".join(parts)}<div class="right">{right}</div></section>'}
 
 
-def _bytes(count: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000  # type: ignore[assignment]
-    return f"{count:.1f} GB"
+def _next(candidate: Candidate) -> str:
+    """Return what to do before the decomposition, and its button."""
+    facts, reason = candidate.judgement, candidate.reason
+    parts = [f'<span class="why">{safe(reason)}</span>'] if reason else []
+    if candidate.in_the_way:
+        parts.append(button("leave", f"Leave {safe(enumerated(candidate.in_the_way))} out", name=""))
+    labelled = any(model.validation for model in facts.experts)
+    if not candidate.in_the_way and not facts.activation_said and labelled and candidate.activations is None:
+        parts.append(button("activations", f"Measure both{_priced(2 * facts.gate_seconds)}"))
+    if not reason and labelled and not candidate.own:
+        parts.append(button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}"))
+    count = len(candidate.chosen.models) - len(candidate.in_the_way)
+    experts = f"{count} expert{'s' if count != 1 else ''}"
+    decomposed = candidate.ready_made
+    price = "" if reason else f", {_seconds(facts.seconds)}"
+    label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}{price}"
+    parts.append(button("decompose", label, "pri", off=bool(reason)))
+    return "".join(parts)
+
+
+def _gate(session: Session) -> str:
+    """Return the question whether the files on screen do their tasks, while it is open."""
+    facts = session.project.judgement
+    known = {accuracy.task for accuracy in _own(session)}
+    if all(model.name in known or not model.validation for model in facts.experts):
+        return pill("good", "Decomposed")
+    return button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}")
+
+
+def _priced(seconds: float) -> str:
+    return f", {_seconds(seconds)}" if seconds >= HEAVY else ""
 
 
 def _seconds(value: float) -> str:

@@ -1,13 +1,16 @@
-"""Opening a project: read, decompose, and put on screen; the old one stays until the new one is whole."""
+"""Loading in steps: judge headers at once; read, measure and decompose when asked; the old project stays until then."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from esm_viz.errors import CheckpointError, EsmVizError
+from esm_viz.gate import compare_activations
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import Report
+from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.comparing import kept_rows
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import set_recipe
@@ -16,27 +19,88 @@ from esm_viz.ui.running import keep, part, start
 from esm_viz.ui.searches import Searches
 from esm_viz.ui.store import EVERYTHING, Session
 
+PIECES = ("source", "found", "cost")
+JUDGING, GATE, ACTIVATIONS, LOADING = (
+    *("Judging files", "Does each file do its task?", "The base under both activations", "Loading"),
+)
 
-def load(session: Session, name: str, read: Callable[[Report], Project]) -> None:
-    """Open a project, decompose it, and put it on screen; the old one stays until the new one is whole."""
+
+def stop(session: Session) -> None:
+    """Drop what is being done for an earlier choice, and what was said of it."""
+    with session.lock:
+        session.errors.pop("load", None)
+        if session.task is not None and session.task.what in (JUDGING, GATE, ACTIVATIONS, LOADING):
+            session.task.cancel()
+
+
+def judge(session: Session, name: str, read: Callable[[], Recipe]) -> None:
+    """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes."""
 
     def work(job: Job) -> None:
-        project = read(part(job.report, 0.0, 0.3, "reading"))
-        project.prepare(part(job.report, 0.3, 0.6, ""))
-        recipe = project.with_alpha_found(project.recipe, part(job.report, 0.9, 0.1, ""))
-        if keep(session, job, (), lambda: adopt(session, name, project, recipe)):
+        candidate = Candidate.of_recipe(name, read())
+        keep(session, job, PIECES, lambda: _propose(session, candidate))
+
+    start(session, JUDGING, work, "load", PIECES)
+
+
+def measure_own(session: Session) -> None:
+    """Run each expert of what is proposed, else of what is on screen, on its own validation images."""
+    candidate = session.candidate
+    if candidate is None:
+        project = session.project
+
+        def on_screen(job: Job) -> None:
+            own = project.own_accuracy(job.report)
+            keep(session, job, PIECES, lambda: setattr(session, "own", own))
+
+        start(session, GATE, on_screen, "load", PIECES)
+        return
+
+    def work(job: Job) -> None:
+        project = _read(session, job, candidate, part(job.report, 0.0, 0.3, "reading"))
+        own = project.own_accuracy(part(job.report, 0.3, 0.7, ""))
+        keep(session, job, PIECES, lambda: setattr(candidate, "own", own))
+
+    start(session, GATE, work, "load", PIECES)
+
+
+def measure_activations(session: Session, candidate: Candidate) -> None:
+    """Score the base under both activations on the validation images that are there."""
+    device, cache = session.place.device, session.place.demo.stages.cache
+
+    def work(job: Job) -> None:
+        found = compare_activations(candidate.chosen, device, cache, job.report)
+        keep(session, job, PIECES, lambda: setattr(candidate, "activations", found))
+
+    start(session, ACTIVATIONS, work, "load", PIECES)
+
+
+def decompose(session: Session, candidate: Candidate) -> None:
+    """Read, decompose and put on screen what was proposed; the old project stays until the new one is whole."""
+
+    def work(job: Job) -> None:
+        project = _read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
+        project.prepare(part(job.report, 0.2, 0.6, ""))
+        recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
+        own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
+
+        def on_screen() -> None:
+            adopt(session, candidate.name, project, recipe)
+            session.own = own
+
+        if keep(session, job, (), on_screen):
             set_recipe(session, recipe)
             look(session)
             session.touch((EVERYTHING,))
 
-    start(session, "Loading", work, "load", ("source", "found", "cost"))
+    start(session, LOADING, work, "load", PIECES)
 
 
 def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None:
     """Make a prepared project the session's own; everything measured of the old one goes."""
     session.name, session.project, session.recipe = name, project, recipe
     session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
-    session.refused = None
+    session.refused, session.own, session.candidate = None, (), None
     session.looks, session.closer, session.searches = {}, {}, Searches()
     for job in (session.look, session.close_look):
         if job is not None:
@@ -44,5 +108,33 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     session.history, session.at, session.errors = [], -1, {}
     session.board = kept_rows(project) if project is session.place.demo else []
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
-    session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="")
+    session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="")
     session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}
+
+
+def _propose(session: Session, candidate: Candidate) -> None:
+    session.candidate, session.view.row = candidate, ""
+
+
+def _read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
+    """Open the chosen models' files, once; a wrong one is noted in its row.
+
+    Raises:
+        EsmVizError: a file is wrong.
+    """
+    if candidate.opened is not None:
+        return candidate.opened
+    chosen, place = candidate.chosen, session.place
+    try:
+        project = Project.open(chosen, device=place.device, cache=place.demo.stages.cache, report=report)
+    except CheckpointError as error:
+        found = {**candidate.wrong, **error.wrong}
+        keep(session, job, PIECES, lambda: _note(candidate, found))
+        raise
+    keep(session, job, (), lambda: setattr(candidate, "project", (chosen, project)))
+    return project
+
+
+def _note(candidate: Candidate, wrong: Mapping[str, EsmVizError]) -> None:
+    candidate.wrong = wrong
+    candidate.judge()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from esm_viz.pipeline import Project
 
@@ -15,3 +16,4 @@ class Place:
     name: str
     device: str
     local: bool
+    folder: Path | None = None  # whose projects visitors may open, where the operator allowed one

@@ -34,7 +34,11 @@ UPLOAD_LIMIT = "8gb"
 
 
 def build(
-    recipe: str | Path | None = None, device: str = "auto", local: bool = True, cache: StageCache | None = None
+    recipe: str | Path | None = None,
+    device: str = "auto",
+    local: bool = True,
+    cache: StageCache | None = None,
+    folder: Path | None = None,
 ) -> Studio:
     """Open a recipe, the demo where none is given, and return the studio on it.
 
@@ -48,7 +52,7 @@ def build(
     if project.answers is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
-    return Studio(project, name, device, local)
+    return Studio(project, name, device, local, folder)
 
 
 def serve(
@@ -59,22 +63,24 @@ def serve(
     share: bool = False,
     block: bool = True,
     cache: StageCache | None = None,
+    folder: Path | None = None,
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
     Args:
         recipe: a recipe file; the demo where None.
-        host: address to listen on; anything but this machine hides the field for local paths.
+        host: address to listen on.
         port: port to listen on.
         device: "auto", "cpu" or "cuda".
         share: make a public link.
         block: wait until interrupted; False returns at once, for tests.
         cache: of all projects' stages; a quarter of memory where None.
+        folder: whose projects visitors may open by name; none where None.
 
     Raises:
         EsmVizError: the recipe or its files are wrong.
     """
-    studio = build(recipe, device, is_loopback(host) and not share, cache)
+    studio = build(recipe, device, is_loopback(host) and not share, cache, folder)
     atexit.register(studio.store.close)
     studio.blocks.launch(
         server_name=host,

@@ -19,7 +19,8 @@ from typing import Any
 
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
-from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, ProofRow
+from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
+from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
 from esm_viz.ui.searches import Searches
@@ -75,8 +76,9 @@ class View:
     layout: str = ""  # of the exported file; the base file's where empty
     levels: bool = False  # of scaling, all of them instead of the layer level alone
     words: bool = False  # what differs from A instead of the history
-    source: str = "demo"
-    arch: str = "ViT-B-32-quickgelu"  # of uploaded files without a recipe
+    source: str = "demo"  # or "folder", "upload"
+    project: str = ""  # chosen in the allowed folder
+    row: str = ""  # of the table on Load that shows more
 
 
 @dataclass
@@ -111,6 +113,8 @@ class Session:
     looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
     closer: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of Evaluate: what was asked, its record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
+    own: tuple[OwnAccuracy, ...] = ()  # the experts on their own validation images
+    candidate: Candidate | None = None  # what is about to be loaded
     errors: dict[str, str] = field(default_factory=dict)
     live: Job | None = None
     task: Job | None = None

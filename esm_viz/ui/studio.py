@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -37,9 +38,9 @@ _LOG = logging.getLogger("esm_viz.ui")
 class Studio:
     """The page and its sessions."""
 
-    def __init__(self, demo: Project, name: str, device: str, local: bool) -> None:
+    def __init__(self, demo: Project, name: str, device: str, local: bool, folder: Path | None = None) -> None:
         """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
-        self.place = Place(demo, name, device, local)
+        self.place = Place(demo, name, device, local, folder)
         self.store = Store()
         recalls = demo.answers is not None
         self.first = begin(self.store, self.place)

@@ -1,4 +1,4 @@
-"""What a visitor uploads: moved out of the shared folder, unpacked with care, and read as a recipe."""
+"""What a visitor brings: moved out of the shared folder, unpacked with care, and read as a recipe."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from esm_viz import judging
 from esm_viz.data import images
 from esm_viz.errors import RecipeError
-from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, load_text, parse_mapping
-from esm_viz.types import Report
-from esm_viz.ui.place import Place
 
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
+RECIPES = ("recipe.yaml", "recipe.yml")
 SUFFIXES = (".safetensors", ".yaml", ".yml", ".zip", ".json")
 
 
-def take(files: list[str], folder: Path, arch: str) -> Recipe:
+_PLACES = {"proxies": "", "head": ".head", "validation": ".validation", "test": ".test"}  # NAME.validation.zip …
+_BESIDE = tuple(suffix for suffix in _PLACES.values() if suffix)
+
+
+def take(files: list[str], folder: Path) -> Recipe:
     """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
 
     Raises:
@@ -39,10 +41,13 @@ def take(files: list[str], folder: Path, arch: str) -> Recipe:
     archives = [name for name in names if name.lower().endswith(".zip")]
     if archives == names and len(names) == 1:
         unpack(folder / names[0], folder)
-    recipes = sorted(p for p in folder.rglob("*") if p.name in ("recipe.yaml", "recipe.yml"))
-    if recipes:
-        return contained(load_text(recipes[0]), folder)
-    return contained(_from_names(folder, arch), folder)
+    recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
+    return contained(load_text(recipes[0]) if recipes else from_names(_place_of_base(folder)), folder, "the upload")
+
+
+def _place_of_base(folder: Path) -> Path:
+    """Return where the base lies: a zip often has one folder around its files."""
+    return next((path.parent for path in sorted(folder.rglob("base.safetensors"))), folder)
 
 
 def _bring(source: Path, target: Path) -> None:
@@ -92,47 +97,66 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -
             plain.write(block)
 
 
-def contained(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe if every file it names lies among the uploaded ones.
+def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
+    """Return the recipe if every file it names, and every file in the folders it names, lies in one folder.
+
+    Args:
+        recipe: as read.
+        folder: that nothing may lead out of, not by a link either.
+        what: the folder, for people.
 
     Raises:
-        RecipeError: a path leads out of the upload.
+        RecipeError: a path leads out of it.
     """
-    paths = [recipe.base]
-    for model in recipe.models:
-        paths += [model.path, model.proxies, model.validation, model.test]
-        paths += [model.head] if isinstance(model.head, str) else []
-    for path in filter(None, paths):
-        if not recipe.resolve(path).resolve().is_relative_to(folder.resolve()):
-            raise RecipeError(f"the recipe names {path!r}, outside the upload", "use paths beside the recipe")
+    inside = folder.resolve()
+    for path in recipe.paths:
+        place = recipe.resolve(path)
+        files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
+        if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
+            raise RecipeError(f"the recipe names {path!r}, outside {what}", "use paths beside the recipe")
     return recipe
 
 
-def _from_names(folder: Path, arch: str) -> Recipe:
-    """Make a recipe from plain names: base, and for each expert its weights, images and head."""
+def from_names(folder: Path) -> Recipe:
+    """Make a recipe from plain names: base, and for each expert its weights, head and images.
+
+    The architecture is arch.json's, or the open_clip model whose shapes the base has; which activation its blocks
+    have is not said then, since weights do not tell it.
+
+    Raises:
+        EsmVizError: there is no base, no expert, or no architecture that fits.
+    """
     weights = {path.stem: path.name for path in sorted(folder.glob("*.safetensors"))}
     base = weights.pop("base", "")
     if not base:
         raise RecipeError("no base model is among the files", "name the pre-trained weights base.safetensors")
-    heads = {name: weights.pop(name) for name in list(weights) if name.endswith(".head")}
+    beside = {name: weights.pop(name) for name in list(weights) if name.endswith(_BESIDE)}
     if not weights:
         raise RecipeError("no expert is among the files", "add the fine-tuned weights as NAME.safetensors")
-    models: list[dict[str, Any]] = []
+    beside |= {path.stem: path.name for path in sorted(folder.glob("*.zip"))}
+    models = []
     for name, file in weights.items():
-        if not (folder / f"{name}.zip").is_file():
-            raise RecipeError(f"{name} has no proxy images", f"add {name}.zip with up to 32 images")
-        head = {"head": heads[f"{name}.head"]} if f"{name}.head" in heads else {}
-        models.append({"name": name, "path": file, "proxies": f"{name}.zip", **head})
+        places = {key: beside.get(f"{name}{suffix}", "") for key, suffix in _PLACES.items()}
+        models.append({"name": name, "path": file, **{key: place for key, place in places.items() if place}})
+    raw = {"merge_method": "esm", "arch": _arch(folder), "base_model": {"path": base}, "models": models}
+    return parse_mapping(raw, folder)
+
+
+def _arch(folder: Path) -> Any:
+    """Return what arch.json says, or the config of the first open_clip model that fits, without its activation.
+
+    Raises:
+        RecipeError: arch.json is not JSON, or no model fits.
+    """
     config = folder / "arch.json"
-    try:
-        described: Any = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else arch
-    except ValueError as error:
-        raise RecipeError("arch.json is not JSON", "give an open_clip model config") from error
-    return parse_mapping(
-        {"merge_method": "esm", "arch": described, "base_model": {"path": base}, "models": models}, folder
-    )
-
-
-def opener(read: Callable[[], Recipe], here: Place) -> Callable[[Report], Project]:
-    """Return what opens a recipe; all projects share one bounded cache, whose keys are contents, not places."""
-    return lambda report: Project.open(read(), device=here.device, cache=here.demo.stages.cache, report=report)
+    if config.is_file():
+        try:
+            return json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RecipeError("arch.json is not JSON", "give an open_clip model config") from error
+    names = judging.fitting_names(folder / "base.safetensors")
+    if not names:
+        raise RecipeError(
+            "no open_clip model has the shapes of base.safetensors", "add arch.json with its open_clip model config"
+        )
+    return judging.config_of(names[0])

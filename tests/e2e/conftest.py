@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,12 +52,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def address(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio"))}
+@contextmanager
+def served(recipe: Path, folder: Path, *flags: str) -> Iterator[str]:
+    """Serve a studio of its own, with its log and uploads in a folder; yield its address."""
+    port, log = free_port(), folder / "log"
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "gradio")}
     with log.open("wb") as out:
-        command = [sys.executable, "app.py", str(recipe), "--port", str(port), "--device", "cpu"]
+        command = [sys.executable, "app.py", str(recipe), "--port", str(port), "--device", "cpu", *flags]
         server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
     until = time.monotonic() + PATIENCE
     try:
@@ -71,6 +73,12 @@ def address(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def address(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(recipe, tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.writing import sha256_tensors
 from esm_viz.data.images import to_pixels
-from esm_viz.errors import Cancelled, CheckpointError, HeadError, ImagesError, LayoutError, NumericsError, RecipeError
+from esm_viz.errors import (
+    Cancelled,
+    CheckpointError,
+    HeadError,
+    ImagesError,
+    LayoutError,
+    NotFinite,
+    NumericsError,
+    RecipeError,
+)
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.models import tower
 from esm_viz.pipeline import Project, inspect
@@ -572,7 +581,7 @@ def test_numbers_that_are_not_finite_stop_the_opening(own: Path) -> None:
     weights = load_file(own / "bees.safetensors")
     weights["proj"][0, 0] = torch.nan
     save_file(weights, own / "bees.safetensors")
-    with says(CheckpointError, "bees: proj holds NaN, bees.safetensors, save it again"):
+    with says(NotFinite, "bees: proj holds NaN, bees.safetensors, save it again"):
         opened(own)
 
 

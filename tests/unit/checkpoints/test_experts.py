@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from esm_viz.checkpoints.experts import experts_metadata, named_tensors, read_experts
-from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, ShapeMismatch
+from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from tests.support.errors import says
 from tests.support.tiny import normal
 
@@ -115,7 +115,7 @@ def test_one_changed_number_is_noticed(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
     layers = experts()
     layers[LAYER][2][0, 0] = torch.nan
-    with says(CheckpointError, f"experts: {LAYER}/prototypes holds NaN, e.safetensors, save it again"):
+    with says(NotFinite, f"experts: {LAYER}/prototypes holds NaN, e.safetensors, save it again"):
         read_experts(write(tmp_path, layers), SHAPES)
 
 

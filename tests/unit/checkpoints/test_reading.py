@@ -16,7 +16,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints import reading
 from esm_viz.checkpoints.reading import Checkpoint, sha256_file, sha256_path
-from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, ShapeMismatch
+from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from tests.support.errors import says
 from tests.support.tiny import FULL_CONFIG, base_weights, full_clip, normal
 
@@ -118,7 +118,7 @@ def test_numbers_that_are_not_finite_are_refused_with_the_tensor(tmp_path: Path,
     bad = WEIGHTS["proj"].clone()
     bad[3, 2] = value
     checkpoint = write(tmp_path, changed(proj=bad))
-    with says(CheckpointError, f"ants: proj holds {word}, a.safetensors, save it again"):
+    with says(NotFinite, f"ants: proj holds {word}, a.safetensors, save it again"):
         checkpoint.verify(SHAPES)
 
 

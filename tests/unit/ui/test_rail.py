@@ -11,6 +11,7 @@ import pytest
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.merge.ties import find_cutoff
 from esm_viz.presets import PRESETS, with_preset
+from esm_viz.ui.page import PIECES
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
 

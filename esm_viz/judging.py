@@ -1,0 +1,284 @@
+"""Every model of a recipe judged by header and listing, the wrong ones beside the others, before a weight is read.
+
+`opening.open_headers` is the strict door, which raises at the first thing that is wrong; here the same checks become
+a verdict a model, so that a person sees all of them at once and may leave the wrong ones out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from esm_viz.checkpoints.reading import Checkpoint
+from esm_viz.cost import expected_cost, free_memory, scoring_seconds
+from esm_viz.data.images import draw, open_images, to_png
+from esm_viz.errors import (
+    CheckpointError,
+    DigestMismatch,
+    EsmVizError,
+    HeadError,
+    ImagesError,
+    LayoutError,
+    NotFinite,
+    ShapeMismatch,
+)
+from esm_viz.merge import METHODS, settle
+from esm_viz.models import fitting
+from esm_viz.models.tower import Architecture
+from esm_viz.opening import MOST_PROXIES, Headers, open_beside, shared_notes
+from esm_viz.recipe import ModelEntry, Recipe, parse_mapping
+from esm_viz.types import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
+
+NEAR_CHANCE = "Near chance. Another task’s head?"
+_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+_WORDS: dict[type[EsmVizError], str] = {
+    NotFinite: "holds NaN or Inf",
+    DigestMismatch: "not the recipe’s file",
+    HeadError: "its head does not fit",
+    ImagesError: "its images cannot be read",
+    CheckpointError: "not a file of weights",
+}
+
+
+def judge(
+    recipe: Recipe,
+    *,
+    left_out: Collection[str] = (),
+    wrong: Mapping[str, EsmVizError] | None = None,
+    decomposing: bool = False,
+) -> Judgement:
+    """Judge every model of a recipe by headers and listings alone.
+
+    Args:
+        recipe: as read.
+        left_out: tasks that the cost is told without.
+        wrong: what reading whole files has found since, by model.
+        decomposing: whether all experts are to be decomposed, so that proxies are needed whatever the method.
+
+    Raises:
+        RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
+    """
+    wrong = wrong or {}
+    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # those are judged below
+    arch = Architecture(recipe.arch, recipe.arch_config)
+    base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
+    models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
+    needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
+    same = _twins(recipe)
+    for model in recipe.models:
+        _, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        beside = open_beside(model, recipe, arch, base, embed=False)
+        errors = [wrong.get(model.name), error, *beside.errors]
+        proxies = beside.proxies.count if beside.proxies is not None else 0
+        judged = JudgedModel(
+            facts,
+            Verdict("ready", ""),
+            beside.classes.rows if beside.classes else 0,
+            beside.classes.names if beside.classes else (),
+            proxies,
+            min(proxies, MOST_PROXIES),
+            *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
+        )
+        verdict = _verdict(judged, [known for known in errors if known], same.get(model.name, ""), needs_proxies)
+        models.append(dataclasses.replace(judged, verdict=verdict))
+    return _judgement(recipe, arch, models, left_out)
+
+
+def judged(recipe: Recipe, headers: Headers) -> Judgement:
+    """Return the same judgement of a project whose files are open already; none of its models is refused.
+
+    Args:
+        recipe: as opened.
+        headers: of its files.
+    """
+    models = [JudgedModel(headers.inspection.files[0], _verdict_of_base(headers.inspection.files[0], None, True))]
+    same = _twins(recipe)
+    for facts in headers.inspection.files[1:]:
+        head = headers.heads.get(facts.name)
+        counts = [
+            listed[facts.name].count if facts.name in listed else 0
+            for listed in (headers.proxies, headers.labelled["validation"], headers.labelled["test"])
+        ]
+        model = JudgedModel(
+            facts,
+            Verdict("ready", ""),
+            len(head.weight) if head else 0,
+            head.classes if head else (),
+            counts[0],
+            min(counts[0], MOST_PROXIES),
+            *counts[1:],
+        )
+        models.append(dataclasses.replace(model, verdict=_verdict(model, (), same.get(facts.name, ""), False)))
+    whole = _judgement(recipe, headers.arch, models, ())
+    return dataclasses.replace(whole, activation_said=True)
+
+
+def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
+    """Return a judgement that flags the experts which are no better than guessing on their own validation images."""
+    near = {accuracy.task: accuracy for accuracy in own if accuracy.near_chance}
+
+    def flagged(model: JudgedModel) -> JudgedModel:
+        if model.name not in near or model.verdict.stance == "refused":
+            return model
+        accuracy = near[model.name]
+        sentence = (
+            f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
+            f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
+            "check that head and images belong to it"
+        )
+        return dataclasses.replace(model, verdict=Verdict("check", NEAR_CHANCE, sentence))
+
+    return dataclasses.replace(judgement, models=(judgement.base, *map(flagged, judgement.experts)))
+
+
+def without(recipe: Recipe, names: Collection[str]) -> Recipe:
+    """Return the recipe with some of its models left out."""
+    return recipe.replace(models=tuple(model for model in recipe.models if model.name not in names))
+
+
+def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
+    """Return the first proxies of every task that has some, as PNG files, the ones that a merge will read."""
+    arch = Architecture(recipe.arch, recipe.arch_config)
+    found = {}
+    for model, known in zip(recipe.models, judgement.experts, strict=True):
+        if known.proxies:
+            try:
+                listed = open_images(recipe.resolve(model.proxies), arch.image_size)
+                found[model.name] = to_png(listed.load(draw(listed.count, MOST_PROXIES, recipe.seed)[:most]))
+            except ImagesError:  # told when they are read for a merge; here is only a picture less
+                continue
+    return found
+
+
+def says_activation(recipe: Recipe) -> bool:
+    """Say whether the recipe names the activation: by an open_clip name, or in its config."""
+    return recipe.arch_config is None or fitting.ACTIVATION in recipe.arch_config
+
+
+def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
+    """Return the recipe with its activation said."""
+    config = Architecture(recipe.arch, recipe.arch_config).config
+    return _with_arch(recipe, fitting.confirmed(config, quick_gelu))
+
+
+def fitting_names(path: Path) -> tuple[str, ...]:
+    """Return the names of open_clip models that a base checkpoint's shapes fit; they do not tell the activation.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    base = Checkpoint("base", path)
+    names = [inner for name in base.names if (inner := base.layout.in_tower(name)) is not None]
+    return fitting.fitting({name: base.shape(name) for name in names})
+
+
+def choices(recipe: Recipe) -> dict[str, Recipe]:
+    """Return, by open_clip's name, the recipe under each kind of tower that the base fits; none where it says its own.
+
+    Args:
+        recipe: whose architecture may have been found from shapes alone.
+    """
+    if says_activation(recipe):
+        return {}
+    try:
+        names = fitting_names(recipe.resolve(recipe.base))
+    except CheckpointError:  # the base is refused anyway
+        return {}
+    return {name: _with_arch(recipe, config_of(name)) for name in names}
+
+
+def config_of(name: str) -> dict[str, Any]:
+    """Return the open_clip config of a name, without the activation that nobody has confirmed yet."""
+    return fitting.unconfirmed(name)
+
+
+def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
+    return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+
+
+def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
+    """Return a file, what its header holds, and what is wrong with it."""
+    try:
+        checkpoint = Checkpoint(title, path)
+    except CheckpointError as error:
+        size = path.stat().st_size if path.is_file() else 0
+        return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error
+    return checkpoint, checkpoint.facts(arch.shapes), checkpoint.complaint(arch.shapes)
+
+
+def _verdict_of_base(facts: FileFacts, error: EsmVizError | None, said: bool) -> Verdict:
+    if error is not None:
+        return _refusal(facts, error)
+    if not said:
+        sentence = "weights do not tell which activation they were trained with, say QuickGELU or GELU"
+        return Verdict("check", "Confirm the activation", sentence)
+    return Verdict("ready", "Ready, start of all experts")
+
+
+def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], same: str, needs_proxies: bool) -> Verdict:
+    if errors:
+        return _refusal(model.facts, errors[0])
+    if needs_proxies and not model.proxies:
+        sentence = f"{model.name} has no proxy images, give up to {MOST_PROXIES} unlabelled ones"
+        return Verdict("refused", "Refused: no proxy images", sentence)
+    if same:
+        sentence = f"{model.name} and {same} are one file, so it adds no change of its own, give it its own weights"
+        return Verdict("check", f"Same file as {same}", sentence)
+    few = f", with {model.used} of {MOST_PROXIES} proxy images" if 0 < model.used < MOST_PROXIES else ""
+    return Verdict("ready", f"Ready{few}" if few or model.classes else "Ready, without a head")
+
+
+def _refusal(facts: FileFacts, error: EsmVizError) -> Verdict:
+    if isinstance(error, LayoutError) and facts.missing:
+        blocks = {match[1] if (match := _BLOCK.match(name)) else "" for name in facts.missing}
+        where = f"block {int(only) + 1} " if len(blocks) == 1 and (only := next(iter(blocks))) else ""
+        words = f"{where}lacks {_counted(facts.missing, 'key')}"
+    elif isinstance(error, LayoutError):
+        words = "has keys of another layout"
+    elif isinstance(error, ShapeMismatch):
+        words = f"{_counted(facts.misshaped, 'shape')} of another tower"
+    else:
+        words = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
+    return Verdict("refused", f"Refused: {words}", str(error))
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
+
+
+def _twins(recipe: Recipe) -> dict[str, str]:
+    """Return, by task, the base or earlier task whose file it shares."""
+    seen = {recipe.resolve(recipe.base).resolve(): "the base"}
+    found = {}
+    for model in recipe.models:
+        path = recipe.resolve(model.path).resolve()
+        if path in seen:
+            found[model.name] = seen[path]
+        seen.setdefault(path, model.name)
+    return found
+
+
+def _judgement(
+    recipe: Recipe, arch: Architecture, models: Sequence[JudgedModel], left_out: Collection[str]
+) -> Judgement:
+    used = [model for model in models[1:] if model.verdict.stance != "refused" and model.name not in left_out]
+    memory, seconds = expected_cost(arch.layers, arch.shapes, len(used), max((model.used for model in used), default=0))
+    return Judgement(
+        arch=arch.title,
+        activation=arch.describe(),
+        activation_said=says_activation(recipe),
+        models=tuple(models),
+        layers=arch.layers,
+        memory_bytes=memory,
+        seconds=seconds,
+        gate_seconds=scoring_seconds(arch.shapes, sum(model.validation for model in used)),
+        free_bytes=free_memory(),
+        notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),
+    )
+
+
+def _paths(models: Sequence[ModelEntry]) -> list[str]:
+    return [model.path for model in models]
