@@ -18,7 +18,7 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from esm_viz.ui import curve, searching, sweeping, tuning
 from esm_viz.ui.jobs import UNEXPECTED, Job
-from esm_viz.ui.live import QUICK
+from esm_viz.ui.live import FIRST
 from esm_viz.ui.loading import adopt
 from esm_viz.ui.place import Place
 from esm_viz.ui.running import give_way
@@ -139,7 +139,7 @@ def test_few_images_come_first_and_are_replaced_by_all(page: Page, monkeypatch: 
     page.rest()
     page.act("curve", do="draw")
     page.rest()
-    assert asked == [QUICK, 0, 0]
+    assert asked == [FIRST, 0, 0]
     assert {point.limit for point in page.session.searches.curve[1].points} == {0}
 
 
