@@ -41,4 +41,4 @@ def opening_answers(known: Answers) -> Answers:
 
 if __name__ == "__main__":
     opening_answers(Answers()).write(OPENING)
-    print(f"{OPENING.name}: {OPENING.stat().st_size} bytes")  # noqa: T201 - a command
+    print(f"{OPENING.name}: {OPENING.stat().st_size} bytes")

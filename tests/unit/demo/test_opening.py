@@ -82,4 +82,3 @@ def test_the_comparison_sees_a_number_that_moved() -> None:
     assert not differences(was, {"values": [1.0 + 1e-9, math.nan], "correct": 41, "seconds": 9.0, "rank": 3})
     for other in ({"values": [1.00001, math.nan]}, {"values": [1.0, 2.0]}, {"correct": 42}, {"rank": 4}):
         assert len(differences(was, was | other)) == 1, other
-
