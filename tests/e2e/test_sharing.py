@@ -81,6 +81,7 @@ def test_a_reload_keeps_the_tab_the_knob_and_the_selection(visitor: Page) -> Non
     go(visitor, 2)
     visitor.wait_for_function(f"({CELL})() === {chosen!r}")
     go(visitor, 3)
+    visitor.wait_for_selector("[data-do=undo]:not([aria-disabled])")  # a recipe is remembered once it is measured
     visitor.keyboard.press("u")
     visitor.wait_for_function("document.querySelector('[data-knob=alpha] input[type=range]').value != 0.42")
 
