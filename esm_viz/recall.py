@@ -86,7 +86,7 @@ def recalled(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[A, 
         kind = typing.get_type_hints(method)["return"]
         return answers.give(question, kind, lambda: method(self, *args, **kwargs))
 
-    return ask
+    return typing.cast("Callable[Concatenate[A, P], T]", ask)
 
 
 def plain(value: Any) -> Any:

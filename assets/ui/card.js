@@ -137,7 +137,11 @@
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
-    studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });
+    studio.follow(props, watch, (next) => {
+      state.now = next;
+      dress(state);
+      if (state.painted) draw(state); else studio.inTurn(() => { if (!state.painted) draw(state); });
+    });
     new ResizeObserver(again).observe(state.fig);
     studio.onTheme(again);
     document.fonts?.ready.then(() => { state.fonts = 1; again(); });

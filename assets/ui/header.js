@@ -81,7 +81,8 @@
     dialog.style.top = `${place.bottom + 6}px`;
     dialog.style.left = `${Math.max(8, Math.min(place.right - dialog.offsetWidth, innerWidth - dialog.offsetWidth - 8))}px`;
     address.focus();
-    address.setSelectionRange(0, address.value.length, "backward"); /* its beginning is in view */
+    address.select();
+    requestAnimationFrame(() => { address.scrollLeft = 0; });
     try {
       await navigator.clipboard.writeText(address.value);
       told("✓ Copied", false);

@@ -37,6 +37,11 @@ window.studio = (() => {
     return walk(node, "", "");
   };
 
+  /* the first drawing of each figure waits for its turn, so that the browser shows one before it works on the next */
+  const turns = [];
+  const next = () => { turns[0]?.(); turns.shift(); if (turns.length) setTimeout(next); };
+  kept.inTurn = (draw) => { if (turns.push(draw) === 1) setTimeout(next); };
+
   const channel = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
   const parts = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255);
   /* black or white on a place of the sequential scale, whichever contrasts more (WCAG 2 luminance) */

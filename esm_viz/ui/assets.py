@@ -1,4 +1,4 @@
-"""Our files as the browser gets them: plotly packed once, kept for good, and asked for before Gradio's own scripts run."""
+"""Our files as the browser gets them: plotly packed once, kept for good, and asked for before Gradio's scripts run."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ def _tools(session: Session) -> str:
     recipe = f'<a class="btn" href="./{RECIPE_ROUTE}/{session.ticket}/recipe.yaml" download>{DOWNLOAD}Recipe</a>'
     link = share.write(share.link_of(session))
     return (
-        f'{SEPARATOR}<details class="tools" data-wide><summary class="btn" aria-label="Menu">☰</summary><div class="menu">'
+        f'{SEPARATOR}<details class="tools" data-wide><summary class="btn" aria-label="Menu">☰</summary>'
+        '<div class="menu">'
         f'<span class="meta told">{_loaded(session)}<br>{safe(session.project.device_title)}</span>'
         + _icon("undo", UNDO, "Undo", off=session.at <= 0)
         + _icon("redo", REDO, "Redo", off=session.at + 1 >= len(session.history))
