@@ -24,7 +24,7 @@ SLOW = 120_000  # ms, for a job on a busy machine
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Return a folder of plainly named files: a base, two experts with all that is theirs, and one that is cut short."""
+    """Return plainly named files: a base, two experts with all that is theirs, and one that is cut short."""
     demo, folder = DEMO.parent, tmp_path / "own"
     folder.mkdir()
     shutil.copy(demo / "base.safetensors", folder)

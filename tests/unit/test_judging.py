@@ -22,7 +22,7 @@ from esm_viz.judging import judge, measured, with_activation
 from esm_viz.opening import open_headers
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, parse_mapping
-from esm_viz.types import OwnAccuracy, Score
+from esm_viz.types import ActivationScores, OwnAccuracy, Score
 from tests.support import tiny
 from tests.support.errors import says
 
@@ -249,7 +249,15 @@ def test_both_activations_are_scored_as_two_projects_would(folder: Path) -> None
         truth = Project.open(said, device="cpu").evaluate(tiny_settled(said), "validation")
         assert scores == tuple(row.pretrained for row in truth.tasks)
     assert (found.tasks, found.images) == (tiny.TASKS, 72)
+    assert found.quick_gelu != found.gelu
     assert found.means[0] == pytest.approx(sum(score.accuracy for score in found.quick_gelu) / 3)
+
+
+def test_the_interval_of_a_mean_shrinks_with_the_tasks_that_it_is_over() -> None:
+    score = Score(12, 24)
+    low, high = score.interval
+    one, four = (ActivationScores(("a",) * n, (score,) * n, (score,) * n) for n in (1, 4))
+    assert (one.half_width, four.half_width) == pytest.approx(((high - low) / 2, (high - low) / 4))
 
 
 def tiny_settled(own: Recipe) -> Recipe:
