@@ -147,6 +147,7 @@ def test_a_project_of_the_servers_folder_is_judged_confirmed_measured_and_loaded
     strangers: list[str] = []
     page.on("request", lambda request: strangers.append(request.url) if is_stranger(request.url) else None)
     page.goto(allowed + "?__theme=light")
+    page.wait_for_selector("#card-map .fig.js-plotly-plot .main-svg")
     page.wait_for_function("document.querySelector('#page-id textarea, #page-id input').value.length > 10")
     page.keyboard.press("1")
     page.get_by_role("radio", name="Folder on this server").click()

@@ -242,6 +242,13 @@ def test_both_activations_are_scored_as_two_projects_would(folder: Path) -> None
     def silent(raw: dict[str, Any]) -> None:
         del raw["arch"]["quick_gelu"]
 
+    base = load_file(folder / "base.safetensors")
+    for name in base:  # where the two activations differ most, and loud
+        if name.endswith("mlp.c_fc.bias"):
+            base[name] -= 2
+        elif name.endswith("mlp.c_proj.weight"):
+            base[name] *= 50
+    save_file(base, folder / "base.safetensors")
     own = recipe(folder, silent)
     found = compare_activations(own, "cpu", StageCache())
     for quick, scores in ((True, found.quick_gelu), (False, found.gelu)):
