@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -135,6 +136,15 @@ class ActivationScores:
     def means(self) -> tuple[float, float]:
         """Return mean accuracy over the tasks under QuickGELU and under GELU."""
         return _mean(self.quick_gelu), _mean(self.gelu)
+
+    @property
+    def half_width(self) -> float:
+        """Return half of a mean's 95 % interval, the wider of the two, from the tasks' Wilson intervals."""
+        sums = (
+            math.hypot(*(high - low for low, high in (score.interval for score in scores)))
+            for scores in (self.quick_gelu, self.gelu)
+        )
+        return max(sums) / 2 / len(self.tasks)
 
 
 def _mean(scores: Sequence[Score]) -> float:

@@ -140,7 +140,10 @@ def _activation(shown: Shown) -> str:
     """Return the two activations to choose from, each with what the base does under it where that was measured."""
     facts, scores = shown.judgement, shown.activations
     told = [f" {percent(mean, 1)}" for mean in scores.means] if scores else ["", ""]
-    hint = f"Base on {scores.images} validation images, mean accuracy in %" if scores else "The weights do not tell it"
+    hint = "The weights do not tell it"
+    if scores:
+        width = percent(scores.half_width, 1)
+        hint = f"Mean accuracy of the base on {scores.images} validation images, in %, each ± {width}"
     parts = []
     for value, word, more in (("quick", "QuickGELU", told[0]), ("plain", "GELU", told[1])):
         on = facts.activation_said and facts.activation == word

@@ -24,7 +24,7 @@ SLOW = 120_000  # ms, for a job on a busy machine
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Return a folder of plainly named files: a base, two experts with all that is theirs, and one that is cut short."""
+    """Return plainly named files: a base, two experts with all that is theirs, and one that is cut short."""
     demo, folder = DEMO.parent, tmp_path / "own"
     folder.mkdir()
     shutil.copy(demo / "base.safetensors", folder)
@@ -147,6 +147,7 @@ def test_a_project_of_the_servers_folder_is_judged_confirmed_measured_and_loaded
     strangers: list[str] = []
     page.on("request", lambda request: strangers.append(request.url) if is_stranger(request.url) else None)
     page.goto(allowed + "?__theme=light")
+    page.wait_for_selector("#card-map .fig.js-plotly-plot .main-svg")
     page.wait_for_function("document.querySelector('#page-id textarea, #page-id input').value.length > 10")
     page.keyboard.press("1")
     page.get_by_role("radio", name="Folder on this server").click()

@@ -51,6 +51,34 @@ def test_check_reads_headers_and_says_what_it_found(project: Path, capsys: pytes
     assert (found["activation"], len(found["layers"])) == ("QuickGELU", 8)
 
 
+def test_check_tells_every_verdict_and_the_first_wrong_model_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write_project(tmp_path)
+    for task in ("ants", "cats"):
+        (tmp_path / f"{task}.safetensors").write_bytes(b"not a checkpoint")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny.mapping()), encoding="utf-8")
+    status, out, err = run(capsys, "check", tmp_path / "recipe.yaml", "--json")
+    found = {file["name"]: file for file in json.loads(out)["files"]}
+    assert status == 2
+    assert {name: file["verdict"] for name, file in found.items()} == {
+        "base": "ready",
+        "ants": "refused",
+        "bees": "ready",
+        "cats": "refused",
+    }
+    assert (found["bees"]["classes"], found["bees"]["proxies"], found["bees"]["used"]) == (4, 6, 6)
+    assert err == f"error: {found['ants']['sentence']}\n"
+    status, out, err = run(capsys, "check", tmp_path / "recipe.yaml")
+    assert (status, out.count("Refused: not a file of weights")) == (2, 2)
+    assert "✓ bees" in out
+
+
+def test_a_folder_to_offer_has_to_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "app", "--allow-folder", tmp_path / "none")
+    assert line == "error: --allow-folder none is no folder, command line, give one that is there"
+
+
 def test_check_reads_no_weight(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.write_project(tmp_path)
     tensors = load_file(tmp_path / "ants.safetensors")

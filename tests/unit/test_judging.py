@@ -22,7 +22,7 @@ from esm_viz.judging import judge, measured, with_activation
 from esm_viz.opening import open_headers
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe, parse_mapping
-from esm_viz.types import OwnAccuracy, Score
+from esm_viz.types import ActivationScores, OwnAccuracy, Score
 from tests.support import tiny
 from tests.support.errors import says
 
@@ -242,6 +242,13 @@ def test_both_activations_are_scored_as_two_projects_would(folder: Path) -> None
     def silent(raw: dict[str, Any]) -> None:
         del raw["arch"]["quick_gelu"]
 
+    base = load_file(folder / "base.safetensors")
+    for name in base:  # where the two activations differ most, and loud
+        if name.endswith("mlp.c_fc.bias"):
+            base[name] -= 2
+        elif name.endswith("mlp.c_proj.weight"):
+            base[name] *= 50
+    save_file(base, folder / "base.safetensors")
     own = recipe(folder, silent)
     found = compare_activations(own, "cpu", StageCache())
     for quick, scores in ((True, found.quick_gelu), (False, found.gelu)):
@@ -249,7 +256,15 @@ def test_both_activations_are_scored_as_two_projects_would(folder: Path) -> None
         truth = Project.open(said, device="cpu").evaluate(tiny_settled(said), "validation")
         assert scores == tuple(row.pretrained for row in truth.tasks)
     assert (found.tasks, found.images) == (tiny.TASKS, 72)
+    assert found.quick_gelu != found.gelu
     assert found.means[0] == pytest.approx(sum(score.accuracy for score in found.quick_gelu) / 3)
+
+
+def test_the_interval_of_a_mean_shrinks_with_the_tasks_that_it_is_over() -> None:
+    score = Score(12, 24)
+    low, high = score.interval
+    one, four = (ActivationScores(("a",) * n, (score,) * n, (score,) * n) for n in (1, 4))
+    assert (one.half_width, four.half_width) == pytest.approx(((high - low) / 2, (high - low) / 4))
 
 
 def tiny_settled(own: Recipe) -> Recipe:
