@@ -1,0 +1,122 @@
+"""The Merge tab in Chromium: every knob of ESM against the pipeline, presets, comparing in words, what fits a laptop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esm_viz import load_recipe, with_parameters, with_preset
+from esm_viz.pipeline import Project
+from tests.e2e.conftest import sync_api
+from tests.e2e.test_studio import SLIDE, slider, tab, wait_for, wait_for_scores
+
+Page = sync_api.Page
+MOVES = {
+    "rank_ratio": 0.5,
+    "spectrum_exponent": 0.4,
+    "task_exponent": 1.0,
+    "dimension_exponent": 0.5,
+    "layer_exponent": 1.0,
+    "alpha": 0.4,
+}
+HEAT = """() => document.querySelector('#card-interference .fig').data.filter((t) => t.type === 'heatmap')
+  .map((t) => t.customdata.map((row) => row.map((cell) => cell[2])))"""
+MEANS = "document.querySelector('#card-interference .fig').data.find((t) => t.type === 'bar').x.map((x) => 10 ** x)"
+
+
+@pytest.fixture(scope="module")
+def project(recipe: Path) -> Project:
+    return Project.open(load_recipe(recipe), device="cpu")
+
+
+def formula(page: Page, name: str) -> str:
+    return page.locator(f"[data-knob={name}] .f").inner_text()
+
+
+def test_each_knob_of_esm_changes_the_picture_to_the_pipelines(page: Page, project: Project) -> None:
+    tab(page, 3)
+    wanted = project.recipe
+    for name, value in MOVES.items():
+        before = page.evaluate(HEAT)
+        wanted = with_parameters(wanted, **{name: value})
+        slider(page, name).evaluate(SLIDE, str(value))
+        wait_for(page, project, wanted)
+        page.wait_for_function("(old) => JSON.stringify((" + HEAT + ")()) !== JSON.stringify(old)", arg=before)
+        truth = project.merge(wanted)
+        assert page.evaluate(MEANS) == pytest.approx(truth.interference.means)
+        norms = page.evaluate("document.querySelector('#card-norms .fig').data.map((t) => [t.name, t.y])")
+        drawn = sorted(y for title, ys in norms for y in ys if title == "after")
+        assert drawn == pytest.approx(sorted(truth.norms.after))
+        if name in truth.effects and name not in ("alpha", "rank_ratio"):
+            least, most = truth.effects[name]
+            assert formula(page, name).endswith(f"{least:.2f} to {most:.2f}")
+    wait_for_scores(page, project, wanted)
+
+
+def test_a_preset_is_chosen_and_lost_with_the_next_knob(page: Page, project: Project) -> None:
+    tab(page, 3)
+    menu = page.get_by_label("Preset")
+    assert menu.input_value() == "esm_journal"
+    menu.select_option("esm_cvpr")
+    wanted = with_preset(project.recipe, "esm_cvpr")
+    wait_for(page, project, wanted)
+    assert formula(page, "spectrum_exponent") == "No effect: this level is off."
+    slider(page, "task_exponent").evaluate(SLIDE, "1.5")
+    wait_for(page, project, with_parameters(wanted, task_exponent=1.5))
+    page.wait_for_function("document.querySelector('#rail select').value === ''")
+    assert menu.evaluate("(select) => select.selectedOptions[0].textContent") == "ESM, own setting"
+    page.get_by_text("Reset all", exact=True).click()
+    wait_for(page, project, with_parameters(project.recipe, alpha=1.0))
+    page.wait_for_function("document.querySelector('#rail select').value === 'esm_journal'")
+
+
+def test_the_differences_are_told_in_words_and_the_bars_stand_against_a(page: Page, project: Project) -> None:
+    tab(page, 3)
+    page.keyboard.press("p")
+    page.wait_for_selector("#states .badge.a")
+    slider(page, "dimension_exponent").evaluate(SLIDE, "0.5")
+    wanted = with_parameters(project.recipe, dimension_exponent=0.5)
+    wait_for_scores(page, project, wanted)
+    page.get_by_role("radio", name="In words").click()
+    page.wait_for_selector("#history .words li")
+    told = page.locator("#history .words li").all_inner_texts()
+    assert len(told) == 3
+    assert told[0].replace("\n", " ") == "Dimension power pdim 2 → 0.5"
+    means = [project.merge(each).interference.mean for each in (project.recipe, wanted)]
+    assert told[2].endswith(f"{means[0]:.2f} → {means[1]:.2f}")
+    marks = page.evaluate("document.querySelector('#card-interference .fig').data.at(-1).x.map((x) => 10 ** x)")
+    assert marks == pytest.approx(project.merge(project.recipe).interference.means)
+
+
+def test_all_levels_of_scaling_are_shown_on_demand(page: Page, project: Project) -> None:
+    tab(page, 3)
+    page.get_by_role("radio", name="All levels").click()
+    page.wait_for_function("document.querySelectorAll('#card-norms .fig .legend .traces').length === 5")
+    drawn = page.evaluate("document.querySelector('#card-norms .fig').data.flatMap((t) => t.y)")
+    truth = project.scaling_profile(project.recipe)
+    assert sorted(drawn) == pytest.approx(sorted(value for row in truth.norms for value in row))
+
+
+@pytest.mark.parametrize("preset", ["esm_journal", "esmpp_32"])
+def test_all_knobs_and_more_fit_a_laptop_without_scrolling(page: Page, project: Project, preset: str) -> None:
+    tab(page, 3)
+    page.get_by_label("Preset").select_option(preset)
+    wait_for(page, project, with_preset(project.recipe, preset))
+    fits = "(rail) => rail.scrollHeight <= rail.clientHeight + 1 && rail.getBoundingClientRect().bottom <= innerHeight"
+    assert page.locator("#rail .rail").evaluate(fits)
+    assert page.locator("#rail summary").is_visible()
+
+
+def test_an_unchanged_figure_is_not_drawn_again(page: Page, project: Project) -> None:
+    tab(page, 3)
+    wait_for_scores(page, project, project.recipe)
+    page.evaluate(
+        """() => { window.drawn = []; const react = Plotly.react;
+        Plotly.react = (box, ...rest) => { drawn.push(box.closest('[data-card]').dataset.card);
+          return react(box, ...rest); }; }"""
+    )
+    slider(page, "alpha").evaluate(SLIDE, "0.44")
+    wait_for(page, project, with_parameters(project.recipe, alpha=0.44))
+    page.wait_for_function("drawn.includes('interference')")
+    assert "norms" not in page.evaluate("drawn")  # α is not in them
