@@ -85,6 +85,9 @@ def export(session: Session) -> None:
 
 
 def _offer(session: Session, recipe: Recipe, proof: ExportProof, token: str) -> None:
+    """Put a proved export in the place of the one before, whose files go."""
+    if session.proof is not None:
+        shutil.rmtree(session.downloads.pop(session.proof[2]).parent, ignore_errors=True)
     session.proof, session.refused = (recipe, proof, token), None
 
 
@@ -107,10 +110,11 @@ def form(session: Session) -> dict[str, Any]:
     told = f"{parameters / 1e6:.2f} M numbers, {weight}. The base file: {safe(layouts[own])}."
     if recipe.dtype != "float32":
         told += " Accuracy everywhere is now of these rounded weights."
-    known = session.proof is not None and session.proof[0] == recipe and not _running(session)
+    running = _running(session)
+    known = session.proof is not None and not _since(session, *session.proof[:2]) and not running
     cost = f", {session.proof[1].seconds:.0f} s" if session.proof and session.proof[1].seconds >= 1 else ""
     label = ("Write and check again" if known else "Write and check the model") + cost
-    go = button("export", label, "" if known else "pri", off=_running(session))
+    go = button("export", label, "" if known else "pri", off=running)
     choices = _choice("dtype", "Numbers as", {name: name for name in DTYPES}, recipe.dtype) + _choice(
         "layout", "Layout", titles, _layout(session)
     )

@@ -132,6 +132,9 @@ def test_a_proved_export_stays_and_says_what_changed_since(page: Page) -> None:
     assert page.http.get(links(html)["model.safetensors"]).status_code == 200
     page.act("form", do="layout", value="tower")
     assert GOOD in write(page)
+    assert page.http.get(links(html)["model.safetensors"]).status_code == 404  # one export is kept, the newest
+    assert page.session.folder is not None
+    assert len(list(page.session.folder.rglob("model.safetensors"))) == 1
 
 
 def test_a_file_that_is_not_what_was_on_screen_shows_where_and_offers_nothing(
