@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from esm_viz.data.images import spread
+from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import REFERENCES, Difference, Flip, Flips, Reference
 from esm_viz.ui.comparing import BOARD_PIECES, add_row, row_of
@@ -21,7 +23,7 @@ Model = Recipe | Reference
 
 @dataclass(frozen=True, slots=True)
 class FlipsSeen:
-    """The flips of one task with the first thumbnails of each kind, and B against A on all tasks."""
+    """The flips of one task with some thumbnails of each kind, and B against A on all tasks."""
 
     flips: Flips
     right: tuple[tuple[Flip, bytes], ...]
@@ -108,13 +110,17 @@ def _look(session: Session, job: Job) -> None:
         if not keep(session, job, BOARD, lambda: add_row(session, row_of(recipe, scores))):  # noqa: B023
             return
     flips = project.flips(a, b, task, "test", 0, part(job.report, 0.7, 0.1, "flips"))
-    shown = flips.became_right[:SHOWN], flips.became_wrong[:SHOWN]
-    right, wrong = (project.labelled_thumbnails(task, "test", [flip.index for flip in some]) for some in shown)
+    right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
     difference = project.difference(a, b, "test", 0, part(job.report, 0.8, 0.1, "differences"))
-    seen = FlipsSeen(
-        flips, tuple(zip(shown[0], right, strict=True)), tuple(zip(shown[1], wrong, strict=True)), difference
-    )
+    seen = FlipsSeen(flips, right, wrong, difference)
     if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
         return
     confusion = project.confusion(model, task, "test", 0, part(job.report, 0.9, 0.1, "confusion"))
     keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))
+
+
+def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:
+    """Return some flips, spread over all of them since images are listed by class, each with its thumbnail."""
+    some = [every[at] for at in spread(len(every), SHOWN)]
+    images = project.labelled_thumbnails(task, "test", [flip.index for flip in some])
+    return tuple(zip(some, images, strict=True))

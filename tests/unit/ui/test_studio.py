@@ -194,17 +194,6 @@ def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:
     page.rest()
     found = page.session.search[1]
     assert page.session.recipe.parameters["alpha"] == found.alpha
-    assert page.pieces["alpha"]["figure"]["data"][0]["x"] == sorted({point.alpha for point in found.trace})
-
-
-def test_the_board_ranks_methods_on_test_images(page: Page) -> None:
-    page.act("board", do="compare")
-    page.rest()
-    rows = page.session.board
-    assert {row.evaluation.split for row in rows} == {"test"}
-    html = page.pieces["board"]["html"]
-    assert html.index("Experts, one model a task") >= 0
-    assert all(row.title in html for row in rows)
 
 
 def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
@@ -226,15 +215,13 @@ def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
     assert found == pytest.approx(truth)
     page.call("select", page.tab("Evaluate"), page.id)
     page.rest()
-    assert page.pieces["bars"]["chosen"] == "accuracy"
-    shown = page.act("bars", do="shown", value="routing")["bars"]
+    shown = page.act("routing", do="routes", value="layers")["routing"]
     routing = project.evaluate(recipe, "test").routing
     assert [trace["z"] for trace in shown["figure"]["data"][:-1]] == [
         [list(row[at::3]) for row in routing.shares] for at in range(3)
     ]
     oracle = 100 * project.evaluate(recipe, "test").mean("oracle")
     assert f"{oracle:.1f} % when told the task." in shown["how"]
-    assert page.act("bars", do="shown", value="accuracy")["bars"]["chosen"] == "accuracy"
     page.act("proof", do="export")
     page.rest()
     assert "experts.safetensors" in page.pieces["proof"]["html"]

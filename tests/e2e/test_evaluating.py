@@ -1,0 +1,73 @@
+"""Evaluate as a visitor uses it: pin, move α, see what flipped, what is confused, and every method's row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esm_viz import load_recipe, with_parameters
+from esm_viz.pipeline import Project
+from tests.e2e.conftest import sync_api
+from tests.e2e.test_studio import SLIDE, slider, tab
+
+Page = sync_api.Page
+LONG = 900_000  # ms: ten methods, each with a search, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def project(recipe: Path) -> Project:
+    return Project.open(load_recipe(recipe), device="cpu")
+
+
+def test_flips_from_a_to_b_are_the_pipelines_and_a_click_tells_both_answers(page: Page, project: Project) -> None:
+    tab(page, 3)
+    page.keyboard.press("p")
+    page.wait_for_selector("#states .badge.a")
+    slider(page, "alpha").evaluate(SLIDE, "0.2")
+    page.wait_for_function("document.querySelectorAll('#history li').length > 1")
+    tab(page, 4)
+    task = project.tasks[1]
+    page.locator(".flips select").select_option(task)
+    found = project.flips(project.recipe, with_parameters(project.recipe, alpha=0.2), task)
+    page.wait_for_selector(f".flips >> text={len(found.became_right)} became right")
+    said = page.locator(".flips").inner_text()
+    assert f"{len(found.became_wrong)} became wrong" in said
+    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of {found.n} images." in said
+    first = page.locator(".flips .thumb").first
+    flip = {flip.index: flip for flip in (*found.became_right, *found.became_wrong)}[
+        int(first.get_attribute("data-index") or -1)
+    ]
+    first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".flips .thumb[aria-pressed=true]")
+    answers = page.locator(".flips .answers").inner_text()
+    true, a, b = (found.classes[at] for at in (flip.label, flip.a, flip.b))
+    assert f"true class {true}. A: {a}" in answers
+    assert f"B: {b}" in answers
+    assert page.evaluate("document.activeElement.dataset.index") == str(flip.index)
+
+
+def test_the_confusion_of_a_task_is_the_pipelines(page: Page, project: Project) -> None:
+    tab(page, 4)
+    task = project.tasks[2]
+    page.locator("#card-confusion select").select_option(task)
+    page.wait_for_function(
+        "(task) => studio.painted.confusion && document.querySelector('#card-confusion h2').textContent.endsWith(task)"
+        " && !studio.painted.confusion.stale",
+        arg=task,
+    )
+    drawn = page.evaluate("document.querySelector('#card-confusion .fig').data[0].customdata")
+    counts = project.confusion(project.recipe, task).counts
+    assert [[cell[2] for cell in row] for row in drawn] == [list(row) for row in counts]
+
+
+def test_every_method_gets_a_row_and_a_click_on_one_uses_it(page: Page) -> None:
+    tab(page, 4)
+    page.wait_for_selector("#board tr.on")
+    page.locator("#board [data-do=compare]").click()
+    page.wait_for_selector("#board >> text=Compare all 10 methods again", timeout=LONG)
+    page.wait_for_selector("#board tr:has-text('told the task')", timeout=LONG)
+    page.locator("#board tr button:has-text('TSV-M')").click()
+    page.wait_for_selector("#board tr.on:has-text('TSV-M')")
+    page.wait_for_selector("#states :text('TSV-M')")
