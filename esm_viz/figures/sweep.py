@@ -25,11 +25,11 @@ from esm_viz.figures.base import (
     token,
     with_table,
 )
+from esm_viz.figures.curve import MOST_LABELS, end_labels, task_end
 from esm_viz.figures.interference import DECADES, TINY
 from esm_viz.figures.words import counted, number, percent, safe, setting
 from esm_viz.types import Sweep, SweepCell
 
-MOST_EXACT = 7  # columns; beyond, a number in a cell has one digit less
 BEST_FRAME, PINNED_FRAME = 0.88, 0.76  # of a cell
 QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
 
@@ -218,6 +218,7 @@ def _curve(view: _View) -> Figure:
     }
     bounds = [bound for bound in map(view.interval, cells) if bound is not None]
     heights = [*main["y"], *(value for line in lines for value in line["y"] if not math.isnan(value))]
+    named = bool(lines) and len(lines) <= MOST_LABELS
     marks = [marked(places[view.pinned], "A", pinned=True)] if view.pinned is not None else []
     label = "the recipe" if view.shown.now is None else "B"
     marks += [marked(places[view.now], label)] if view.now is not None else []
@@ -230,6 +231,9 @@ def _curve(view: _View) -> Figure:
              **percent_ticks(min([100.0, *heights, *(low for low, _ in bounds)])))  # fmt: skip
     if not view.accurate:
         y = axis("interference, mean over tasks", range=[0, 1.08 * max([1.0, *heights])])
+    if named and cells:
+        ends = [(task_end(at, task), view.tasks(cells[-1])[at]) for at, task in enumerate(view.names)]
+        notes += end_labels([*ends, ("<b>mean</b>", view.height(cells[-1]))], y["range"])
     better = "Thick: the mean and its 95 % interval." if bounds else "Thick: the mean."
     if view.quantity == "task":
         better = "With its 95 % interval."
@@ -237,7 +241,7 @@ def _curve(view: _View) -> Figure:
         [*_band(shared["x"], bounds, words, colour), *lines, main],
         view.how(f"{better} Click a point to use it."),
         _says(view),
-        margin={"l": 72, "r": 16, "t": 24, "b": 44},
+        margin={"l": 72, "r": 96 if named else 16, "t": 24, "b": 44},
         xaxis=axis(view.shown.label(name), showgrid=False, **ticks),
         yaxis=y,
         shapes=[shape for mark in marks for shape in mark["shapes"]],
@@ -276,7 +280,7 @@ def _heat(view: _View) -> Figure:
     shapes = ring(*places[view.now]) if view.now is not None else []
     shapes += inner_ring(*places[view.best], BEST_FRAME) if view.best is not None else []
     shapes += inner_ring(*places[view.pinned], PINNED_FRAME, "dash") if view.pinned is not None else []
-    texts = ["" if math.isnan(height) else _cell(view, height, width > MOST_EXACT) for height in heights]
+    texts = ["" if math.isnan(height) else _cell(view, height) for height in heights]
     shares = [math.nan if level is None else (level - low) / (high - low) for level in levels]
     down = ", ".join(view.shown.label(name) for name, _ in others)
     exact = [None if math.isnan(height) else height for height in heights]
@@ -348,8 +352,8 @@ def _scale(view: _View, heights: list[float]) -> tuple[dict[str, Any], float, fl
     return colour_bar(view.title.removeprefix("% ") + ", %", ticks, [f"{tick:g}" for tick in ticks]), low, high
 
 
-def _cell(view: _View, height: float, coarse: bool = False) -> str:
-    return number(height, (1 if view.accurate else 2) - coarse)
+def _cell(view: _View, height: float) -> str:
+    return number(height, 1 if view.accurate else 2)
 
 
 def _hover(view: _View, at: int) -> str:

@@ -16,8 +16,8 @@ from esm_viz.ui.store import Session
 
 PIECES = (
     Piece("curve", "card", curve.card),
-    Piece("sweep", "card", sweeping.card),
     Piece("tuning", "card", tuning.card),
+    Piece("sweep", "card", sweeping.card),
 )
 CARD_OF = {
     **dict.fromkeys(("draw", "curve"), "curve"),
