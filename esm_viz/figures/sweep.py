@@ -173,15 +173,10 @@ class _View:
         scores = (cell.evaluation for cell in self.record.cells if cell.evaluation)
         return f"{counted(row.merged.n for score in scores for row in score.tasks)} {self.record.split} images a task"
 
-    @property
-    def best_mark(self) -> str:
-        """Return how the best cell is told."""
-        return "framed: best" if len(self.record.grid) > 1 else "large: best"
-
     def how(self, first: str) -> str:
-        """Return the sentence that says how to read the picture, with the marks that are in it."""
-        marks = [(self.now, "accent: B" if self.shown.now is not None else "accent: the recipe"),
-                 (self.pinned, "dashed: A"), (self.best, self.best_mark)]  # fmt: skip
+        """Return the sentence that says how to read a map, with the frames that are in it."""
+        marks = [(self.now, "blue frame: B" if self.shown.now is not None else "blue frame: the recipe"),
+                 (self.pinned, "dashed: A"), (self.best, "thin frame: best")]  # fmt: skip
         told = ", ".join(words for at, words in marks if at is not None)
         return f"{first} {told[0].upper()}{told[1:]}." if told else first
 
@@ -239,7 +234,7 @@ def _curve(view: _View) -> Figure:
         better = "With its 95 % interval."
     return picture(
         [*_band(shared["x"], bounds, words, colour), *lines, main],
-        view.how(f"{better} Click a point to use it."),
+        f"{better} Click a point to use it.",
         _says(view),
         margin={"l": 72, "r": 96 if named else 16, "t": 24, "b": 44},
         xaxis=axis(view.shown.label(name), showgrid=False, **ticks),

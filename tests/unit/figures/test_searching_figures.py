@@ -180,7 +180,7 @@ def test_a_sweep_over_two_knobs_has_numbers_marks_and_holes() -> None:
     assert texts["text"] == ["15.0", "70.0", "45.0", ""]
     assert centres(figure) == [*[(0, 0, "solid")] * 2, *[(1, 0, "solid")] * 2, (0, 1, "solid"), (0, 1, "dash")]
     assert figure["layout"]["meta"]["how"] == (
-        "Stronger: higher mean accuracy. Click a cell to use it. Accent: B, dashed: A, framed: best."
+        "Stronger: higher mean accuracy. Click a cell to use it. Blue frame: B, dashed: A, thin frame: best."
     )
 
 

@@ -194,7 +194,7 @@ def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:
     page.rest()
     found = page.session.search[1]
     assert page.session.recipe.parameters["alpha"] == found.alpha
-    assert page.pieces["alpha"]["figure"]["data"][0]["x"] == sorted({point.alpha for point in found.trace})
+    assert page.pieces["curve"]["figure"]["data"][-1]["x"] == sorted({point.alpha for point in found.trace})
 
 
 def test_the_board_ranks_methods_on_test_images(page: Page) -> None:
