@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import sweep_figure
-from esm_viz.figures.sweep import QUANTITIES, Shown
+from esm_viz.figures.sweep_view import QUANTITIES, Shown
 from esm_viz.figures.words import safe
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.pipeline import SEARCH_STEPS

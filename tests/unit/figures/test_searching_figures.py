@@ -10,7 +10,7 @@ import pytest
 
 from esm_viz import figures
 from esm_viz.figures.curve import MOST_LABELS
-from esm_viz.figures.sweep import Shown
+from esm_viz.figures.sweep_view import Shown
 from esm_viz.types import (
     AlphaCurve,
     Evaluation,
