@@ -6,6 +6,7 @@ from typing import Any
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import curve_figure
+from esm_viz.figures.words import percent, short
 from esm_viz.merge import with_parameters
 from esm_viz.pipeline import CURVE_POINTS
 from esm_viz.recipe import Recipe
@@ -98,4 +99,12 @@ def card(session: Session) -> dict[str, Any]:
         float(session.recipe.parameters["alpha"]) if here else None,
         float(pinned.parameters["alpha"]) if pinned and any_alpha(pinned) == recipe else None,
     )
-    return piece | {"controls": press + words, "figure": figure, "picks": "curve"}
+    return piece | {"controls": press + words + _searched(session, recipe), "figure": figure, "picks": "curve"}
+
+
+def _searched(session: Session, recipe: Recipe) -> str:
+    """Say what the search for α chose, which looks at shares of the experts' accuracies and not at their mean."""
+    if session.search is None or any_alpha(session.search[0]) != recipe:
+        return ""
+    found = session.search[1]
+    return chip(f"Search α chose {short(found.alpha)}: {percent(found.normalised, 1)} % of the experts")
