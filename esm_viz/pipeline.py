@@ -36,7 +36,7 @@ from esm_viz.numerics.spectrum import rank_for_energy
 from esm_viz.opening import Headers, open_headers, read_digests
 from esm_viz.recall import Answers, recalled
 from esm_viz.recipe import Recipe
-from esm_viz.search import bracket_alpha, curve_alphas
+from esm_viz.search import INTERVALS, bracket_alpha, curve_alphas
 from esm_viz.stages import Stages
 from esm_viz.types import (
     REFERENCES,
@@ -75,7 +75,8 @@ from esm_viz.types import (
 )
 
 MOST_THUMBNAILS = 64  # labelled images that are handed out at once
-_SEARCH_STEPS = 15  # about how many α a search visits, for its progress
+SEARCH_STEPS = 15  # about how many α a search visits, for its progress
+CURVE_POINTS = INTERVALS + 2  # α of a curve: both ends of the range, what lies between, and the recipe's own
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -489,7 +490,7 @@ class Project:
             nonlocal visited
 
             def inside(fraction: float, _words: str) -> None:
-                report(min((visited + fraction) / _SEARCH_STEPS, 0.99), f"trying α {alpha:g}")
+                report(min((visited + fraction) / SEARCH_STEPS, 0.99), f"trying α {alpha:g}")
 
             evaluation = self._validated(with_parameters(recipe, alpha=alpha), 0, inside)
             visited += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from esm_viz.figures.base import (
@@ -40,7 +42,10 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
     scale = percent_ticks(min(map(min, values), default=0.0))
     alphas = [point.alpha for point in points]
     data = [_line(record, alphas, at, name, len(tasks) > MOST_LABELS) for at, name in enumerate(tasks)]
-    notes = _labels(points[-1], scale["range"]) if points else []
+    notes: list[dict[str, Any]] = []
+    if 0 < len(tasks) <= MOST_LABELS:
+        ends = [(task_end(at, task), value) for at, (task, value) in enumerate(zip(tasks, values[-1], strict=True))]
+        notes = end_labels([*ends, ("<b>mean</b>", 100 * points[-1].mean("merged"))], scale["range"])
     data.append(_mean(record, alphas))
     if record.best is not None:
         best = points[record.best]
@@ -123,16 +128,21 @@ def _hover_mean(point: Evaluation) -> str:
     )
 
 
-def _labels(last: Evaluation, reach: list[float]) -> list[dict[str, Any]]:
-    """Return the names at the right ends of the lines, spread so that none covers another."""
-    if len(last.tasks) > MOST_LABELS:
-        return []
+def task_end(at: int, task: str) -> str:
+    """Return what stands at the end of a task's line: glyph and name."""
+    return f'<span style="color:{task_colour(at)}">{task_glyph(at)}</span> {safe(task)}'
+
+
+def end_labels(ends: Sequence[tuple[str, float]], reach: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the labels at the right ends of lines, spread so that none covers another.
+
+    Args:
+        ends: HTML and height of each.
+        reach: of the y axis.
+    """
     low, high = reach
-    ends = [(f'<span style="color:{task_colour(at)}">{task_glyph(at)}</span> {safe(score.task)}',
-             100 * score.merged.accuracy) for at, score in enumerate(last.tasks)]  # fmt: skip
-    ends.append(("<b>mean</b>", 100 * last.mean("merged")))
     gap = min(GAP * (high - low) / 100, (high - low) / len(ends))
-    heights = spread_out([value for _, value in ends], gap, low, high)
+    heights = spread_out([low if math.isnan(value) else value for _, value in ends], gap, low, high)
     return [
         note(1.0, height, name, xref="paper", xanchor="left", xshift=6, color=token("ink"))
         for (name, _), height in zip(ends, heights, strict=True)

@@ -61,7 +61,7 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
         data,
         "Each point is one trial, the line the best so far. Click a point to use it."
         + (" Triangles lie lower." if scored else "")
-        + (" Accent: B." if now is not None else ""),
+        + (" Blue: B." if now is not None else ""),
         _says(record),
         margin={"l": 72, "r": 16, "t": 10, "b": 44},
         xaxis=axis("trial", showgrid=False, range=[0.4, len(numbers) + 0.6]),

@@ -6,7 +6,9 @@ from typing import Any
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import curve_figure
+from esm_viz.figures.words import percent, short
 from esm_viz.merge import with_parameters
+from esm_viz.pipeline import CURVE_POINTS
 from esm_viz.recipe import Recipe
 from esm_viz.types import AlphaCurve, Evaluation
 from esm_viz.ui.changes import fixed_in_words
@@ -18,7 +20,6 @@ from esm_viz.ui.store import Session
 from esm_viz.ui.timing import about, evaluation_seconds
 
 WHAT = "Drawing the α curve"
-POINTS = 14  # the range in 13 and the recipe's own
 QUICK_SHARE = 0.15  # of the bar, for the first pass on few images
 EMPTY = "Not drawn yet. Each value of α is measured on validation images, as Search α does."
 UNLABELLED = "No labelled validation images. Add them to the recipe to see accuracy over α."
@@ -83,7 +84,7 @@ def card(session: Session) -> dict[str, Any]:
     piece: dict[str, Any] = {"title": "Accuracy over α", "error": session.errors.get("curve", "")}
     if not session.project.has_labels("validation"):
         return piece | {"empty": UNLABELLED}
-    cost = about(POINTS * evaluation_seconds(session))
+    cost = about(CURVE_POINTS * evaluation_seconds(session))
     running = session.runs(WHAT)
     press = button("halt", "Stop") if running else button("draw", f"Draw the α curve{cost}")
     held = session.searches.curve
@@ -98,4 +99,12 @@ def card(session: Session) -> dict[str, Any]:
         float(session.recipe.parameters["alpha"]) if here else None,
         float(pinned.parameters["alpha"]) if pinned and any_alpha(pinned) == recipe else None,
     )
-    return piece | {"controls": press + words, "figure": figure, "picks": "curve"}
+    return piece | {"controls": press + words + _searched(session, recipe), "figure": figure, "picks": "curve"}
+
+
+def _searched(session: Session, recipe: Recipe) -> str:
+    """Say what the search for α chose, which looks at shares of the experts' accuracies and not at their mean."""
+    if session.search is None or any_alpha(session.search[0]) != recipe:
+        return ""
+    found = session.search[1]
+    return chip(f"Search α chose {short(found.alpha)}: {percent(found.normalised, 1)} % of the experts")

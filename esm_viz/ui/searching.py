@@ -16,8 +16,8 @@ from esm_viz.ui.store import Session
 
 PIECES = (
     Piece("curve", "card", curve.card),
-    Piece("sweep", "card", sweeping.card),
     Piece("tuning", "card", tuning.card),
+    Piece("sweep", "card", sweeping.card),
 )
 CARD_OF = {
     **dict.fromkeys(("draw", "curve"), "curve"),
@@ -33,7 +33,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Carry out a message of one of the three cards; what is refused is one sentence in its card."""
     do = str(message.get("do"))
     place = CARD_OF[do]
-    session.errors.pop(place, None)
+    for card in CARDS:  # what was refused before is over
+        session.errors.pop(card, None)
     try:
         _act(session, do, message)
     except EsmVizError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import sweep_figure
-from esm_viz.figures.sweep import QUANTITIES, Shown
+from esm_viz.figures.sweep_view import QUANTITIES, Shown
 from esm_viz.figures.words import safe
 from esm_viz.merge import METHODS, with_parameters
+from esm_viz.pipeline import SEARCH_STEPS
 from esm_viz.recipe import Recipe
 from esm_viz.types import Sweep, Value
 from esm_viz.ui.changes import fixed_in_words, labels_of
@@ -17,7 +18,7 @@ from esm_viz.ui.html import button, chip, select
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.running import give_way, keep, start
 from esm_viz.ui.store import Session
-from esm_viz.ui.timing import SEARCH_STEPS, about, cell_seconds
+from esm_viz.ui.timing import about, cell_seconds
 
 WHAT = "Sweeping"
 STEPS = (5, 9, 13)
@@ -71,14 +72,15 @@ def sweep(session: Session) -> None:
     """Measure every cell on validation images, where there are none by interference; what is stopped stays."""
     recipe, grid = session.recipe, grid_of(session)
     asked = with_parameters(recipe, alpha="search") if searches_alpha(session) else recipe
-    split = "validation" if session.project.has_labels("validation") else "none"  # nothing is chosen on test images
+    labelled = session.project.has_labels("validation")
+    split: Literal["validation", "none"] = "validation" if labelled else "none"  # nothing is chosen on test images
 
     def work(job: Job) -> None:
         def seen(record: Sweep) -> None:
             keep(session, job, ("sweep",), lambda: setattr(session.searches, "sweep", (recipe, record)))
             give_way(session, job)
 
-        session.project.sweep(asked, grid, split, 0, job.report, seen)  # type: ignore[arg-type]
+        session.project.sweep(asked, grid, split, 0, job.report, seen)
 
     start(session, WHAT, work, "sweep", ("sweep",))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from esm_viz.pipeline import SEARCH_STEPS
 from esm_viz.ui.store import Session
 
-SEARCH_STEPS = 15  # measurements that a search for α may take
 FIRST = 3  # models that a project's first evaluation runs: base, experts and merged; later ones run the merged alone
 
 

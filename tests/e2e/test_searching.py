@@ -73,8 +73,8 @@ def test_the_cards_of_searches_lie_below_the_first_screen_beside_a_rail_that_sta
     top = merge.evaluate("document.querySelector('#card-curve').getBoundingClientRect().top")
     assert top >= 700
     rail = merge.evaluate("document.querySelector('#rail').getBoundingClientRect().toJSON()")
-    merge.locator("#card-tuning").scroll_into_view_if_needed()
-    assert merge.evaluate("document.querySelector('#card-tuning').getBoundingClientRect().bottom <= innerHeight + 1")
+    merge.locator("#card-sweep").scroll_into_view_if_needed()
+    assert merge.evaluate("document.querySelector('#card-sweep').getBoundingClientRect().bottom <= innerHeight + 1")
     assert merge.evaluate("document.querySelector('#rail').getBoundingClientRect().toJSON()") == rail
 
 
@@ -135,10 +135,10 @@ def test_a_stopped_sweep_keeps_its_cells_and_the_page_lives(merge: Page, project
     choose(merge, "sweep-against", "")
     choose(merge, "sweep-steps", "13")
     merge.locator("[data-do=sweep]").click()
-    merge.wait_for_selector("#card-sweep .chip >> text=/[3-9] of 13 cells/")
+    merge.wait_for_selector("#card-sweep .controls .chip >> text=/[3-9] of 13 cells/")
     merge.locator("#card-sweep [data-do=halt]").click()
-    merge.wait_for_selector("#card-sweep .chip >> text=Stopped at")
-    words = merge.locator("#card-sweep .chip").first.inner_text()
+    merge.wait_for_selector("#card-sweep .controls .chip >> text=Stopped at")
+    words = merge.locator("#card-sweep .controls .chip").first.inner_text()
     kept = len(trace(merge, "sweep", -1)["x"])
     assert 3 <= kept < 13
     assert words.startswith(f"Stopped at {100 * kept // 13} %. Shown: {kept} of 13 cells.")
@@ -147,4 +147,4 @@ def test_a_stopped_sweep_keeps_its_cells_and_the_page_lives(merge: Page, project
     )
     wait_for(merge, project, with_parameters(project.recipe, alpha=0.5))
     at_rest(merge)
-    merge.wait_for_selector("#card-sweep .chip >> text=/for α 0.73/")
+    merge.wait_for_selector("#card-sweep .controls .chip >> text=/for α 0.73/")

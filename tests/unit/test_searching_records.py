@@ -131,7 +131,7 @@ def test_a_sweep_is_seen_cell_by_cell_in_the_order_of_work(project: Project) -> 
     seen: list[Sweep] = []
     # ρ wakes the earlier stage, so it varies slowest although it stands last
     grid = {"layer_exponent": [0.0, 1.0], "rank_ratio": [1.0, 0.5]}
-    whole = project.sweep(project.recipe, grid, limit=2, seen=seen.append)
+    whole = project.sweep(project.recipe, grid, seen=seen.append)
     assert [[cell.reached for cell in each.cells] for each in seen] == [
         [True, False, False, False], [True, False, True, False], [True, True, True, False], [True] * 4]  # fmt: skip
     assert [each.reached for each in seen] == [1, 2, 3, 4]
@@ -161,7 +161,7 @@ def test_a_sweep_asked_for_nothing_takes_test_images_only_where_validation_is_mi
 
 def test_a_search_over_knobs_is_seen_trial_by_trial(project: Project) -> None:
     seen: list[KnobSearch] = []
-    whole = project.search_knobs(project.recipe, ["gain"], 3, limit=2, seen=seen.append)
+    whole = project.search_knobs(project.recipe, ["gain"], 3, seen=seen.append)
     assert [each.trials for each in seen] == [whole.trials[:count] for count in (1, 2, 3)]
 
 
@@ -174,5 +174,5 @@ def test_what_was_seen_is_all_that_a_stopped_search_keeps(project: Project) -> N
             raise Cancelled
 
     with pytest.raises(SearchStopped, match="after 2 of 5 trials") as caught:
-        project.search_knobs(project.recipe, ["gain"], 5, limit=2, seen=stop)
+        project.search_knobs(project.recipe, ["gain"], 5, seen=stop)
     assert caught.value.found == seen[-1]

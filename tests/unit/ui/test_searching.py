@@ -97,6 +97,7 @@ def test_the_search_for_alpha_draws_what_it_measured(page: Page) -> None:
     assert card["figure"]["data"][-1]["x"] == sorted(point.alpha for point in found.trace)
     key, record = page.session.searches.curve
     assert key == with_parameters(before, alpha=1.0)
+    assert f"Search α chose {found.alpha:.2f}: {100 * found.normalised:.1f} % of the experts" in card["controls"]
     means = {point.alpha: point.mean_normalised for point in record.points}
     assert means == {point.alpha: point.normalised for point in found.trace}
 

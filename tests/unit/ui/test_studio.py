@@ -194,6 +194,7 @@ def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:
     page.rest()
     found = page.session.search[1]
     assert page.session.recipe.parameters["alpha"] == found.alpha
+    assert page.pieces["curve"]["figure"]["data"][-1]["x"] == sorted({point.alpha for point in found.trace})
 
 
 def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
