@@ -8,7 +8,7 @@
     <details class="take"><summary class="btn q sq" aria-label="Download figure or numbers" title="Numbers (T), SVG, PNG, CSV">${DOWN}</summary><div class="menu">
     <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
     <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
-    <svg class="over" aria-hidden="true"><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
+    <svg class="over" aria-hidden="true"><g class="names"></g><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
     <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="said" aria-live="polite"></p></section>`;
 
   const part = (element, name) => element.querySelector(name);
@@ -46,6 +46,7 @@
       studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
       if (studio.highlight.active().length) studio.highlight.shade(box);
       state.follow();
+      state.stick();
     });
     if (!first) return;
     studio.highlight.watch(box);
@@ -127,6 +128,7 @@
       pick: (data) => { if (state.now.picks) trigger("act", { do: state.now.picks, data: picked(data) }); },
     };
     state.slide = studio.slider(part(card, ".slider"), trigger);
+    state.stick = studio.sticky(state.fig);
     state.follow = studio.cursor(state.fig, part(card, ".said"), state.pick);
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;

@@ -111,16 +111,19 @@ def spectrum(session: Session) -> dict[str, Any]:
     settle_view(session)
     assert session.view.cell is not None
     task, name = session.view.cell
-    record = session.project.spectrum(task, name, session.recipe)
     index = session.project.tasks.index(task)
-    return {
+    card = {
+        "title": f"{session.project.layer(name).label}, {safe(task)} {mark(index)}",
         "slider": _rank(session),
-        "title": f"{record.layer.label}, {safe(task)} {mark(index)}",
-        "figure": spectrum_figure(record, index, session.view.spectrum),
         "choices": [list(view) for view in VIEWS],
         "chosen": session.view.spectrum,
         "switch": "view",
     }
+    try:
+        record = session.project.spectrum(task, name, session.recipe)
+    except RecipeError as error:  # a rank that is not there: the slider stays, to leave it again
+        return card | {"error": str(error)}
+    return card | {"figure": spectrum_figure(record, index, session.view.spectrum)}
 
 
 def _rank(session: Session) -> dict[str, Any] | None:
