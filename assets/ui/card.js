@@ -4,7 +4,7 @@
   const icon = (path) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${path}"/></svg>`;
   const DOWN = icon("M8 2.5v8M4.800 7.500L8 10.700l3.200-3.200M3 13.500h10"), FILL = icon("M2.500 6V2.500H6M10 2.500h3.500V6M13.500 10v3.500H10M6 13.500H2.500V10");
   const FRAME = `<section class="card"><div class="ch"><h2></h2><div class="right"><span class="chip stale-chip" hidden></span>
-    <span class="seg" role="radiogroup"></span><span class="tools"><button class="btn q sq fill" aria-label="Fill the screen" title="Fill the screen (F)">${FILL}</button>
+    <span class="seg" role="radiogroup"></span><span class="tools"><button class="btn q sq fill" aria-pressed="false" aria-label="Fill the screen" title="Fill the screen (F)">${FILL}</button>
     <details class="take"><summary class="btn q sq" aria-label="Download figure or numbers" title="Numbers (T), SVG, PNG, CSV">${DOWN}</summary><div class="menu">
     <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
     <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
@@ -88,7 +88,7 @@
     const text = now.error || now.empty || "";
     state.message.hidden = !text;
     state.message.className = "message" + (now.error ? " bad" : "");
-    state.message.textContent = text;
+    state.message.textContent = now.error ? `✕ ${text}` : text;
     state.fig.hidden = !now.figure || Boolean(now.error);
     part(card, ".blocks").hidden = Boolean(now.figure || text);
     part(card, ".tools").hidden = state.fig.hidden;

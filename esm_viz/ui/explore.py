@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.errors import RecipeError
+from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.figures import (
     KINDS,
     angles_figure,
@@ -121,7 +121,7 @@ def spectrum(session: Session) -> dict[str, Any]:
     }
     try:
         record = session.project.spectrum(task, name, session.recipe)
-    except RecipeError as error:  # a rank that is not there: the slider stays, to leave it again
+    except EsmVizError as error:  # a rank that is not there: the slider stays, to leave it again
         return card | {"error": str(error)}
     return card | {"figure": spectrum_figure(record, index, session.view.spectrum)}
 

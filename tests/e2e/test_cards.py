@@ -196,11 +196,8 @@ def test_the_question_mark_lists_the_keys(page: Page) -> None:
 
 
 def test_the_rank_line_moves_with_its_knob_and_zoom_is_kept(page: Page, project: Project) -> None:
-    box: Any = page.locator("#card-spectrum .nsewdrag").bounding_box()
-    page.mouse.move(box["x"] + 40, box["y"] + 30)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 200, box["y"] + 110, steps=4)
-    page.mouse.up()
+    plot = page.locator("#card-spectrum .nsewdrag")
+    plot.drag_to(plot, source_position={"x": 40, "y": 30}, target_position={"x": 200, "y": 110})
     zoomed = page.evaluate(RANGE)
     before = page.evaluate("document.querySelector('#card-spectrum .fig').layout.shapes[0].x0")
     page.locator("#card-spectrum .slide input").evaluate(SLIDE, "0.5")
