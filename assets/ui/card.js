@@ -37,7 +37,7 @@
     state.drawn = view(state);
     const room = { width: box.clientWidth - margin.l - margin.r, height: box.clientHeight - margin.t - margin.b };
     const data = clean.data.map((trace) => fit(trace, room));
-    const layout = { ...clean.layout, width: box.clientWidth, height: box.clientHeight, autosize: false };
+    const layout = { ...state.zoom.on(clean.layout, state.title.textContent), width: box.clientWidth, height: box.clientHeight, autosize: false };
     state.painted = { data, layout };
     Object.assign(state.over.style, { width: `${box.clientWidth}px`, height: `${box.clientHeight}px` });
     const first = !box.classList.contains("js-plotly-plot");
@@ -50,6 +50,7 @@
     });
     if (!first) return;
     studio.highlight.watch(box);
+    state.zoom.watch(box);
     box.on("plotly_click", (event) => {
       const data = event.points?.[0]?.customdata;
       if (data != null) state.pick(data);
@@ -133,6 +134,7 @@
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
+    state.zoom = studio.zoom(() => { state.drawn = ""; again(); });
     studio.follow(props, watch, (next) => { state.now = next; dress(state); draw(state); });
     new ResizeObserver(again).observe(state.fig);
     studio.onTheme(again);

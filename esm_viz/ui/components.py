@@ -10,7 +10,7 @@ import gradio as gr
 
 from esm_viz.ui.piece import Piece
 
-PAGE = ("studio", "numbers", "highlight", "cursor", "sticky", "take", "present", "slider", "card", "keys", "rail")
+PAGE = "studio numbers highlight cursor sticky zoom take present slider card keys rail".split()
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
 SCRIPTS = "".join(
     f'<script src="./studio/{script}"></script>'
