@@ -75,7 +75,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 def _turn(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Turn the rank's knob as on Merge; while it moves the spectrum follows, where it rests all pictures do."""
     names = merge.act(session, message)
-    return (*names, "spectrum", *(arrive(session) if message.get("rest") is True else ()))
+    return (*names, "spectrum", *arrive(session)) if message.get("rest") is True else ("spectrum",)
 
 
 def arrive(session: Session) -> tuple[str, ...]:
