@@ -4,11 +4,11 @@
   const icon = (path) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${path}"/></svg>`;
   const DOWN = icon("M8 2.5v8M4.800 7.500L8 10.700l3.200-3.200M3 13.500h10"), FILL = icon("M2.500 6V2.500H6M10 2.500h3.500V6M13.500 10v3.500H10M6 13.500H2.500V10");
   const FRAME = `<section class="card"><div class="ch"><h2></h2><div class="right"><span class="chip stale-chip" hidden></span>
-    <span class="seg" role="radiogroup"></span><span class="tools"><button class="btn q sq fill" aria-label="Fill the screen" title="Fill the screen (F)">${FILL}</button>
+    <span class="seg" role="radiogroup"></span><span class="tools"><button class="btn q sq fill" aria-pressed="false" aria-label="Fill the screen" title="Fill the screen (F)">${FILL}</button>
     <details class="take"><summary class="btn q sq" aria-label="Download figure or numbers" title="Numbers (T), SVG, PNG, CSV">${DOWN}</summary><div class="menu">
     <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
     <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
-    <svg class="over" aria-hidden="true"><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
+    <svg class="over" aria-hidden="true"><g class="names"></g><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
     <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="said" aria-live="polite"></p></section>`;
 
   const part = (element, name) => element.querySelector(name);
@@ -44,7 +44,7 @@
     state.drawn = view(state);
     const room = { width: box.clientWidth - margin.l - margin.r, height: box.clientHeight - margin.t - margin.b };
     const data = clean.data.map((trace) => fit(trace, room));
-    const layout = { ...clean.layout, width: box.clientWidth, height: box.clientHeight, autosize: false };
+    const layout = { ...state.zoom.on(clean.layout, state.title.textContent), width: box.clientWidth, height: box.clientHeight, autosize: false };
     state.painted = { data, layout };
     Object.assign(state.over.style, { width: `${box.clientWidth}px`, height: `${box.clientHeight}px` });
     const first = !box.classList.contains("js-plotly-plot");
@@ -52,9 +52,11 @@
       done(state);
       if (studio.highlight.active().length) studio.highlight.shade(box);
       state.follow();
+      state.stick();
     });
     if (!first) return;
     studio.highlight.watch(box);
+    state.zoom.watch(box);
     box.on("plotly_click", (event) => {
       const data = event.points?.[0]?.customdata;
       if (data != null) state.pick(data);
@@ -93,7 +95,7 @@
     const text = now.error || now.empty || "";
     state.message.hidden = !text;
     state.message.className = "message" + (now.error ? " bad" : "");
-    state.message.textContent = text;
+    state.message.textContent = now.error ? `✕ ${text}` : text;
     state.fig.hidden = !now.figure || Boolean(now.error);
     part(card, ".blocks").hidden = Boolean(now.figure || text);
     part(card, ".tools").hidden = state.fig.hidden;
@@ -133,10 +135,12 @@
       pick: (data) => { if (state.now.picks) trigger("act", { do: state.now.picks, data: picked(data) }); },
     };
     state.slide = studio.slider(part(card, ".slider"), trigger);
+    state.stick = studio.sticky(state.fig);
     state.follow = studio.cursor(state.fig, part(card, ".said"), state.pick);
     studio.delegate(state.controls, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
+    state.zoom = studio.zoom(() => { state.drawn = ""; again(); });
     studio.follow(props, watch, (next) => {
       state.now = next;
       dress(state);

@@ -1,12 +1,13 @@
 /* Arrow keys in a picture: a frame goes from mark to mark, its number is shown and read out; Enter is a click on it. */
 (() => {
   "use strict";
+  const CALM = 120; /* ms after the last key, then the mark is read out */
   const STEPS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
   /* every mark that has something to say, in pixels of the picture */
   function spots(box) {
     const { xaxis, yaxis } = box._fullLayout, found = [];
-    const add = (curve, point, x, y, data, size) => found.push({ curve, point, data, size, value: y, x: xaxis._offset + xaxis.d2p(x), y: yaxis._offset + yaxis.d2p(y) });
+    const add = (curve, point, x, y, data, size) => found.push({ curve, point, data, size, place: { xval: x, yval: y }, x: xaxis._offset + xaxis.d2p(x), y: yaxis._offset + yaxis.d2p(y) });
     const step = (axis, values) => (values.length > 1 ? Math.abs(axis.d2p(values[1]) - axis.d2p(values[0])) : Math.abs(axis.d2p(1) - axis.d2p(0)));
     box.data.forEach((trace, curve) => {
       if (trace.hoverinfo === "skip" || trace.mode === "text" || !trace.x) return;
@@ -38,15 +39,19 @@
     return near.length ? near.reduce((best, s) => (far(s) < far(best) ? s : best)) : from;
   }
 
+  /* what the label at the mark says */
+  const said = (box) => [...box.querySelectorAll(".hoverlayer .hovertext text")]
+    .map((text) => [...text.querySelectorAll("tspan.line")].map((line) => line.textContent).join(", ") || text.textContent).filter(Boolean).join(", ");
+
   studio.cursor = (box, live, pick) => {
-    let at = null;
+    let at = null, later = 0;
     const frame = () => box.parentElement.querySelector(".over .cursor");
     const same = (spot) => spot.curve === at.curve && String(spot.point) === String(at.point);
     const mark = () => {
       const [w, h] = at.size ?? [16, 16];
       Object.entries({ x: at.x - w / 2, y: at.y - h / 2, width: w, height: h, rx: at.size ? 0 : 8 }).forEach(([key, value]) => frame().setAttribute(key, value));
       frame().style.display = "inline";
-      Plotly.Fx.hover(box, [{ curveNumber: at.curve, pointNumber: at.point }]);
+      Plotly.Fx.hover(box, at.place);
     };
     const leave = () => {
       if (!at) return;
@@ -66,8 +71,9 @@
         const known = at && all.find(same);
         at = known ? next(box, all, known, STEPS[event.key]) : start(box, all);
         mark();
-        live.textContent = [...box.querySelectorAll(".hoverlayer .hovertext text")].flatMap((text) => [...text.querySelectorAll("tspan.line")].map((line) => line.textContent).join(", ") || text.textContent).join(", ");
-        studio.highlight.light(studio.highlight.owners(box, at.curve, at.value, at.data));
+        clearTimeout(later);
+        later = setTimeout(() => { live.textContent = said(box); }, CALM);
+        studio.highlight.light(studio.highlight.owners(box, at.curve, at.place.yval, at.data));
       } else if ((event.key === "Enter" || event.key === " ") && at?.data != null) {
         event.preventDefault();
         pick(at.data);

@@ -26,9 +26,11 @@
     const { xaxis, yaxis } = box._fullLayout, rows = meta.rows, kept = (at) => lit.includes(rows[at]);
     const right = box.querySelector(".colorbar") ? xaxis._offset + xaxis._length + 2 : box.clientWidth;
     const edges = [yaxis.d2p(-0.5), yaxis.d2p(rows.length - 0.5)].map((p) => yaxis._offset + p);
-    const down = rest(yaxis, rows.length, kept, ...edges);
-    const across = meta.square ? rest(xaxis, rows.length, kept, 0, right) : [[0, right]];
-    return down.flatMap(([top, foot]) => across.map(([from, to]) => `M${from} ${top}H${to}V${foot}H${from}Z`)).join("");
+    const shade = ([top, foot], across) => across.map(([from, to]) => `M${from} ${top}H${to}V${foot}H${from}Z`).join("");
+    if (!meta.square) return rest(yaxis, rows.length, kept, ...edges).map((span) => shade(span, [[0, right]])).join("");
+    /* below the diagonal a task has a column too */
+    const ends = (at) => [at - 0.5, at + 0.5].map((y) => yaxis._offset + yaxis.d2p(y));
+    return rows.map((_, row) => (kept(row) ? "" : shade(ends(row), rest(xaxis, row, kept, 0, right)))).join("");
   }
 
   /* shade one picture; the card calls it after each repaint */
@@ -36,7 +38,7 @@
     const meta = box.layout?.meta ?? {}, path = box.parentElement.querySelector(".over .veil");
     path?.setAttribute("d", lit.length && meta.rows ? veil(box, meta) : "");
     box._fullData?.forEach((trace) => {
-      if (trace.meta?.tasks) box.querySelector(".trace.scatter" + CSS.escape(trace.uid))?.classList.toggle("dim", lit.length > 0 && !among(trace.meta.tasks));
+      if (trace.meta?.tasks) box.querySelector(`.scatterlayer .trace[class*="${trace.uid}"]`)?.classList.toggle("dim", lit.length > 0 && !among(trace.meta.tasks));
     });
     box.layout?.annotations?.forEach((note, at) => {
       if (note.name) box.querySelector(`.annotation[data-index="${at}"]`)?.classList.toggle("dim", lit.length > 0 && !among([note.name]));

@@ -36,6 +36,7 @@
     shown = null;
     others.forEach((other) => { other.inert = false; });
     card.classList.remove("present");
+    card.querySelector(".fill").setAttribute("aria-pressed", "false");
     held?.focus({ preventScroll: true });
   }
 
@@ -46,6 +47,7 @@
     shown = { card, others: beside(card), held: card.contains(document.activeElement) ? document.activeElement : card.querySelector(".fig") };
     shown.others.forEach((other) => { other.inert = true; });
     card.classList.add("present");
+    card.querySelector(".fill").setAttribute("aria-pressed", "true");
     shown.held.focus({ preventScroll: true });
   };
   studio.present.leave = leave;

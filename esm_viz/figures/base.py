@@ -25,6 +25,7 @@ Figure = dict[str, Any]
 
 TICK = 13  # px, ticks and axis titles
 LABEL = 14  # px, what is read first
+DEEP = 12  # blocks, beyond which not every one can have a tick
 GAP = 0.6  # of a column, between families
 GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
@@ -213,6 +214,17 @@ def colour_bar(title: str, values: Sequence[float], texts: Sequence[str]) -> dic
     }
 
 
+def _ticks(count: int, most: int) -> list[int]:
+    """Return which of `count` blocks, from 0, have a tick: about `most` of them, both ends among them."""
+    last = count - 1
+    if count > DEEP:
+        step = next(step for step in (6, 12, 24, 48, count) if count / step < most)
+        return [0, *(k for k in range(step - 1, last, step) if last - k > step / 2), last]
+    step = math.ceil(count / most)
+    kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last]
+    return list(dict.fromkeys([*kept, last]))
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Where each layer stands on the x axis: families side by side, blocks from input to output."""
@@ -237,13 +249,14 @@ class Columns:
         return cls(tuple(layers), tuple(places), tuple(families))
 
     def axis(self, most: int = 8) -> dict[str, Any]:
-        """Return the x axis with about `most` ticks a family, its first and last block always among them."""
+        """Return the x axis with about `most` ticks a family, its first and last block always among them.
+
+        Deep models have round ticks, 1, 6, 12, 18, 24, and the 1 only once: it would touch the end of its neighbour.
+        """
         shown: list[int] = []
         for _, members in self.families:
-            last = len(members) - 1
-            step = math.ceil(len(members) / most)
-            kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last]
-            shown += [members[k] for k in dict.fromkeys([*kept, last])]
+            kept = _ticks(len(members), most)
+            shown += [members[k] for k in kept if k or not shown or len(members) <= DEEP]
         return axis(
             "block in each family, input → output",
             tickvals=[self.places[i] for i in shown],

@@ -72,7 +72,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
         else "Layer power makes large layers larger, small ones smaller.",
         f"‖ΔW‖ after the layer level, largest {number(max(record.after, default=math.nan))}.",
         table=[["layer", "‖ΔW‖ before", "‖ΔW‖ after"]]
-        + [[layer.label, *ends] for layer, *ends in zip(record.layers, record.before, record.after, strict=True)],
+        + [[layer.name, *ends] for layer, *ends in zip(record.layers, record.before, record.after, strict=True)],
         margin={"l": 56, "r": 16 if level else 60, "t": 22, "b": 44},
         xaxis=columns.axis(most=3),
         yaxis=axis(

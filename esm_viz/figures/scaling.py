@@ -38,7 +38,7 @@ def scaling_figure(record: ScalingProfile) -> Figure:
         HOW if len(record.levels) > 1 else HOW_ALONE,
         _says(record),
         table=[["layer", *(f"‖ΔW‖, {level}" for level in record.levels)]]
-        + [[layer.label, *norms] for layer, *norms in zip(record.layers, *record.norms, strict=True)],
+        + [[layer.name, *norms] for layer, *norms in zip(record.layers, *record.norms, strict=True)],
         margin={"l": 58, "r": 120 if len(record.levels) > 1 else 16, "t": 22, "b": 44},
         xaxis=columns.axis(most=3),
         yaxis=axis(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.errors import RecipeError
+from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.figures import (
     KINDS,
     angles_figure,
@@ -75,7 +75,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 def _turn(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Turn the rank's knob as on Merge; while it moves the spectrum follows, where it rests all pictures do."""
     names = merge.act(session, message)
-    return (*names, "spectrum", *(arrive(session) if message.get("rest") is True else ()))
+    return (*names, "spectrum", *arrive(session)) if message.get("rest") is True else ("spectrum",)
 
 
 def arrive(session: Session) -> tuple[str, ...]:
@@ -111,16 +111,19 @@ def spectrum(session: Session) -> dict[str, Any]:
     settle_view(session)
     assert session.view.cell is not None
     task, name = session.view.cell
-    record = session.project.spectrum(task, name, session.recipe)
     index = session.project.tasks.index(task)
-    return {
+    card = {
+        "title": f"{session.project.layer(name).label}, {safe(task)} {mark(index)}",
         "slider": _rank(session),
-        "title": f"{record.layer.label}, {safe(task)} {mark(index)}",
-        "figure": spectrum_figure(record, index, session.view.spectrum),
         "choices": [list(view) for view in VIEWS],
         "chosen": session.view.spectrum,
         "switch": "view",
     }
+    try:
+        record = session.project.spectrum(task, name, session.recipe)
+    except EsmVizError as error:  # a rank that is not there: the slider stays, to leave it again
+        return card | {"error": str(error)}
+    return card | {"figure": spectrum_figure(record, index, session.view.spectrum)}
 
 
 def _rank(session: Session) -> dict[str, Any] | None:
