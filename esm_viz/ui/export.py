@@ -14,7 +14,7 @@ from esm_viz.report import report_page
 from esm_viz.types import ExportProof, ProofRow
 from esm_viz.ui import live
 from esm_viz.ui.changes import change_in_words
-from esm_viz.ui.html import DOWNLOAD, WARN, button, panel, pill, sentence, table
+from esm_viz.ui.html import DOWNLOAD, WARN, button, panel, pill, segments, sentence, table
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.report import SLOW_SHARE, snapshot, tell
@@ -104,7 +104,7 @@ def form(session: Session) -> dict[str, Any]:
     """Return the choices of type and layout, and the button that writes."""
     recipe, layouts = session.recipe, session.project.layouts()
     own = next(iter(layouts))
-    titles = {name: "As the base file" if name == own else title for name, title in layouts.items()}
+    titles = {name: "As the base file" if name == own else safe(title) for name, title in layouts.items()}
     parameters = session.project.inspection.files[0].parameters
     weight = size(parameters * BITS[recipe.dtype] / 8)
     told = f"{parameters / 1e6:.2f} M numbers, {weight}. The base file: {safe(layouts[own])}."
@@ -123,13 +123,8 @@ def form(session: Session) -> dict[str, Any]:
 
 
 def _choice(act: str, label: str, titles: dict[str, str], chosen: str) -> str:
-    """Return a strip of which one is chosen."""
-    parts = "".join(
-        f'<button role="radio" aria-checked="{"true" if name == chosen else "false"}" '
-        f'class="{"on" if name == chosen else ""}" data-do="{act}" data-value="{safe(name)}">{safe(title)}</button>'
-        for name, title in titles.items()
-    )
-    return f'<span class="label">{label}</span><span class="seg" role="radiogroup" aria-label="{label}">{parts}</span>'
+    """Return a strip of which one is chosen, with its label."""
+    return f'<span class="label">{label}</span>{segments(act, titles, chosen, label)}'
 
 
 def proof(session: Session) -> dict[str, Any]:

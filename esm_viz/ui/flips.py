@@ -11,7 +11,7 @@ from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import REFERENCES, Difference, Flip, Flips
 from esm_viz.ui.closer import FlipsSeen, Model, choice_of, fresh, task_of
-from esm_viz.ui.html import button, pill, select, sentence
+from esm_viz.ui.html import button, pill, segments, select, sentence
 from esm_viz.ui.store import Session
 
 MODELS = {"a": "A", "b": "B", "pretrained": "Pre-trained", "finetuned": "Expert"}
@@ -52,15 +52,7 @@ def _against(session: Session) -> str:
 
 def _choices(session: Session) -> str:
     shown = [*(["a"] if session.pinned else []), *REFERENCES]
-    parts = "".join(_choice(choice, choice == _against(session)) for choice in shown)
-    return f'<span class="seg" role="radiogroup" aria-label="Compare B with">{parts}</span>'
-
-
-def _choice(choice: str, on: bool) -> str:
-    return (
-        f'<button role="radio" aria-checked="{"true" if on else "false"}" class="{"on" if on else ""}" '
-        f'data-do="against" data-value="{choice}" data-index="{choice}">{MODELS[choice]}</button>'
-    )
+    return segments("against", {choice: MODELS[choice] for choice in shown}, _against(session), "Compare B with")
 
 
 def _names(before: Model, now: Recipe, task: str) -> tuple[str, str]:

@@ -62,14 +62,15 @@ def select(act: str, label: str, options: Sequence[tuple[str, str]], chosen: str
     return f'<select class="sel" data-do="{act}" aria-label="{safe(label)}">{lines}</select>'
 
 
-def segments(act: str, choices: dict[str, str], chosen: str, label: str) -> str:
-    """Return a few choices side by side, of which one is on; each sends its `value`."""
+def segments(act: str, choices: dict[str, str], chosen: str, label: str, hint: str = "") -> str:
+    """Return a few choices side by side, values with trusted HTML, of which one is on; each sends its `value`."""
     buttons = "".join(
         f'<button role="radio" class="{"on" if value == chosen else ""}" aria-checked="{str(value == chosen).lower()}"'
         f' data-do="{act}" data-value="{safe(value)}">{text}</button>'
         for value, text in choices.items()
     )
-    return f'<span class="seg" role="radiogroup" aria-label="{safe(label)}">{buttons}</span>'
+    title = f' title="{safe(hint)}"' if hint else ""
+    return f'<span class="seg" role="radiogroup" aria-label="{safe(label)}"{title}>{buttons}</span>'
 
 
 def stat(name: str, value: str, kind: str = "") -> str:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz import judging
-from esm_viz.figures.words import safe
+from esm_viz.figures.words import safe, size
 from esm_viz.types import OwnAccuracy
 from esm_viz.ui import folders, loading, uploads
 from esm_viz.ui.bar import arch_text
 from esm_viz.ui.candidate import Candidate, enumerated
-from esm_viz.ui.html import button, pill, sentence, stat
+from esm_viz.ui.html import button, pill, segments, sentence, stat
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session
-from esm_viz.ui.verdicts import Shown, size_text, verdict_table
+from esm_viz.ui.verdicts import Shown, verdict_table
 
 NAMES = loading.PIECES
 HEAVY = 1.0  # seconds from which a button tells its cost
@@ -105,16 +105,11 @@ def source(session: Session) -> dict[str, Any]:
     """Return the strip that says where models come from."""
     chosen, place = session.view.source, session.place
     names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
-    seg = "".join(
-        f'<button data-do="source" data-value="{key}" class="{"on" if key == chosen else ""}" role="radio" '
-        f'aria-checked="{str(key == chosen).lower()}">{names[key]}</button>'
-        for key in SOURCES
-        if key != "folder" or place.folder
-    )
+    offered = {key: names[key] for key in SOURCES if key != "folder" or place.folder}
     more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
     error = session.errors.get("load", "")
     told = sentence("bad", error) if error else ""
-    strip = f'<span class="seg" role="radiogroup" aria-label="Source">{seg}</span>{more}<span>{_about(session)}</span>'
+    strip = f"{segments('source', offered, chosen, 'Source')}{more}<span>{_about(session)}</span>"
     return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
 
 
@@ -141,7 +136,7 @@ def _about(session: Session) -> str:
         return "Projects that the operator of this server offers."
     judgement = _shown(session).judgement
     files = [model.facts for model in judgement.models]
-    largest = size_text(max(file.bytes for file in files))
+    largest = size(max(file.bytes for file in files))
     count = len(files) - 1
     experts = f"{count} expert{'s' if count != 1 else ''}"
     activation = judgement.activation if judgement.activation_said else "activation not said"
@@ -204,12 +199,12 @@ def cost(session: Session) -> dict[str, Any]:
     """Return what the work needs, why it waits, and the button that starts it."""
     candidate, shown = session.candidate, _shown(session)
     facts = shown.judgement
-    free = f" <small>of {size_text(facts.free_bytes)} free</small>" if facts.free_bytes else ""
+    free = f" <small>of {size(facts.free_bytes)} free</small>" if facts.free_bytes else ""
     tight = "mid down" if facts.free_bytes and facts.memory_bytes > facts.free_bytes else "mid"
     count = len(facts.experts)
     chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
     parts = [
-        stat("Memory, at most", f"{size_text(facts.memory_bytes)}{free}", tight),
+        stat("Memory, at most", f"{size(facts.memory_bytes)}{free}", tight),
         stat("Time to decompose", _seconds(facts.seconds), "mid"),
         stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
     ]

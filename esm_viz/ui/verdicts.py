@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from esm_viz.figures.base import task_colour
-from esm_viz.figures.words import DASH, percent, safe
+from esm_viz.figures.words import DASH, percent, safe, size
 from esm_viz.types import ActivationScores, FileFacts, JudgedModel, Judgement, OwnAccuracy, Stance
-from esm_viz.ui.html import button, mark, pill, table
+from esm_viz.ui.html import button, mark, pill, segments, table
 
 KINDS: dict[Stance, str] = {"ready": "good", "check": "warn", "refused": "bad"}
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
@@ -59,15 +59,6 @@ def verdict_table(shown: Shown) -> str:
         if model.name == shown.row:
             rows.append(f'<tr class="more"><td colspan="7">{_details(shown, model, at - 1)}</td></tr>')
     return table("mt", HEAD, "".join(rows))
-
-
-def size_text(count: float) -> str:
-    """Write a number of bytes."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _row(shown: Shown, model: JudgedModel, index: int) -> str:
@@ -144,21 +135,16 @@ def _activation(shown: Shown) -> str:
     if scores:
         width = percent(scores.half_width, 1)
         hint = f"Mean accuracy of the base on {scores.images} validation images, in %, each ± {width}"
-    parts = []
-    for value, word, more in (("quick", "QuickGELU", told[0]), ("plain", "GELU", told[1])):
-        on = facts.activation_said and facts.activation == word
-        parts.append(
-            f'<button data-do="activation" data-value="{value}" class="{"on" if on else ""}" role="radio" '
-            f'aria-checked="{str(on).lower()}">{word}{more}</button>'
-        )
-    return f'<span class="seg" role="radiogroup" aria-label="Activation" title="{hint}">{"".join(parts)}</span>'
+    said = {"QuickGELU": "quick", "GELU": "plain"}[facts.activation] if facts.activation_said else ""
+    words = {"quick": f"QuickGELU{told[0]}", "plain": f"GELU{told[1]}"}
+    return segments("activation", words, said, "Activation", hint)
 
 
 def _details(shown: Shown, model: JudgedModel, index: int) -> str:
     """Return what does not fit into a row: the whole sentence, keys, head and data."""
     facts = model.facts
     lines = [("Verdict", safe(model.verdict.sentence))] if model.verdict.sentence else []
-    lines.append(("File", f"{safe(facts.file)}, {size_text(facts.bytes)}, {_weights(facts)}"))
+    lines.append(("File", f"{safe(facts.file)}, {size(facts.bytes)}, {_weights(facts)}"))
     for what, keys in (("missing", facts.missing), ("of another shape", facts.misshaped), ("not used", facts.extra)):
         if keys:
             lines.append((f"{len(keys)} keys {what}", f'<span class="mono">{_some(keys, MOST_KEYS)}</span>'))
