@@ -42,6 +42,16 @@ def hover(page: Page, card: str, x: float, y: float) -> None:
     page.mouse.move(left, top, steps=2)
 
 
+def drag(page: Page, plot: str, *stops: tuple[float, float]) -> None:
+    """Drag the mouse from place to place of an element, in pixels of it."""
+    box: Any = page.locator(plot).bounding_box()
+    for at, (x, y) in enumerate(stops):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
+        if at == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
 def saved(page: Page, card: str, kind: str, folder: Path) -> Path:
     """Save a card's picture or numbers by its menu."""
     page.locator(f"#card-{card} .take summary").click()
@@ -196,8 +206,7 @@ def test_the_question_mark_lists_the_keys(page: Page) -> None:
 
 
 def test_the_rank_line_moves_with_its_knob_and_zoom_is_kept(page: Page, project: Project) -> None:
-    plot = page.locator("#card-spectrum .nsewdrag")
-    plot.drag_to(plot, source_position={"x": 40, "y": 30}, target_position={"x": 200, "y": 110})
+    drag(page, "#card-spectrum .nsewdrag", (40, 30), (200, 110))
     zoomed = page.evaluate(RANGE)
     before = page.evaluate("document.querySelector('#card-spectrum .fig').layout.shapes[0].x0")
     page.locator("#card-spectrum .slide input").evaluate(SLIDE, "0.5")

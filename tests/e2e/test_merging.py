@@ -1,4 +1,4 @@
-"""The Merge tab in Chromium: every knob of ESM against the pipeline, presets, comparing in words, what fits a laptop."""
+"""The Merge tab in Chromium: every knob of ESM against the pipeline, presets, words, and what fits a laptop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from esm_viz import load_recipe, with_parameters, with_preset
+from esm_viz.figures.words import short
 from esm_viz.pipeline import Project
 from tests.e2e.conftest import sync_api
 from tests.e2e.test_studio import SLIDE, slider, tab, wait_for, wait_for_scores
@@ -49,8 +50,7 @@ def test_each_knob_of_esm_changes_the_picture_to_the_pipelines(page: Page, proje
         drawn = sorted(y for title, ys in norms for y in ys if title == "after")
         assert drawn == pytest.approx(sorted(truth.norms.after))
         if name in truth.effects and name not in ("alpha", "rank_ratio"):
-            least, most = truth.effects[name]
-            assert formula(page, name).endswith(f"{least:.2f} to {most:.2f}")
+            assert formula(page, name).endswith(" to ".join(map(short, truth.effects[name])))
     wait_for_scores(page, project, wanted)
 
 
@@ -58,10 +58,10 @@ def test_a_preset_is_chosen_and_lost_with_the_next_knob(page: Page, project: Pro
     tab(page, 3)
     menu = page.get_by_label("Preset")
     assert menu.input_value() == "esm_journal"
-    menu.select_option("esm_cvpr")
-    wanted = with_preset(project.recipe, "esm_cvpr")
+    menu.select_option("esm_unscaled")
+    wanted = with_preset(project.recipe, "esm_unscaled")
     wait_for(page, project, wanted)
-    assert formula(page, "spectrum_exponent") == "No effect: this level is off."
+    assert formula(page, "task_exponent") == "No effect: this level is off."
     slider(page, "task_exponent").evaluate(SLIDE, "1.5")
     wait_for(page, project, with_parameters(wanted, task_exponent=1.5))
     page.wait_for_function("document.querySelector('#rail select').value === ''")
