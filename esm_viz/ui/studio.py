@@ -12,7 +12,7 @@ import gradio as gr
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
 from esm_viz.ui import bar, following, load
-from esm_viz.ui.beginning import begin, copy
+from esm_viz.ui.beginning import begin, copy, resume
 from esm_viz.ui.comparing import evaluate_test
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED, Job
@@ -106,6 +106,8 @@ class Studio:
         if session is None:
             session = copy(self.first, self.store)
             names = self.first.changed(BUILT, PIECES)
+        else:
+            resume(session)
         self.store.arrive(page, session)
         if link:
             following.follow(session, link)
