@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from esm_viz.ui.live import set_recipe
+from esm_viz.ui.live import remember, set_recipe
 from esm_viz.ui.loading import adopt
 from esm_viz.ui.looks import SLOW, look
 from esm_viz.ui.place import Place
@@ -20,6 +20,9 @@ def begin(store: Store, place: Place) -> Session:
     set_recipe(first, first.recipe)
     while first.live is not None and first.live.running and first.validation is None:
         time.sleep(LOOK)
+    with first.lock:
+        if first.report is not None and first.report[0] == first.recipe:
+            remember(first, *first.report)  # so that whoever moves a knob at once can undo it
     look(first)
     return first
 
@@ -38,3 +41,11 @@ def copy(first: Session, store: Store) -> Session:
     if len(session.looks) < len(SLOW):
         look(session)
     return session
+
+
+def resume(session: Session) -> None:
+    """Go on with what was stopped when the last page of a session was closed."""
+    if session.live is not None and session.live.cancelled:
+        set_recipe(session, session.recipe)
+    if session.look is not None and session.look.cancelled:
+        look(session)

@@ -52,12 +52,12 @@ def _pin(session: Session, recipe: Recipe) -> None:
     def work(job: Job) -> None:
         project = session.project
         report = project.merge(recipe)
-        scores = (
-            project.evaluate(recipe, "validation", 0, job.report, oracle=False)
-            if project.has_labels("validation")
-            else None
-        )
-        state = State(recipe, report, scores, title_of(recipe.method, report.alpha))
+        state = State(recipe, report, None, title_of(recipe.method, report.alpha))
         keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", state))
+        if project.has_labels("validation"):
+            scores = project.evaluate(recipe, "validation", 0, job.report, oracle=False)
+            measured = dataclasses.replace(state, evaluation=scores)
+            if session.pinned is state:  # nobody has pinned another one meanwhile
+                keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", measured))
 
     start(session, "Measuring A", work, PLACE, ("bar",))

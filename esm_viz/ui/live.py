@@ -138,6 +138,7 @@ def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:
     """Add the recipe on screen to the history, once it is fully measured; what was undone is dropped."""
     scores = session.validation[1] if session.validation and session.validation[0] == recipe else None
     if session.history and session.history[session.at].recipe == recipe:
+        session.history[session.at] = dataclasses.replace(session.history[session.at], report=report, evaluation=scores)
         return
     before = session.history[session.at].recipe if session.history else None
     del session.history[session.at + 1 :]

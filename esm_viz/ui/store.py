@@ -28,7 +28,7 @@ from esm_viz.ui.searches import Searches
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
 GRACE_SECONDS = 600.0  # after the last page was closed or its connection lost
-STOP_SECONDS = 20.0  # until the work of a session without a page is stopped: a reload is back before that
+STOP_SECONDS = 60.0  # until the work of a session without a page is stopped: a reload is back before that
 MOST_PAGES = 32  # of one session
 MOST_HISTORY = 40
 EVERYTHING = "everything"  # instead of the names of pieces to be painted anew
@@ -232,6 +232,9 @@ class Store:
         """Note that a page shows a session from now on, and return what it was sent."""
         with self._lock:
             self._pages[page] = session.id
+            own = [known for known, owner in self._pages.items() if owner == session.id]
+            for old in own[:-MOST_PAGES]:
+                del self._pages[old]
         with session.lock:
             session.pages.pop(page, None)
             return session.sight(page)

@@ -13,7 +13,7 @@ import gradio as gr
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
 from esm_viz.ui import bar, following, load
-from esm_viz.ui.beginning import begin, copy
+from esm_viz.ui.beginning import begin, copy, resume
 from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
 from esm_viz.ui.jobs import UNEXPECTED, Job
@@ -107,6 +107,8 @@ class Studio:
         if session is None:
             session = copy(self.first, self.store)
             names = self.first.changed(BUILT, PIECES)
+        else:
+            resume(session)
         self.store.arrive(page, session)
         if link:
             following.follow(session, link)

@@ -95,7 +95,8 @@ def browser() -> Iterator[sync_api.Browser]:
 @pytest.fixture
 def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
     """Open the studio; afterwards no error may stand in the console and no other host may have been asked."""
-    page = browser.new_page(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
+    page = context.new_page()
     page.set_default_timeout(60_000)
     errors: list[str] = []
     strangers: list[str] = []
@@ -106,7 +107,7 @@ def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
     page.wait_for_selector("#card-map .fig.js-plotly-plot .main-svg")
     page.wait_for_function("document.querySelector('#page-id textarea, #page-id input').value.length > 10")
     yield page
-    page.close()
+    context.close()
     assert errors == []
     assert strangers == []
 

@@ -18,7 +18,7 @@ def test_a_file_is_the_recorded_one(name):
 
 
 def test_every_file_is_recorded():
-    unhashed = {"record.json", "LICENSES.md"}
+    unhashed = {"record.json", "LICENSES.md", "opening.json"}  # the last one is computed again by test_opening
     found = {path.relative_to(DEMO).as_posix() for path in DEMO.rglob("*") if path.is_file()}
     assert found - unhashed == set(RECORD["files"])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from esm_viz.ui import store
+from esm_viz.ui import beginning, live, store
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.page import PIECES
 from esm_viz.ui.studio import Studio
@@ -129,6 +129,32 @@ def test_a_reload_that_is_back_in_time_stops_nothing(studio: Studio, monkeypatch
     for call in waiting:
         call()
     assert not after.session.task.cancelled
+
+
+def test_what_was_stopped_when_the_last_page_closed_goes_on_when_one_comes_back(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "STOP_SECONDS", 0.0)
+    before = Page(studio)
+    before.act("rail", do="knob", name="alpha", value=0.27)
+    stopped = before.session.live
+    studio.store.leave(before.hash)
+    assert stopped.done.wait(20)
+    after = Page(studio, known=before.id)
+    after.rest()
+    assert after.session.validation[0] == after.session.recipe
+    assert after.session.history[-1].recipe.parameters["alpha"] == 0.27
+
+
+def test_a_knob_moved_before_the_opening_was_measured_can_be_undone(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "REST", 60.0)  # the opening never comes to rest
+    sessions = store.Store()
+    first = beginning.begin(sessions, studio.place)
+    visitor = beginning.copy(first, sessions)
+    assert [state.recipe for state in visitor.history] == [first.recipe]
+    sessions.close()
 
 
 def quiet_timer() -> Any:
