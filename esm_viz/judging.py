@@ -73,7 +73,7 @@ def judge(
         beside = open_beside(model, recipe, arch, base, embed=False)
         errors = [wrong.get(model.name), error, *beside.errors]
         proxies = beside.proxies.count if beside.proxies is not None else 0
-        judged = JudgedModel(
+        known = JudgedModel(
             facts,
             Verdict("ready", ""),
             beside.classes.rows if beside.classes else 0,
@@ -82,8 +82,8 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        verdict = _verdict(judged, [known for known in errors if known], same.get(model.name, ""), needs_proxies)
-        models.append(dataclasses.replace(judged, verdict=verdict))
+        verdict = _verdict(known, [each for each in errors if each], same.get(model.name, ""), needs_proxies)
+        models.append(dataclasses.replace(known, verdict=verdict))
     return _judgement(recipe, arch, models, left_out)
 
 

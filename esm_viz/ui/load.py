@@ -10,7 +10,7 @@ from esm_viz.figures.words import safe, size
 from esm_viz.types import OwnAccuracy
 from esm_viz.ui import folders, loading, uploads
 from esm_viz.ui.bar import arch_text
-from esm_viz.ui.candidate import Candidate, enumerated
+from esm_viz.ui.candidate import THUMBNAILS, Candidate, enumerated
 from esm_viz.ui.html import button, pill, segments, sentence, stat
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import Session
@@ -35,7 +35,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         _choose(session, value)
     elif do == "folder" and session.place.folder and value is not None:
         _open(session, session.place.folder, value)
-    elif do == "own":
+    elif do == "own" and (candidate is None or not candidate.reason):
         loading.measure_own(session)
     elif candidate is not None:
         _decide(session, candidate, do, value, name)
@@ -46,6 +46,7 @@ def receive(session: Session, files: list[str]) -> tuple[str, ...]:
     """Take uploaded files out of the shared folder and judge what they are."""
     session.view.source = "upload"
     loading.stop(session)
+    session.candidate = None
     folder = session.private_folder()
     loading.judge(session, "Upload", lambda: uploads.take(files, folder))
     return (*NAMES, "bar")
@@ -63,15 +64,15 @@ def _choose(session: Session, which: str) -> None:
     session.view.source, session.view.row, session.view.project = which, "", ""
     session.candidate = None
     if which == "demo" and session.project is not here.demo:
-        thumbs = {task: here.demo.thumbnails(task, 3) for task in here.demo.tasks}
+        thumbs = {task: here.demo.thumbnails(task, THUMBNAILS) for task in here.demo.tasks}
         session.candidate = Candidate.of_project(here.name, here.demo, thumbs)
 
 
 def _open(session: Session, folder: Path, chosen: str) -> None:
     """Judge a project of the folder that the operator allowed; only what we listed is looked at."""
     loading.stop(session)
-    if chosen in folders.listed(folder):
-        session.view.project = chosen
+    session.candidate = None
+    session.view.project = chosen if chosen in folders.listed(folder) else ""
     loading.judge(session, chosen, lambda: folders.open_listed(folder, chosen))
 
 
@@ -86,7 +87,7 @@ def _decide(session: Session, candidate: Candidate, do: str | None, value: str |
         _change(session, candidate, recipe=judging.with_activation(candidate.recipe, value == "quick"), own=())
     elif do == "arch" and value is not None and value in candidate.choices:
         _change(session, candidate, recipe=candidate.choices[value], own=(), activations=None)
-    elif do == "activations" and candidate.asks:
+    elif do == "activations" and candidate.asks and not candidate.in_the_way:
         loading.measure_activations(session, candidate)
     elif do == "decompose" and not candidate.reason:
         loading.decompose(session, candidate)

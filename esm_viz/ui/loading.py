@@ -10,7 +10,7 @@ from esm_viz.gate import compare_activations
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import Report
-from esm_viz.ui.candidate import Candidate
+from esm_viz.ui.candidate import THUMBNAILS, Candidate
 from esm_viz.ui.comparing import kept_rows
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import set_recipe
@@ -109,7 +109,7 @@ def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None
     session.board = kept_rows(project) if project is session.place.demo else []
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
     session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="")
-    session.thumbs = {task: project.thumbnails(task, 3) for task in project.tasks}
+    session.thumbs = {task: project.thumbnails(task, THUMBNAILS) for task in project.tasks}
 
 
 def _propose(session: Session, candidate: Candidate) -> None:

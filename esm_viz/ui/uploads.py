@@ -18,8 +18,6 @@ MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
 RECIPES = ("recipe.yaml", "recipe.yml")
 SUFFIXES = (".safetensors", ".yaml", ".yml", ".zip", ".json")
-
-
 _PLACES = {"proxies": "", "head": ".head", "validation": ".validation", "test": ".test"}  # NAME.validation.zip …
 _BESIDE = tuple(suffix for suffix in _PLACES.values() if suffix)
 

@@ -55,7 +55,7 @@ class Page:
 
     def rest(self) -> None:
         """Ask for late results until there are none, as the page does."""
-        until = time.monotonic() + 120
+        until = time.monotonic() + 120  # on a busy machine
         while time.monotonic() < until:
             self.call("tick", self.studio.parts["bar"], self.id)
             if not self.pieces["bar"]["busy"]:
