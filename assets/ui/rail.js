@@ -151,7 +151,7 @@
       for (const knob of now.knobs) {
         const made = knob.choices.length ? choice(knob, post.send) : row(knob, post.send);
         rows[knob.act + knob.name] = made;
-        if (knob.mark && !weights.box.isConnected) more.append(weights.box);
+        if (knob.mark && weights.box.parentNode !== more) more.append(weights.box);
         (knob.more ? more : main).append(made.box);
       }
       rail.querySelector(".more").hidden = !more.children.length;

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from esm_viz.figures.words import minus, percent, safe, short
+from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
-from esm_viz.types import Knob, Layer, Value
+from esm_viz.types import Knob, Layer
 
 Span = tuple[float, float]
 # {live} is the number, or the range over layers, tasks or directions, that the formula makes now.
@@ -54,7 +55,7 @@ def line(name: str, knob: Knob, recipe: Recipe, effect: Span | None, layers: Seq
         effect: least and most of what its formula makes in the merge of this recipe; None while that is unknown.
         layers: of the tower.
     """
-    nothing = _no_effect(name, recipe.parameters, effect)
+    nothing = _no_effect(name, recipe, effect)
     if nothing:
         return Line(nothing, quiet=True)
     formula = FORMULAS.get(name)
@@ -87,12 +88,15 @@ def _live(name: str, knob: Knob, recipe: Recipe, effect: Span | None, layers: Se
     return _strong(minus(" to ".join(dict.fromkeys(write(end) for end in effect))))
 
 
-def _no_effect(name: str, values: Mapping[str, Value], effect: Span | None) -> str:
+def _no_effect(name: str, recipe: Recipe, effect: Span | None) -> str:
     """Say why a knob does nothing at its present value, or nothing at all."""
+    values = recipe.parameters
     value = values[name]
     if name == "alpha" and value == 0:
         if values.get("alpha_scope") == "essential":
             return "No effect of the ESD layers: α is 0, they are the pre-trained model's."
+        if METHODS[recipe.method].static != recipe.method:
+            return "No effect of the merge: α is 0, the experts work on the pre-trained model."
         return "No effect of the merge: α is 0, B is the pre-trained model."
     if name == "alpha_scope" and values["alpha"] == 1:
         return "No effect: at α 1 both are the same."

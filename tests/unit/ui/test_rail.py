@@ -60,6 +60,12 @@ def test_reset_all_resets_the_weights_too(page: Page) -> None:
     ("preset", "knobs", "name", "says"),
     [
         ("esm_journal", {"alpha": 0.0}, "alpha", "No effect of the merge: α is 0, B is the pre-trained model."),
+        (
+            "esmpp_8",
+            {"alpha": 0.0},
+            "alpha",
+            "No effect of the merge: α is 0, the experts work on the pre-trained model.",
+        ),
         ("esm_journal", {"alpha": 1.0}, "alpha_scope", "No effect: at α 1 both are the same."),
         ("esm_journal", {"task_exponent": 0.0}, "task_exponent", "No effect: this level is off."),
         ("esm_journal", {"gain": 0.0}, "gain", "No effect of the ESD layers: their change is times 0."),
