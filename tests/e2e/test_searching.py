@@ -84,12 +84,14 @@ def test_a_click_on_the_curve_over_alpha_sets_that_alpha(merge: Page, project: P
     merge.wait_for_selector("#card-curve [data-do=halt]")
     at_rest(merge)
     mean = trace(merge, "curve", -1)
-    truth = project.alpha_curve(project.recipe)
-    assert mean["x"] == [point.alpha for point in truth.points]
-    assert mean["y"] == pytest.approx([100 * point.mean("merged") for point in truth.points])
-    at = mean["x"].index(1.5)
+    assert mean["x"] == sorted({project.recipe.parameters["alpha"], *(at / 4 for at in range(13))})
+    wanted, at = with_parameters(project.recipe, alpha=1.5), mean["x"].index(1.5)
+    truth = project.evaluate(wanted, "validation")
+    assert mean["y"][at] == pytest.approx(100 * truth.mean("merged"))
+    tasks = [trace(merge, "curve", task)["y"][at] for task in range(len(project.tasks))]
+    assert tasks == pytest.approx([100 * score.merged.accuracy for score in truth.tasks])
     click_mark(merge, "curve", -1, 1.5, mean["y"][at])
-    wait_for(merge, project, with_parameters(project.recipe, alpha=1.5))
+    wait_for(merge, project, wanted)
 
 
 def test_a_click_on_a_cell_of_a_sweep_uses_it(merge: Page, project: Project, tmp_path: Path) -> None:
@@ -100,16 +102,18 @@ def test_a_click_on_a_cell_of_a_sweep_uses_it(merge: Page, project: Project, tmp
     at_rest(merge)
     heat = trace(merge, "sweep", 0)
     gains = project.spaced(project.recipe, "gain", 5)
-    truth = project.sweep(project.recipe, {"alpha_scope": ("all", "essential"), "gain": gains}, "validation")
+    points = [(scope, gain) for scope in ("all", "essential") for gain in gains]
     shown = [cell[2] for row in heat["customdata"] for cell in row]
-    assert shown == pytest.approx([100 * cell.evaluation.mean("merged") for cell in truth.cells if cell.evaluation])
+    for at in (3, 9):
+        own = with_parameters(project.recipe, alpha_scope=points[at][0], gain=points[at][1])
+        assert shown[at] == pytest.approx(100 * project.evaluate(own, "validation").mean("merged"))
     merge.locator("#card-sweep summary").click()
     with merge.expect_download() as caught:
         merge.locator("#card-sweep [data-as=csv]").click()
     caught.value.save_as(tmp_path / "sweep.csv")
     with (tmp_path / "sweep.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    assert [(line["alpha_scope"], float(line["gain"])) for line in lines] == list(truth.points)
+    assert [(line["alpha_scope"], float(line["gain"])) for line in lines] == points
     assert [float(line["mean accuracy"]) for line in lines] == pytest.approx([value / 100 for value in shown])
     click_mark(merge, "sweep", 0, 4, 1)
     wait_for(merge, project, with_parameters(project.recipe, alpha_scope="essential", gain=gains[4]))
