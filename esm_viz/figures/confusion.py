@@ -89,4 +89,5 @@ def _says(record: Confusion) -> str:
     if worst is None:
         return f"No mistakes on {record.task}."
     row, column, count = worst
-    return f"{record.task}: most often, {count} times, {record.classes[row]} is answered {record.classes[column]}."
+    mistake = f"{record.classes[row]} is answered {record.classes[column]}"
+    return f"{record.task}: most often {mistake}, on {count} of {record.totals[row]} images."
