@@ -10,7 +10,7 @@ from esm_viz.types import Confusion
 
 HOW = "Row: true class. Column: answer. A strong diagonal is right."
 MOST_NAMES = 26  # on an axis; of more classes every second or third is named, and all are in the hover
-ROW = 0.6  # of a usual row, which rows without numbers need
+ROW = 0.4  # of a usual row, which rows without numbers need
 
 
 def confusion_figure(record: Confusion) -> Figure:
@@ -89,4 +89,5 @@ def _says(record: Confusion) -> str:
     if worst is None:
         return f"No mistakes on {record.task}."
     row, column, count = worst
-    return f"{record.task}: most often, {count} times, {record.classes[row]} is answered {record.classes[column]}."
+    mistake = f"{record.classes[row]} is answered {record.classes[column]}"
+    return f"{record.task}: most often {mistake}, on {count} of {record.totals[row]} images."

@@ -25,7 +25,7 @@ HOW = (
     "Stronger: more of the task's images went to its own low-rank expert; by chance {chance} %. These experts add "
     "{overhead} % to the parameters; all are {whole} % of {count} separate models."
 )
-WHERE = "Row: true task. Column: chosen low-rank expert, {place}. A strong diagonal is right routing."
+WHERE = "Row: true task. Column: chosen low-rank expert, % of images, {place}. A strong diagonal is right routing."
 
 MOST_FLAT = 6  # names beside each other; more stand upright
 
@@ -112,9 +112,13 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
         WHERE.format(place=place),
         _astray(record, values, place),
         (len(tasks), len(tasks)),
-        margin={"l": label_margin(record.tasks), "r": 8, "t": 6, "b": 70 if len(tasks) > MOST_FLAT else 44},
+        margin={
+            "l": label_margin(record.tasks),
+            "r": 8,
+            "t": 6,
+            "b": label_margin(record.tasks) if len(tasks) > MOST_FLAT else 30,
+        },
         xaxis=axis(
-            "low-rank expert, % of the task's images",
             tickvals=list(tasks),
             ticktext=names,
             tickangle=-90 if len(tasks) > MOST_FLAT else 0,

@@ -30,6 +30,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         RecipeError: there is no such task, model, image, layer or row.
     """
     do, value, data = message.get("do"), message.get("value"), message.get("data")
+    session.errors.pop("board", None)
     if do == "compare":
         compare_all(session)
     elif do == "row":

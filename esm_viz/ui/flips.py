@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from esm_viz.figures.base import task_glyph
-from esm_viz.figures.words import safe, signed
+from esm_viz.figures.words import safe, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import REFERENCES, Difference, Flip, Flips
@@ -58,8 +58,11 @@ def _choices(session: Session) -> str:
 def _names(before: Model, now: Recipe, task: str) -> tuple[str, str]:
     """Return what the two models are called."""
     references = {"pretrained": "the pre-trained model", "finetuned": f"the expert of {task}"}
-    called = references[before] if isinstance(before, str) else METHODS[before.method].title
-    return called, METHODS[now.method].title
+    return references[before] if isinstance(before, str) else _merge(before), _merge(now)
+
+
+def _merge(recipe: Recipe) -> str:
+    return f"{METHODS[recipe.method].title} at α {short(float(recipe.parameters['alpha']))}"
 
 
 def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:

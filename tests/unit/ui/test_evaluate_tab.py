@@ -70,7 +70,7 @@ def test_flips_are_the_pipelines(pinned: Page) -> None:
     assert f"{len(found.became_wrong)} became wrong" in said
     assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of 24 images." in said
     assert set(shown(pinned)) <= {flip.index for flip in (*found.became_right, *found.became_wrong)}
-    assert "ESM against ESM" in said
+    assert "against ESM at α 1.60. Click one" in said
 
 
 def test_the_paired_difference_is_the_pipelines(pinned: Page) -> None:
