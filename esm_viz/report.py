@@ -72,6 +72,7 @@ def report_page(proof: ExportProof, written: Recipe, story: Story) -> str:
             _again(proof, written),
             section("The recipe", "It says this merge completely.", f"<pre>{safe(written.to_yaml())}</pre>"),
         ],
+        proof.recipe_sha256[:8],
     )
 
 

@@ -99,7 +99,7 @@
     state.fig.hidden = !now.figure || Boolean(now.error);
     part(card, ".blocks").hidden = Boolean(now.figure || text);
     part(card, ".tools").hidden = state.fig.hidden;
-    if (!now.stale) { state.recipe = now.recipe; state.stamp = `esm_viz ${now.version}, recipe ${now.recipe}`; } /* an old picture keeps its own */
+    if (!now.stale) { state.recipe = now.recipe; state.stamp = `esm_viz ${now.version}${now.recipe ? `, recipe ${now.recipe}` : ""}`; } /* an old picture keeps its own */
     if (!state.table.hidden) tell(state, !state.fig.hidden);
     clearTimeout(state.later);
     const show = () => { card.classList.toggle("stale", Boolean(now.stale)); state.chip.hidden = !now.stale; state.chip.textContent = now.stale || ""; };

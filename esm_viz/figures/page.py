@@ -14,12 +14,13 @@ from pathlib import Path
 import orjson
 from plotly.offline import get_plotlyjs
 
+from esm_viz import __version__
 from esm_viz.figures.base import Figure
 from esm_viz.figures.words import safe
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
-_SHEETS = ("tokens.css", "studio.css", "report.css")
-_SCRIPTS = ("studio.js", "card.js")
+CARD_SCRIPTS = ("studio", "numbers", "highlight", "cursor", "sticky", "zoom", "take", "present", "slider", "card")
+_SHEETS = ("tokens", "studio", "card", "report")
 _FONT = re.compile(r"url\(\./(fonts/[\w-]+\.woff2)\)")
 # The browser itself refuses whatever would ask another host.
 _POLICY = (
@@ -62,24 +63,27 @@ def section(title: str, how: str, body: str) -> str:
     return f'<section class="card words"><h2>{safe(title)}</h2><p class="how">{safe(how)}</p>{body}</section>'
 
 
-def html_page(title: str, parts: Sequence[str | Picture]) -> str:
+def html_page(title: str, parts: Sequence[str | Picture], recipe: str = "") -> str:
     """Return a whole HTML page.
 
     Args:
         title: of the page, plain.
         parts: trusted HTML and pictures, in reading order.
+        recipe: the first figures of its identity, which a picture that is saved carries.
     """
     pictures = [part for part in parts if isinstance(part, Picture)]
     body = "".join(_place(part) if isinstance(part, Picture) else part for part in parts)
-    style = "".join(_sheet(name) for name in _SHEETS)
-    scripts = "".join(f"<script>{text}</script>" for text in (get_plotlyjs(), *map(_asset, _SCRIPTS)))
+    style = "".join(_sheet(f"{name}.css") for name in _SHEETS)
+    scripts = "".join(
+        f"<script>{text}</script>" for text in (get_plotlyjs(), *(_asset(f"{name}.js") for name in CARD_SCRIPTS))
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><meta http-equiv="Content-Security-Policy" '
         f'content="{_POLICY}"><title>{safe(title)}</title><style>{style}</style></head><body>'
         f'<main class="gradio-container report"><header><h1>{safe(title)}</h1>{_THEME}</header>{body}'
         "<noscript><p>The pictures are drawn by a script of this file, which is switched off.</p></noscript></main>"
-        f'{scripts}<script type="application/json" id="pictures">{_json(pictures)}</script>'
+        f'{scripts}<script type="application/json" id="pictures">{_json(pictures, recipe)}</script>'
         f"<script>{_asset('report.js')}</script></body></html>"
     )
 
@@ -89,10 +93,16 @@ def _place(picture: Picture) -> str:
     return f'<div class="{kind}" id="card-{safe(picture.name)}" style="height:{picture.height}px" data-picture></div>'
 
 
-def _json(pictures: Sequence[Picture]) -> str:
+def _json(pictures: Sequence[Picture], recipe: str) -> str:
     """Return what the cards show, as JSON that cannot end the script element it stands in."""
     shown = [
-        {"name": picture.name, "title": picture.title, "figure": picture.figure}
+        {
+            "name": picture.name,
+            "title": picture.title,
+            "figure": picture.figure,
+            "version": __version__,
+            "recipe": recipe,
+        }
         | ({"how": picture.how} if picture.how else {})
         for picture in pictures
     ]
