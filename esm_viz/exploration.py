@@ -17,7 +17,7 @@ from esm_viz.figures.words import safe
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.report import Story
-from esm_viz.types import Layer, Patches, Report, Split, Stability
+from esm_viz.types import Evaluation, Layer, Patches, Report, Split, Stability
 
 SHARES = (0.5, 0.9, 0.99)
 _MAP_HEIGHT, _SQUARE = 340, 460  # px
@@ -109,16 +109,19 @@ def story(project: Project, recipe: Recipe, report: Report) -> Story:
     )
     merged = project.merge(recipe, report)
     pictures = [
-        *(
-            Picture(f"accuracy-{record.split}", f"Accuracy, {record.split}", figures.accuracy_figure(record, base=True))
-            for record in shown
-        ),
+        *(_accuracy(project, recipe, record, report) for record in shown),
         Picture("interference", "Interference", figures.interference_figure(merged.interference), _MAP_HEIGHT),
         Picture("norms", "Size of the merged change", figures.norms_figure(merged.norms)),
     ]
     if all(model.proxies for model in recipe.models):
         pictures += explore_pictures(project, recipe, report)
     return Story(project.inspection, pictures, shown)
+
+
+def _accuracy(project: Project, recipe: Recipe, record: Evaluation, report: Report) -> Picture:
+    gains = project.difference("pretrained", recipe, record.split, report=report)
+    figure = figures.accuracy_figure(record, base=True, difference=gains)
+    return Picture(f"accuracy-{record.split}", f"Accuracy, {record.split}", figure)
 
 
 def _decompositions(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:

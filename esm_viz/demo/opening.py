@@ -29,7 +29,7 @@ def opening_answers(known: Answers) -> Answers:
         project.prepare()
     project.answers = known
     store = Store()
-    first = begin(store, Place(project, "Demo", "cpu", local=True))
+    first = begin(store, Place(project, "Demo", "cpu"))
     for job in (first.live, first.look):
         assert job is not None
         assert job.done.wait(PATIENCE)

@@ -1,7 +1,6 @@
 """Record to picture, one file each, no computing: `accuracy_figure(evaluation)` and so on."""
 
 from esm_viz.figures.accuracy import accuracy_figure
-from esm_viz.figures.alpha import alpha_figure
 from esm_viz.figures.angles import angles_figure
 from esm_viz.figures.base import Figure
 from esm_viz.figures.confusion import confusion_figure
@@ -24,7 +23,6 @@ __all__ = [
     "KINDS",
     "Figure",
     "accuracy_figure",
-    "alpha_figure",
     "angles_figure",
     "confusion_figure",
     "curve_figure",

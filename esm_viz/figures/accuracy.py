@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from esm_viz.figures.base import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
 from esm_viz.figures.words import percent, safe
-from esm_viz.types import WILSON_Z, Evaluation, Score, TaskScores
+from esm_viz.types import Difference, Evaluation, Paired, Score, TaskScores
 
 
-def accuracy_figure(record: Evaluation, pinned: Evaluation | None = None, base: bool = False) -> Figure:
+def accuracy_figure(
+    record: Evaluation, pinned: Evaluation | None = None, base: bool = False, difference: Difference | None = None
+) -> Figure:
     """Draw one bar a task, always from 0 to 100 %.
 
     Args:
         record: the merge on screen, B.
         pinned: the state it is compared with, A.
         base: draw the pre-trained model as the line that A would be.
+        difference: B against A, or against the pre-trained model, image by image; without it no number tells it.
     """
     tasks = [score.task for score in record.tasks]
     rows = list(range(len(tasks)))
@@ -45,7 +47,7 @@ def accuracy_figure(record: Evaluation, pinned: Evaluation | None = None, base: 
             fixedrange=True,
         ),
         yaxis=task_axis(tasks, above=0.75),
-        annotations=_labels(record, reference, rows) + _heads(record, reference, label),
+        annotations=_labels(record, difference, rows) + _heads(record, reference, label),
         bargap=0.4,
     )
 
@@ -135,25 +137,25 @@ def _hover(score: TaskScores) -> str:
     return f"{head}<br>{others}, {score.merged.n} images"
 
 
-def _difference(now: Score, before: Score | None) -> str:
-    """Say how far B is from its reference; grey where the two intervals do not tell them apart."""
-    if before is None or not now.n or not before.n:
+def _difference(pair: Paired | None) -> str:
+    """Say how far B is from its reference; grey where the paired interval holds 0."""
+    if pair is None or not pair.n:
         return ""
-    points = round(100 * now.accuracy) - round(100 * before.accuracy)
-    noise = WILSON_Z * math.sqrt(sum(s.accuracy * (1 - s.accuracy) / s.n for s in (now, before)))
+    points = round(100 * pair.difference)
     text = f"+{points}" if points > 0 else f"−{-points}" if points < 0 else "0"
-    if abs(now.accuracy - before.accuracy) <= noise:
+    if not pair.told:
         return f'  <span style="color:{token("ink-3")}">≈ {text}</span>'
-    return f'  <span style="color:{token("good" if points > 0 else "bad")}">{"▲" if points > 0 else "▼"} {text}</span>'
+    colour, sign = ("good", "▲") if pair.difference > 0 else ("bad", "▼")
+    return f'  <span style="color:{token(colour)}">{sign} {text}</span>'
 
 
-def _labels(record: Evaluation, reference: list[Score | None], rows: list[int]) -> list[dict[str, Any]]:
+def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) -> list[dict[str, Any]]:
+    pairs = dict(zip(difference.tasks, difference.pairs, strict=True)) if difference else {}
     return [
         note(
             1.01,
             row,
-            f"<b>{percent(score.merged.accuracy)}</b>"
-            + _difference(score.merged, reference[row] if reference else None),
+            f"<b>{percent(score.merged.accuracy)}</b>{_difference(pairs.get(score.task))}",
             xref="paper",
             xanchor="left",
             color=token("ink"),
@@ -200,17 +202,3 @@ def _how(pinned: Evaluation | None, base: bool) -> str:
 def _says(record: Evaluation) -> str:
     parts = ", ".join(f"{score.task} {percent(score.merged.accuracy)} %" for score in record.tasks)
     return f"Mean {percent(record.mean('merged'), 1)} %: {parts}." if record.tasks else "No labelled images."
-
-
-def told_apart(now: Evaluation, before: Evaluation) -> bool:
-    """Say whether the means of two merges differ by more than the noise of both."""
-    halves = (mean_half_width([score.merged for score in record.tasks]) for record in (now, before))
-    return abs(now.mean("merged") - before.mean("merged")) > math.hypot(*halves)
-
-
-def mean_half_width(scores: Sequence[Score]) -> float:
-    """Return the half width of the mean's 95 % interval, a share: 1.96 √(Σ_t p_t (1 − p_t) / n_t) / T."""
-    known = [score for score in scores if score.n]
-    if not known:
-        return math.nan
-    return WILSON_Z * math.sqrt(sum(s.accuracy * (1 - s.accuracy) / s.n for s in known)) / len(known)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from esm_viz.figures.accuracy import told_apart
 from esm_viz.figures.words import DASH, number, percent, safe, setting, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation
+from esm_viz.types import Difference, Evaluation
 from esm_viz.ui.store import State
 
 SAME = '<li class="same">Nothing differs between the two recipes.</li>'
 
 
-def against(scores: Evaluation, old: Evaluation) -> str:
-    """Return how many points a mean lies above or below another, as HTML; grey where noise could be all of it."""
-    points = 100 * (scores.mean("merged") - old.mean("merged"))
-    kind, sign = ("up", "▲") if points > 0 else ("down", "▼")
-    if not told_apart(scores, old):
+def against(difference: Difference) -> str:
+    """Return how many points B's mean lies above or below A's, as HTML; grey where the paired interval holds 0."""
+    kind, sign = ("up", "▲") if difference.mean > 0 else ("down", "▼")
+    if not difference.told:
         kind, sign = "same", "≈"
-    return f'<span class="{kind}">{sign} {signed(points, 1)}</span>'
+    return f'<span class="{kind}">{sign} {signed(100 * difference.mean, 1)}</span>'
 
 
-def in_words(before: State, now: State) -> str:
-    """Return all that differs between two states and what it did, a line each, as trusted HTML."""
+def in_words(before: State, now: State, difference: Difference | None = None) -> str:
+    """Return all that differs between two states and what it did, a line each, as trusted HTML.
+
+    Args:
+        before: A, or the line before.
+        now: B.
+        difference: of their answers on the same images, where it is known.
+    """
     recipe = list(_recipe_lines(before.recipe, now.recipe)) or [SAME]
-    return "".join([*recipe, *_outcome(before, now)])
+    return "".join([*recipe, *_outcome(before, now, difference)])
 
 
 def _recipe_lines(before: Recipe, now: Recipe) -> Iterator[str]:
@@ -43,10 +47,10 @@ def _recipe_lines(before: Recipe, now: Recipe) -> Iterator[str]:
             yield _line(f"Weight of {safe(second.name)}", setting(first.weight), setting(second.weight))
 
 
-def _outcome(before: State, now: State) -> Iterator[str]:
+def _outcome(before: State, now: State, difference: Difference | None) -> Iterator[str]:
     old, new = before.evaluation, now.evaluation
     means = [f"{percent(side.mean('merged'), 1)} %" if side else DASH for side in (old, new)]
-    points = f" {against(new, old)} points" if old and new else ""
+    points = f" {against(difference)} points" if difference else ""
     on = f" on {_images(new)} validation images a task" if new else ""
     yield _line(f"Mean accuracy{on}", means[0], means[1] + points, "did")
     first, second = before.report.interference.mean, now.report.interference.mean

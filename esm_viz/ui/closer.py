@@ -62,7 +62,7 @@ def asked_confusion(session: Session) -> tuple[Model, str]:
 
 def fresh(session: Session, name: str) -> bool:
     """Say whether what was measured is what should be shown."""
-    asked = asked_flips(session) if name == "flips" else asked_confusion(session)
+    asked = {"flips": asked_flips, "confusion": asked_confusion, "gains": lambda s: s.recipe}[name](session)
     return name in session.closer and session.closer[name][0] == asked
 
 
@@ -77,9 +77,8 @@ def look_closer(session: Session, wait: float = 0.0) -> None:
         if session.close_look is not None:
             session.close_look.cancel()
         missing = any(_row_missing(session, recipe) for recipe in _recipes(session))
-        if not session.project.has_labels("test") or not (
-            missing or not fresh(session, "flips") or not fresh(session, "confusion")
-        ):
+        known = not missing and all(fresh(session, name) for name in ("flips", "gains", "confusion"))
+        if known or not session.project.has_labels("test"):
             return
         session.errors.pop("flips", None)
         session.close_look = job = Job("Test images", tells=True)
@@ -111,9 +110,12 @@ def _look(session: Session, job: Job) -> None:
             return
     flips = project.flips(a, b, task, "test", 0, part(job.report, 0.7, 0.1, "flips"))
     right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
-    difference = project.difference(a, b, "test", 0, part(job.report, 0.8, 0.1, "differences"))
+    difference = project.difference(a, b, "test", 0, part(job.report, 0.8, 0.05, "differences"))
     seen = FlipsSeen(flips, right, wrong, difference)
     if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
+        return
+    gains = project.difference("pretrained", b, "test", 0, part(job.report, 0.85, 0.05, "differences"))
+    if not keep(session, job, ("bars",), lambda: session.closer.update(gains=(b, gains))):
         return
     confusion = project.confusion(model, task, "test", 0, part(job.report, 0.9, 0.1, "confusion"))
     keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))

@@ -99,7 +99,8 @@ def bars(session: Session) -> dict[str, Any]:
     row = _mine(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
     if row is not None:
-        return card | {"figure": accuracy_figure(row.evaluation, base=True)}
+        gains = session.closer["gains"][1] if fresh(session, "gains") else None
+        return card | {"figure": accuracy_figure(row.evaluation, base=True, difference=gains)}
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
     if not session.board:

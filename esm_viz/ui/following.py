@@ -8,7 +8,7 @@ from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.recipe import Recipe
 from esm_viz.ui import explore, share
 from esm_viz.ui.jobs import Job
-from esm_viz.ui.live import LIVE, SCORES, set_recipe
+from esm_viz.ui.live import LIVE, SCORES, compare, set_recipe
 from esm_viz.ui.merge import title_of
 from esm_viz.ui.running import keep, start
 from esm_viz.ui.store import Session, State
@@ -59,5 +59,6 @@ def _pin(session: Session, recipe: Recipe) -> None:
             measured = dataclasses.replace(state, evaluation=scores)
             if session.pinned is state:  # nobody has pinned another one meanwhile
                 keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", measured))
+                compare(session)
 
     start(session, "Measuring A", work, PLACE, ("bar",))

@@ -9,7 +9,7 @@ from esm_viz.errors import RecipeError
 from esm_viz.merge import static_part, with_method, with_parameters
 from esm_viz.presets import evenly
 from esm_viz.recipe import Recipe
-from esm_viz.types import Evaluation, MergeReport
+from esm_viz.types import Difference, Evaluation, MergeReport
 from esm_viz.ui.changes import change_in_words
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.knobs import WEIGHT_RANGE
@@ -117,7 +117,39 @@ def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluati
             session.pinned = dataclasses.replace(session.pinned, evaluation=scores)
 
     keep(session, job, SCORES if limit else (*SCORES, "found"), write)
+    _compare(session, job, limit)
     return scores
+
+
+def compare(session: Session) -> None:
+    """Compare what is on screen with A beside the page, where it is measured already and nothing else will do so."""
+    with session.lock:
+        shown, busy = session.validation, session.live is not None and session.live.alive
+        if busy or shown is None or session.pinned is None or difference_to(session, session.pinned):
+            return
+        session.live = Job("Comparing with A")
+        limit = shown[1].limit
+    session.live.start(
+        lambda job: _compare(session, job, limit), lambda text: failed(session, "live", text, (*LIVE, *SCORES))
+    )
+
+
+def _compare(session: Session, job: Job, limit: int) -> None:
+    """Compare B with A on the images on which B has just been measured; A answers again only where it never has."""
+    with session.lock:
+        shown, pinned = session.validation, session.pinned
+    if pinned is None or shown is None or shown[1].limit != limit or pinned.recipe == shown[0]:
+        return
+    a, b = pinned.recipe, shown[0]
+    found = session.project.difference(a, b, "validation", limit, job.report)
+    keep(session, job, SCORES, lambda: setattr(session, "difference", (a, b, found)))
+
+
+def difference_to(session: Session, before: State | None) -> Difference | None:
+    """Return B's answers against those of a state, where they have been compared."""
+    known = session.difference
+    same = known is not None and before is not None and known[:2] == (before.recipe, session.recipe)
+    return known[2] if known is not None and same else None
 
 
 def _measured_whole(session: Session, recipe: Recipe) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from esm_viz.errors import RecipeError
 from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
-from esm_viz.figures.accuracy import mean_half_width
 from esm_viz.figures.words import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.presets import with_preset
@@ -102,6 +101,7 @@ def _go(session: Session, index: int) -> None:
         session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
         session.validation = (state.recipe, state.evaluation) if state.evaluation else None
         session.errors.pop("rail", None)
+    live.compare(session)
 
 
 def _scores(session: Session) -> tuple[Evaluation | None, bool]:
@@ -119,13 +119,17 @@ def stats(session: Session) -> dict[str, Any]:
     old = pinned.evaluation if pinned else None
     parts = []
     if scores:
-        half = mean_half_width([task.merged for task in scores.tasks])
+        low, high = scores.mean_interval("merged")
         wait = "" if fresh else "wait"
         parts.append(
-            stat("Mean accuracy, B", f"{percent(scores.mean('merged'), 1)} % <small>± {percent(half, 1)}</small>", wait)
+            stat(
+                "Mean accuracy, B",
+                f"{percent(scores.mean('merged'), 1)} % <small>± {percent((high - low) / 2, 1)}</small>",
+                wait,
+            )
         )
-        if old:
-            parts.append(stat("Against A", f"{against(scores, old)} <small>points</small>", wait))
+        if difference := live.difference_to(session, pinned):
+            parts.append(stat("Against A", f"{against(difference)} <small>points</small>", wait))
         shares = f"{percent(scores.mean_normalised, 1)} %" + (
             f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
         )
@@ -162,7 +166,8 @@ def accuracy(session: Session) -> dict[str, Any]:
         }
     old = session.pinned.evaluation if session.pinned else None
     stale = "" if fresh else "updating"
-    return card | {"figure": accuracy_figure(scores, old), "stale": stale}
+    figure = accuracy_figure(scores, old, difference=live.difference_to(session, session.pinned))
+    return card | {"figure": figure, "stale": stale}
 
 
 def interference(session: Session) -> dict[str, Any]:
@@ -261,7 +266,7 @@ def _words(session: Session) -> dict[str, Any]:
         before = session.history[at] if 0 <= at < len(session.history) else None
     if before is None:
         return _told(session, "words", how, '<li class="same">Nothing to compare with: move a knob, or pin A.</li>')
-    body = in_words(before, now) if now else '<li class="same">Merging B</li>'
+    body = in_words(before, now, live.difference_to(session, before)) if now else '<li class="same">Merging B</li>'
     return _told(session, "words", how, body)
 
 

@@ -10,10 +10,9 @@ from esm_viz.pipeline import Project
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One server's place: the project that all pages open on and its name, the device, and whether it is local."""
+    """One server's place: the project that all pages open on and its name, and the device."""
 
     demo: Project
     name: str
     device: str
-    local: bool
     folder: Path | None = None  # whose projects visitors may open, where the operator allowed one

@@ -63,6 +63,9 @@ def tell(seen: Session, job: Job, report: Report) -> Story:
     seen.report = (recipe, project.merge(recipe, part(report, 2 / 3, 1 / 3, "")))
     if "validation" in shown:
         seen.validation = (recipe, shown["validation"])
+        if seen.pinned is not None and seen.pinned.recipe != recipe:
+            pair = seen.pinned.recipe, recipe
+            seen.difference = (*pair, project.difference(*pair, "validation", report=job.report))
     board = [Ranked(row.title, row.evaluation, row.searched) for row in seen.board]
     if "test" in shown and all(row.recipe != recipe for row in seen.board):
         seen.board.append(BoardRow(METHODS[recipe.method].title, recipe, shown["test"], searched=False))

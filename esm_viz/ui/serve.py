@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ipaddress
 import os
 from pathlib import Path
 
@@ -36,7 +35,6 @@ UPLOAD_LIMIT = "8gb"
 def build(
     recipe: str | Path | None = None,
     device: str = "auto",
-    local: bool = True,
     cache: StageCache | None = None,
     folder: Path | None = None,
 ) -> Studio:
@@ -52,7 +50,7 @@ def build(
     if project.answers is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
-    return Studio(project, name, device, local, folder)
+    return Studio(project, name, device, folder)
 
 
 def serve(
@@ -80,7 +78,7 @@ def serve(
     Raises:
         EsmVizError: the recipe or its files are wrong.
     """
-    studio = build(recipe, device, is_loopback(host) and not share, cache, folder)
+    studio = build(recipe, device, cache, folder)
     atexit.register(studio.store.close)
     studio.blocks.launch(
         server_name=host,
@@ -104,14 +102,6 @@ def serve(
         prevent_thread_lock=not block,
     )
     return studio
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def routes(studio: Studio) -> list[Route | Mount]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
-from esm_viz.types import AlphaSearch, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
+from esm_viz.types import AlphaSearch, Difference, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
 from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
@@ -101,6 +101,7 @@ class Session:
     view: View = field(default_factory=View)
     report: tuple[Recipe, MergeReport] | None = None
     validation: tuple[Recipe, Evaluation] | None = None
+    difference: tuple[Recipe, Recipe, Difference] | None = None  # A, B, and B's answers against A's
     pinned: State | None = None
     history: list[State] = field(default_factory=list)
     at: int = -1

@@ -38,9 +38,9 @@ _LOG = logging.getLogger("esm_viz.ui")
 class Studio:
     """The page and its sessions."""
 
-    def __init__(self, demo: Project, name: str, device: str, local: bool, folder: Path | None = None) -> None:
+    def __init__(self, demo: Project, name: str, device: str, folder: Path | None = None) -> None:
         """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
-        self.place = Place(demo, name, device, local, folder)
+        self.place = Place(demo, name, device, folder)
         self.store = Store()
         recalls = demo.answers is not None
         self.first = begin(self.store, self.place)

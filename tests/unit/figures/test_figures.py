@@ -11,14 +11,12 @@ import plotly.graph_objects as go
 import pytest
 
 from esm_viz import figures
-from esm_viz.figures.accuracy import mean_half_width
 from esm_viz.figures.base import GLYPHS, Columns, spread_out, task_colour, task_glyph, task_symbol
 from esm_viz.figures.norms import nice_top
 from esm_viz.figures.theme import tokens
 from esm_viz.types import (
-    AlphaPoint,
-    AlphaSearch,
     Angles,
+    Difference,
     Draws,
     Evaluation,
     HeatImage,
@@ -29,6 +27,7 @@ from esm_viz.types import (
     LayerMap,
     LayerNorms,
     Overlap,
+    Paired,
     Patch,
     Patches,
     Routing,
@@ -61,7 +60,6 @@ BETTER = Interference(TASKS, LAYERS, ((0.1, 0.4, math.nan), (0.7, 0.8, 1.0)), (0
 NORMS = LayerNorms(LAYERS, (1.0, 2.0, 3.0), (0.5, 2.5, 3.0))
 ROUTES = (((0.5, 0.5), (0.1, 0.9)), ((0.25, 0.75), (0.3, 0.7)), ((1.0, 0.0), (0.8, 0.2)))
 ROUTING = Routing(TASKS, LAYERS, ROUTES, (Score(9, 10), Score(8, 10)), 30, 100)
-SEARCH = AlphaSearch(0.5, 0.9, (AlphaPoint(1.0, 0.8), AlphaPoint(0.5, 0.9), AlphaPoint(0.0, 0.7)), 30)
 
 UNKNOWN = Spread(math.nan, math.nan, math.nan)
 PLANE = SubspaceMap(
@@ -144,7 +142,6 @@ EVERY = {
     "difference": figures.interference_figure(BETTER, INTERFERENCE, difference=True),
     "norms": figures.norms_figure(NORMS),
     "routing": figures.routing_figure(ROUTING),
-    "alpha": figures.alpha_figure(SEARCH),
     "subspace map": figures.subspace_map_figure(PLANE, chosen=("<b>bees", "b0.in_proj")),
     "stability": figures.stability_figure(STABILITY, 1),
     "scaling": figures.scaling_figure(SCALING),
@@ -262,12 +259,6 @@ def test_bars_start_at_zero_and_carry_wilson_intervals() -> None:
     assert figure["layout"]["xaxis"]["title"]["text"] == "accuracy on 100 validation images a task, %"
 
 
-def test_a_difference_inside_the_noise_is_grey() -> None:
-    labels = [note["text"] for note in EVERY["against A"]["layout"]["annotations"]]
-    assert "▲ +20" in labels[0]
-    assert "≈ −2" in labels[1]
-
-
 def test_interference_is_read_against_not_merging_on_a_log_scale() -> None:
     heat = [trace for trace in EVERY["interference"]["data"] if trace["type"] == "heatmap"]
     assert heat[0]["z"] == [[None], [0.0]]  # unknown where a task did not move; neutral at 1
@@ -324,12 +315,6 @@ def test_norms_show_before_and_after_on_a_scale_that_can_be_held() -> None:
 @pytest.mark.parametrize(("value", "top"), [(0.9, 1), (1.01, 1.5), (23, 30), (0.041, 0.05), (9.9, 10)])
 def test_a_scale_ends_at_a_round_number(value: float, top: float) -> None:
     assert nice_top(value)[0] == pytest.approx(top)
-
-
-def test_the_search_is_drawn_in_the_order_of_alpha() -> None:
-    trace = EVERY["alpha"]["data"][0]
-    assert (trace["x"], trace["y"]) == ([0.0, 0.5, 1.0], pytest.approx([70, 90, 80]))
-    assert EVERY["alpha"]["layout"]["yaxis"]["title"]["text"] == "% of experts, validation"
 
 
 def test_a_sweep_over_one_knob_is_a_curve_with_its_intervals() -> None:
@@ -414,11 +399,18 @@ def test_twenty_tasks_have_twenty_colours_and_glyphs() -> None:
         assert {f"task-{i}" for i in range(1, 21)} <= tokens(theme).keys()  # type: ignore[arg-type]
 
 
-def test_the_means_interval_is_that_of_independent_tasks() -> None:
-    # both tasks: p (1 − p) / n = 0.0025, so sd of the mean = √(2 · 0.0025) / 2
-    scores = [Score(50, 100), Score(50, 100)]
-    assert mean_half_width(scores) == pytest.approx(1.959963984540054 * math.sqrt(0.005) / 2, rel=1e-12)
-    assert math.isnan(mean_half_width([Score(0, 0)]))
+def test_a_difference_is_grey_where_its_paired_interval_holds_zero() -> None:
+    # of 100 images: 30 gained and 2 lost are more than noise, 5 gained and 4 lost are not
+    difference = Difference("validation", TASKS, (Paired(30, 2, 100), Paired(5, 4, 100)))
+    figure = figures.accuracy_figure(evaluation(80, 50), evaluation(52, 49), difference=difference)
+    labels = [note["text"] for note in figure["layout"]["annotations"] if note["text"].startswith("<b>")]
+    assert ["var(--good)" in label for label in labels] == [True, False]
+    assert [label.split(">")[-2].removesuffix("</span") for label in labels] == ["▲ +28", "≈ +1"]
+
+
+def test_without_paired_answers_no_difference_is_told() -> None:
+    labels = figures.accuracy_figure(evaluation(80, 50), evaluation(60, 52))["layout"]["annotations"]
+    assert not [note for note in labels if "▲" in note["text"] or "≈" in note["text"]]
 
 
 def test_the_subspace_map_draws_every_known_point_in_its_tasks_mark() -> None:

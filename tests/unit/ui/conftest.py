@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studio(folder: Path) -> Iterator[Studio]:
     project = Project.open(tiny.recipe(folder), device="cpu")
     project.prepare()
-    made = Studio(project, "tiny", "cpu", local=True)
+    made = Studio(project, "tiny", "cpu")
     yield made
     made.store.close()
 

@@ -18,7 +18,7 @@ from tests.support import tiny
 @pytest.fixture
 def session(folder: Path) -> Session:
     project = Project.open(tiny.recipe(folder), device="cpu")
-    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu", local=True))
+    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
 
 
 def measured(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -51,7 +51,7 @@ def unlabelled(folder: Path) -> Session:
     for model in raw["models"]:
         del model["validation"]
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
-    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu", local=True))
+    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
 
 
 def ended(session: Session) -> None:

@@ -20,7 +20,6 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from esm_viz.ui import explore, looks, store, uploads
 from esm_viz.ui.place import Place
-from esm_viz.ui.serve import is_loopback
 from esm_viz.ui.store import GRACE_SECONDS, Session
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
@@ -153,7 +152,7 @@ def test_a_direction_that_is_not_there_is_said_in_its_card_alone(folder: Path) -
     raw = tiny.mapping()
     raw["models"][1]["path"] = "base.safetensors"
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
-    session = Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu", local=True))
+    session = Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
     session.view.cell = ("bees", tiny.C_FC)
     looks.look(session)
     assert session.look is not None
@@ -342,10 +341,3 @@ def test_an_uploaded_recipe_cannot_name_files_of_the_server(tmp_path: Path) -> N
     target.mkdir()
     with says(RecipeError, "the recipe names '/etc/hostname', outside the upload, use paths beside the recipe"):
         uploads.take([str(tmp_path / "recipe.yaml")], target)
-
-
-def test_an_address_of_this_machine_is_known_as_one() -> None:
-    assert [is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "studio.example")] == [
-        *(True, True, True),
-        *(False, False),
-    ]
