@@ -18,6 +18,7 @@ from torch.nn import functional
 
 ARCH: dict[str, Any] = {
     "embed_dim": 128,
+    "quick_gelu": False,
     "vision_cfg": {"image_size": 32, "layers": 6, "width": 128, "head_width": 32, "patch_size": 8},
 }
 CONTEXT = 16  # tokens of a caption
