@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from esm_viz.ui.store import EVERYTHING, Session
 TABS = (load.TAB, explore.TAB, merge.TAB, evaluate.TAB, export.TAB)
 HEADER = Tab("", (Piece("bar", "block", bar.bar), Piece("states", "block", merge.states)), bar.act)
 PIECES = {piece.name: piece for tab in (HEADER, *TABS) for piece in tab.pieces}
+_SCRIPT = re.compile("<(?=script)", re.IGNORECASE)  # in a message: a component's value must not even look like one
 
 
 def paint(session: Session, names: Iterable[str], page: str, tick: bool = False) -> dict[str, str]:
@@ -60,7 +62,8 @@ def _recipe_id(session: Session) -> str:
 
 def encode(piece: dict[str, Any], version: int) -> str:
     """Return a piece as the JSON string that a component takes."""
-    return orjson.dumps({"v": version, **piece}, option=orjson.OPT_NON_STR_KEYS).decode()
+    text = orjson.dumps({"v": version, **piece}, option=orjson.OPT_NON_STR_KEYS).decode()
+    return _SCRIPT.sub(r"\\u003c", text)
 
 
 def _whole(names: Iterable[str]) -> dict[str, None]:

@@ -80,7 +80,7 @@ def test_a_hand_made_type_or_layout_is_one_sentence_and_changes_nothing(page: Pa
 @pytest.mark.parametrize("do", ["dtype", "layout", "export"])
 def test_a_stranger_writes_nothing(page: Page, do: str) -> None:
     page.call("act", page.studio.parts["form"], "guess", message={"do": do, "value": "float16"})
-    assert page.pieces["bar"]["html"].count("expired") == 1
+    assert "This page has expired" in page.pieces["bar"]["html"]
     assert page.session.proof is None
 
 

@@ -134,7 +134,7 @@ def test_routed_layers_are_counted(page: Page) -> None:
 def test_a_merge_that_is_done_while_its_handler_waits_is_painted_once(page: Page) -> None:
     page.rest()
     page.act("rail", do="knob", name="alpha", value=0.61)
-    assert not {"interference", "norms", "rail"} & set(page.session.changed("page", PIECES))
+    assert not {"interference", "norms", "rail"} & set(page.session.changed(page.hash, PIECES))
 
 
 def test_all_levels_of_scaling_are_measured_beside_the_page_and_are_the_pipelines(page: Page) -> None:
