@@ -32,6 +32,8 @@
     history.replaceState(history.state, "", location.pathname + (rest ? "?" + rest : "") + location.hash);
     choose();
     requestAnimationFrame(show);
+    studio.known = true;
+    studio.ask?.();
   };
   studio.local.afresh = () => {
     try { localStorage.removeItem(KEY); sessionStorage.removeItem(TAB); } catch { /* private window */ }

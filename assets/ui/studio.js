@@ -2,7 +2,8 @@
    Every value that comes from the server is a JSON string with a version `v`; an older one never replaces a newer one. */
 window.studio = (() => {
   "use strict";
-  const kept = { painted: {}, filled: new WeakMap(), local: {} }; /* local: what a control does without the server */
+  const PATIENCE = 5000; /* ms */
+  const kept = { painted: {}, filled: new WeakMap(), known: false, local: {} }; /* local: what a control does without the server */
   const token = (name) => getComputedStyle(document.body).getPropertyValue("--" + name).trim();
 
   /* parse a component's value and hand it to `paint` when it is not older than what is shown */
@@ -112,14 +113,20 @@ window.studio = (() => {
     const host = document.createElement("div");
     host.className = "block-host";
     element.replaceChildren(host);
-    /* while the server is busy one question is always under way: it is answered when there is something new */
-    let waiting = 0, busy = false;
+    /* while the server is busy one question is always under way: it is answered when there is something new; an answer
+       that is lost is asked for again, and nothing is asked before the page knows whose it is */
+    let waiting = 0, busy = false, again = 0;
+    const ask = () => {
+      if (!busy || !kept.known) return;
+      waiting = Date.now();
+      clearTimeout(again);
+      again = setTimeout(ask, PATIENCE);
+      trigger("tick", {});
+    };
     const poll = (next, newer) => {
       if (next.tick) waiting = 0;
       if (newer) busy = next.busy;
-      if (!busy || Date.now() - waiting < 5000) return;
-      waiting = Date.now();
-      setTimeout(() => trigger("tick", {}), 10);
+      if (Date.now() - waiting >= PATIENCE) setTimeout(ask, 10);
     };
     kept.follow(props, watch, (next) => {
       if (next.html !== undefined) kept.fill(host, next.html);
