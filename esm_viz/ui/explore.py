@@ -75,6 +75,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 def _turn(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Turn the rank's knob as on Merge; while it moves the spectrum follows, where it rests all pictures do."""
     names = merge.act(session, message)
+    session.touch(names)  # they come a little later: the spectrum goes first
     return (*names, "spectrum", *arrive(session)) if message.get("rest") is True else ("spectrum",)
 
 
