@@ -65,16 +65,13 @@ window.studio = (() => {
 
   kept.local.theme = () => kept.setTheme(!kept.dark());
 
-  /* anything with data-do inside `host` is a control, its data-* are the message; with data-form the fields go along */
+  /* anything with data-do inside `host` is a control, its data-* are the message */
   kept.delegate = (host, trigger) => {
     const send = (source) => {
       const { do: act, ...rest } = source.dataset;
       if (Object.hasOwn(kept.local, act)) return kept.local[act](source);
       const message = { do: act, ...rest };
       if (source.matches("select, input")) message.value = source.value;
-      if (source.dataset.form) {
-        for (const field of host.querySelectorAll(`[data-field]`)) message[field.dataset.field] = field.value;
-      }
       trigger("act", message);
     };
     host.addEventListener("click", (event) => {
@@ -117,11 +114,12 @@ window.studio = (() => {
        that is lost is asked for again, and nothing is asked before the page knows whose it is */
     let waiting = 0, busy = false, again = 0;
     const ask = () => {
-      if (!busy || !kept.known) return;
+      if (!busy || !kept.known || Date.now() - waiting < PATIENCE) return;
+      const lost = waiting > 0; /* then what was sent since is sent again */
       waiting = Date.now();
       clearTimeout(again);
-      again = setTimeout(ask, PATIENCE);
-      trigger("tick", {});
+      again = setTimeout(ask, PATIENCE + 50);
+      trigger("tick", lost ? { arrived: Number(host.dataset.v) } : {});
     };
     const poll = (next, newer) => {
       if (next.tick) waiting = 0;

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.figures.words import safe
-from esm_viz.ui import following, merge, share
+from esm_viz.ui import explore, following, merge, share
+from esm_viz.ui.closer import look_closer
 from esm_viz.ui.html import AFRESH, BAD, BRAND, DOWNLOAD, OK, REDO, THEME, UNDO, button, sentence
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.store import EVERYTHING, Session
@@ -35,10 +36,15 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     """Cancel what runs, or do what the Merge tab does: undo, redo, unpin."""
     if message.get("do") == "cancel":
         session.stop()
+        session.explored = None  # the pictures of Explore are to be measured when somebody comes back to them
         return (EVERYTHING,)
     if message.get("do") == "dismiss":
         return ()  # any message takes the notice away
-    return merge.act(session, message)
+    merge.act(session, message)
+    explore.arrive(session)
+    if session.closer:  # somebody has looked at Evaluate
+        look_closer(session)
+    return (EVERYTHING,)
 
 
 def arch_text(arch: str) -> str:

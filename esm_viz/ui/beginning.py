@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from esm_viz.ui.live import remember, set_recipe
-from esm_viz.ui.loading import adopt
+from esm_viz.ui.loading import Arrival, adopt
 from esm_viz.ui.looks import SLOW, look
 from esm_viz.ui.place import Place
 from esm_viz.ui.store import Session, Store
@@ -16,7 +16,7 @@ LOOK = 0.02  # seconds between two looks whether there is something to show
 def begin(store: Store, place: Place) -> Session:
     """Merge the opening project and measure it on a few images, so that the page opens painted; the rest follows."""
     first = store.open(place)
-    adopt(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe))
+    adopt(first, Arrival.of(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe)))
     set_recipe(first, first.recipe)
     while first.live is not None and first.live.running and first.validation is None:
         time.sleep(LOOK)

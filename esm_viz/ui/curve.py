@@ -93,13 +93,14 @@ def card(session: Session) -> dict[str, Any]:
     recipe, curve = held
     here = recipe == any_alpha(session.recipe)
     pinned = session.pinned.recipe if session.pinned else None
-    words = chip(fixed_in_words(recipe, session.recipe, ("alpha",)))
+    held_at = fixed_in_words(recipe, session.recipe, ("alpha",))
     figure = curve_figure(
         curve,
         float(session.recipe.parameters["alpha"]) if here else None,
         float(pinned.parameters["alpha"]) if pinned and any_alpha(pinned) == recipe else None,
     )
-    return piece | {"controls": press + words + _searched(session, recipe), "figure": figure, "picks": "curve"}
+    controls = press + chip(held_at) + _searched(session, recipe)
+    return piece | {"controls": controls, "figure": figure, "picks": "curve", "held": held_at}
 
 
 def _searched(session: Session, recipe: Recipe) -> str:

@@ -18,7 +18,6 @@ from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.standing import board, key_of
 from esm_viz.ui.store import BoardRow, Session
 
-NO_ROUTES = "ESM++ is not measured yet. Compare all methods, or choose it on Merge."
 MOST_DIGITS = 9  # of an image's place
 NO_LABELS = "No labelled test images. Add them to the recipe to see accuracy."
 
@@ -39,8 +38,9 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     elif do == "task":
         _choose_task(session, data if isinstance(data, str) else value)
     elif do in ("against", "confused"):
-        if not isinstance(value, str) or value not in CHOICES:
-            raise RecipeError("there is no such model", f"use {', '.join(CHOICES)}")
+        choices = CHOICES if do == "confused" else ("a", *REFERENCES)
+        if not isinstance(value, str) or value not in choices:
+            raise RecipeError("there is no such model", f"use {', '.join(choices)}")
         setattr(session.view, do, value)
         session.view.image = -1
         look_at_once(session)

@@ -197,11 +197,13 @@ def subspaces(session: Session) -> dict[str, Any]:
 def _looked(session: Session, name: str) -> tuple[Any, dict[str, Any]]:
     """Return the newest record of a slower picture, and what its card says of its age."""
     error = session.errors.get(name, "")
-    found = session.looks.get(name)
+    found, measuring = session.looks.get(name), session.look is not None and session.look.alive
     if found is None:
-        return None, {"error": error} if error else {"empty": "Being measured."}
+        told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
+        return None, {"error": error} if error else {"empty": told}
     fresh = found[0] == looked_at(session)[name]
-    return found[1], {"error": error, "stale": "" if fresh or error else "updating"}
+    age = "updating" if measuring else "stopped"
+    return found[1], {"error": error, "stale": "" if fresh or error else age}
 
 
 TAB = Tab(

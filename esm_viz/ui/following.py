@@ -51,14 +51,18 @@ def _pin(session: Session, recipe: Recipe) -> None:
 
     def work(job: Job) -> None:
         project = session.project
-        report = project.merge(recipe)
+        report = project.merge(recipe, job.report)
         state = State(recipe, report, None, title_of(recipe.method, report.alpha))
         keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", state))
         if project.has_labels("validation"):
             scores = project.evaluate(recipe, "validation", 0, job.report, oracle=False)
             measured = dataclasses.replace(state, evaluation=scores)
-            if session.pinned is state:  # nobody has pinned another one meanwhile
-                keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", measured))
-                compare(session)
+
+            def write() -> None:
+                if session.pinned is state:  # nobody has pinned another one meanwhile
+                    session.pinned = measured
+
+            keep(session, job, (*LIVE, *SCORES), write)
+            compare(session)
 
     start(session, "Measuring A", work, PLACE, ("bar",))

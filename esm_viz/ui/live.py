@@ -127,11 +127,9 @@ def compare(session: Session) -> None:
         shown, busy = session.validation, session.live is not None and session.live.alive
         if busy or shown is None or session.pinned is None or difference_to(session, session.pinned):
             return
-        session.live = Job("Comparing with A")
+        session.live = job = Job("Comparing with A")
         limit = shown[1].limit
-    session.live.start(
-        lambda job: _compare(session, job, limit), lambda text: failed(session, "live", text, (*LIVE, *SCORES))
-    )
+    job.start(lambda job: _compare(session, job, limit), lambda text: failed(session, "live", text, (*LIVE, *SCORES)))
 
 
 def _compare(session: Session, job: Job, limit: int) -> None:

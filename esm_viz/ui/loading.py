@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from esm_viz.errors import CheckpointError, EsmVizError
 from esm_viz.gate import compare_activations
@@ -17,7 +18,7 @@ from esm_viz.ui.live import set_recipe
 from esm_viz.ui.looks import look
 from esm_viz.ui.running import keep, part, start
 from esm_viz.ui.searches import Searches
-from esm_viz.ui.store import EVERYTHING, Session
+from esm_viz.ui.store import EVERYTHING, BoardRow, Session
 
 PIECES = ("source", "found", "cost")
 JUDGING, GATE, ACTIVATIONS, LOADING = (
@@ -84,8 +85,10 @@ def decompose(session: Session, candidate: Candidate) -> None:
         recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
         own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
 
+        new = Arrival.of(session, candidate.name, project, recipe)
+
         def on_screen() -> None:
-            adopt(session, candidate.name, project, recipe)
+            adopt(session, new)
             session.own = own
 
         if keep(session, job, (), on_screen):
@@ -96,20 +99,37 @@ def decompose(session: Session, candidate: Candidate) -> None:
     start(session, LOADING, work, "load", PIECES)
 
 
-def adopt(session: Session, name: str, project: Project, recipe: Recipe) -> None:
+class Arrival(NamedTuple):
+    """A prepared project that is about to be put on screen, with what is read from disk for that."""
+
+    name: str
+    project: Project
+    recipe: Recipe
+    board: list[BoardRow]
+    thumbs: dict[str, list[bytes]]
+
+    @classmethod
+    def of(cls, session: Session, name: str, project: Project, recipe: Recipe) -> Arrival:
+        """Read what the page shows at once; never under the session's lock."""
+        board = kept_rows(project) if project is session.place.demo else []
+        return cls(name, project, recipe, board, {task: project.thumbnails(task, THUMBNAILS) for task in project.tasks})
+
+
+def adopt(session: Session, new: Arrival) -> None:
     """Make a prepared project the session's own; everything measured of the old one goes."""
-    session.name, session.project, session.recipe = name, project, recipe
-    session.report = session.validation = session.pinned = session.search = session.proof = session.explored = None
-    session.refused, session.own, session.candidate = None, (), None
-    session.looks, session.closer, session.searches = {}, {}, Searches()
-    for job in (session.look, session.close_look):
+    for job in (session.live, session.look, session.close_look):
         if job is not None:
             job.cancel()  # of the old project
+    session.name, session.project, session.recipe = new.name, new.project, new.recipe
+    session.report = session.validation = session.difference = session.pinned = session.search = None
+    session.proof = session.refused = session.explored = session.candidate = None
+    session.own = ()
+    session.looks, session.closer, session.searches = {}, {}, Searches()
+    session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}
-    session.board = kept_rows(project) if project is session.place.demo else []
+    session.board, session.thumbs = new.board, new.thumbs
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
     session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="")
-    session.thumbs = {task: project.thumbnails(task, THUMBNAILS) for task in project.tasks}
 
 
 def _propose(session: Session, candidate: Candidate) -> None:

@@ -22,13 +22,14 @@ def look(session: Session) -> None:
             session.look.cancel()
         for name in SLOW:
             session.errors.pop(name, None)
-        session.look = Job("Measuring what is selected")
-    session.look.start(lambda job: _look(session, job), lambda text: failed(session, SLOW[0], text, SLOW))
+        session.look = job = Job("Measuring what is selected")
+    job.start(lambda job: _look(session, job), lambda text: failed(session, SLOW[0], text, SLOW))
 
 
 def _look(session: Session, job: Job) -> None:
     settle_view(session)
-    project, recipe, asked = session.project, session.recipe, looked_at(session)
+    with session.lock:
+        project, recipe, asked = session.project, session.recipe, looked_at(session)
     task, layer = asked["stability"][1:]
     direction = asked["patches"][-1]
     measure: dict[str, Callable[[], object]] = {

@@ -31,11 +31,13 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do in searching.DOES:
         return searching.act(session, message)
     if do in ("knob", "weight", "method", "preset", "reset"):
-        live.set_recipe(session, _changed(session, str(do), name, value), painting=True)
+        with session.lock:  # of two messages at once, both count
+            session.recipe = _changed(session, str(do), name, value)
+        live.set_recipe(session, session.recipe, painting=True)
     elif do == "search":
         searching.search_alpha(session)
     elif do == "pin":
-        session.pinned = current(session)
+        session.pinned = current(session) or session.pinned
     elif do == "unpin":
         session.pinned, session.view.difference = None, False
     elif do == "difference":
@@ -91,7 +93,7 @@ def _index(message: dict[str, Any]) -> int:
 
 
 def _go(session: Session, index: int) -> None:
-    """Go to a line of the history; its numbers are known, so nothing runs."""
+    """Go to a line of the history; where its numbers are known, nothing runs but its comparison with A."""
     if not 0 <= index < len(session.history):
         return
     state = session.history[index]
@@ -101,7 +103,11 @@ def _go(session: Session, index: int) -> None:
         session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
         session.validation = (state.recipe, state.evaluation) if state.evaluation else None
         session.errors.pop("rail", None)
-    live.compare(session)
+        session.errors.pop("live", None)
+    if session.project.has_labels("validation") and (state.evaluation is None or state.evaluation.limit):
+        live.set_recipe(session, state.recipe)  # it was left before it was measured on all images
+    else:
+        live.compare(session)
 
 
 def _scores(session: Session) -> tuple[Evaluation | None, bool]:

@@ -97,6 +97,6 @@ def _picture(piece: Piece, seen: Session) -> Picture | None:
         card = piece.paint(seen)
     except EsmVizError:  # its card says so on screen; the others are still worth a page
         return None
-    if "figure" not in card or card.get("stale") or card.get("error"):
+    if "figure" not in card or card.get("stale") or card.get("error") or card.get("held"):  # held: for another recipe
         return None
     return Picture(piece.name, card["title"], card["figure"], HEIGHTS.get(piece.name, 400), card.get("how", ""))

@@ -23,7 +23,7 @@ def start(session: Session, what: str, work: Callable[[Job], None], place: str, 
             session.touch(names)
             return
         session.errors.pop(place, None)
-        session.task = Job(what, tells=True)
+        session.task = own = Job(what, tells=True)
 
     def whole(job: Job) -> None:
         try:
@@ -32,7 +32,7 @@ def start(session: Session, what: str, work: Callable[[Job], None], place: str, 
             job.done.set()
             session.touch(names)  # what it kept from being pressed may be pressed again
 
-    session.task.start(whole, lambda text: failed(session, place, text, names))
+    own.start(whole, lambda text: failed(session, place, text, names))
 
 
 def failed(session: Session, place: str, text: str, names: Iterable[str]) -> None:

@@ -9,11 +9,14 @@ def settle_view(session: Session) -> None:
     """Choose the first selection: the layer where tasks share most, and the pair that shares most there."""
     if session.view.cell is not None:
         return
-    record = session.project.layer_map("overlap", session.recipe)
+    project = session.project
+    record = project.layer_map("overlap", session.recipe)
     best = record.layers.index(record.strongest)
     task = max(range(len(record.tasks)), key=lambda t: record.values[t][best])
-    session.view.cell = (record.tasks[task], record.strongest.name)
-    session.view.pair = closest(session, record.tasks[task])
+    with session.lock:
+        if session.project is project and session.view.cell is None:
+            session.view.cell = (record.tasks[task], record.strongest.name)
+            session.view.pair = closest(session, record.tasks[task])
 
 
 def closest(session: Session, task: str) -> tuple[str, str] | None:

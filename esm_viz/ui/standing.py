@@ -26,7 +26,7 @@ TIMED = (
     "not run again"
 )
 KEPT = "Measured when the demo was built, from the same files; compare all methods to measure it here"
-HEAD_CELL = '<th class="r task">{mark} {task}</th>'
+HEAD_CELL = '<th class="r task" data-task="{task}">{mark} {task}</th>'
 MINUTE = 60
 
 
@@ -204,13 +204,17 @@ def _download(session: Session) -> str:
     )
 
 
+FORMULA = ("=", "+", "-", "@")  # how a text begins that a spreadsheet would run
+
+
 def board_csv(session: Session) -> str:
     """Return the leaderboard's numbers, a line a row, fractions."""
     lines = io.StringIO()
     write = csv.writer(lines).writerow
     write([
         *("row", "method", "alpha", "alpha_found_by", "measured", "split", "images", "mean", "low", "high"),
-        *("share_of_experts", "seconds", "recipe_sha256", *session.project.tasks),
+        *("share_of_experts", "seconds", "recipe_sha256"),
+        *(f"'{task}" if task[:1] in FORMULA else task for task in session.project.tasks),
     ])  # fmt: skip
     reference = session.board[-1].evaluation
     named: list[tuple[str, Evaluation, Which, BoardRow | None]] = [

@@ -184,6 +184,12 @@ class Session:
         self.downloads[token] = folder
         return token
 
+    def forget_downloads(self) -> None:
+        """Remove the files that may be downloaded."""
+        for folder in self.downloads.values():
+            shutil.rmtree(folder.parent, ignore_errors=True)
+        self.downloads.clear()
+
     def private_folder(self) -> Path:
         """Return a new folder that only this session knows."""
         if self.folder is None:

@@ -24,7 +24,7 @@ from esm_viz.ui.place import Place
 from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
-LOOK, WAIT = 0.02, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
 NEWEST = 1 << 50  # above every version and number of a message
 BUILT = "built"  # the page as the server made it, before any visitor's
 # Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
@@ -135,7 +135,6 @@ class Studio:
         session = self.store.get(session_id)
         if session is None:
             return self._gone()
-        session.errors.pop(following.PLACE, None)
         try:
             names = act(session)
         except EsmVizError as error:
@@ -151,6 +150,7 @@ class Studio:
             message, page = _message(event), request.session_hash or ""
 
             def act(session: Session) -> Names:
+                session.errors.pop(following.PLACE, None)  # the visitor has read it
                 session.sight(page).sequence = max(session.sight(page).sequence, _number(message, "seq") or 0)
                 return tab.act(session, message)
 
@@ -177,10 +177,11 @@ class Studio:
             return self._gone() if session_id else self._nothing()
         page, arrived = request.session_hash or "", _number(_message(event), "arrived")
         for _ in range(round(WAIT / LOOK)):
-            if session.changed(page, PIECES, arrived) or not session.busy:
+            # beside the event loop: somebody may hold the session's lock while it paints
+            if await asyncio.to_thread(session.changed, page, PIECES, arrived) or not session.busy:
                 break
             await asyncio.sleep(LOOK)
-        names = session.changed(page, PIECES, arrived)
+        names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
         pieces = await asyncio.to_thread(paint, session, names, page, True)
         return self._outputs(pieces)
 

@@ -116,7 +116,8 @@ def card(session: Session) -> dict[str, Any]:
     swept = [name for name, _ in record.grid]
     labels = labels_of(record.method)
     free = (*swept, "alpha") if record.start["alpha"] == "search" else swept
-    told = _told(record, running) + chip(fixed_in_words(recipe, session.recipe, free))
+    held_at = fixed_in_words(recipe, session.recipe, free)
+    told = _told(record, running) + chip(held_at)
     shown = session.searches.shown
     figure = sweep_figure(
         record,
@@ -130,7 +131,13 @@ def card(session: Session) -> dict[str, Any]:
     )
     knobs = METHODS[record.method].knobs
     title = "Sweep over " + " and ".join(knobs[name].symbol or safe(knobs[name].label) for name in swept)
-    return piece | {"title": title, "controls": piece["controls"] + told, "figure": figure, "picks": "sweep-cell"}
+    return piece | {
+        "title": title,
+        "controls": piece["controls"] + told,
+        "figure": figure,
+        "picks": "sweep-cell",
+        "held": held_at,
+    }
 
 
 def _told(record: Sweep, running: bool) -> str:

@@ -103,8 +103,9 @@ def card(session: Session) -> dict[str, Any]:
     trials = held.record.trials
     now = next((at for at in range(len(trials)) if _recipe(held, at) == session.recipe), None)
     figure = tuning_figure(held.record, now, labels_of(held.record.method))
-    told = chip(fixed_in_words(held.recipe, session.recipe, held.record.knobs))
-    return piece | {"controls": piece["controls"] + told, "figure": figure, "picks": "tune-trial"}
+    held_at = fixed_in_words(held.recipe, session.recipe, held.record.knobs)
+    controls = piece["controls"] + chip(held_at)
+    return piece | {"controls": controls, "figure": figure, "picks": "tune-trial", "held": held_at}
 
 
 def _controls(session: Session, running: bool) -> str:

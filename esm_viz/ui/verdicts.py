@@ -79,7 +79,8 @@ def _row(shown: Shown, model: JudgedModel, index: int) -> str:
         f'<td class="r">{model.classes or DASH}</td><td>{_proxies(shown, model)}</td>',
         f"<td>{_own(shown, model, index)}</td><td>{_verdict(shown, model, index)}</td>",
     ]
-    return f'<tr class="{kind}">{"".join(cells)}</tr>'
+    lights = f' data-task="{safe(model.name)}"' if index >= 0 else ""
+    return f'<tr class="{kind}"{lights}>{"".join(cells)}</tr>'
 
 
 def _proxies(shown: Shown, model: JudgedModel) -> str:
