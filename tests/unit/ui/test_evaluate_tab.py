@@ -115,14 +115,14 @@ def test_without_a_pinned_state_there_is_still_something_to_compare(page: Page, 
 
 
 def test_another_projects_images_are_gone(page: Page, studio: Any, tmp_path: Path) -> None:
-    from esm_viz.ui.loading import adopt
+    from esm_viz.ui.loading import Arrival, adopt
 
     with_flips(page)
     assert shown(page)
     before = page.session.closer["flips"]
     tiny.write_project(tmp_path)
     other = Project.open(tiny.recipe(tmp_path), device="cpu")
-    adopt(page.session, "other", other, other.recipe)
+    adopt(page.session, Arrival.of(page.session, "other", other, other.recipe))
     page.act("flips", do="image", index="1")
     assert "<img" not in page.pieces["flips"]["html"]
     page.rest()
@@ -309,7 +309,8 @@ def test_a_broken_board_is_no_board(kept: Project, tmp_path: Path, text: str) ->
         ({"do": "task", "value": "dogs"}, "there is no such task, use ants, bees, cats"),
         ({"do": "task", "value": ["ants"]}, "there is no such task, use ants, bees, cats"),
         ({"do": "task"}, "there is no such task, use ants, bees, cats"),
-        ({"do": "against", "value": "../a"}, "there is no such model, use a, b, pretrained, finetuned"),
+        ({"do": "against", "value": "../a"}, "there is no such model, use a, pretrained, finetuned"),
+        ({"do": "against", "value": "b"}, "there is no such model, use a, pretrained, finetuned"),
         ({"do": "confused", "value": {"a": 1}}, "there is no such model, use a, b, pretrained, finetuned"),
         ({"do": "image", "index": "-1"}, "there is no such image, click another one"),
         ({"do": "image", "index": "²"}, "there is no such image, click another one"),

@@ -19,7 +19,7 @@ from esm_viz.recipe import parse_mapping
 from esm_viz.ui import curve, searching, sweeping, tuning
 from esm_viz.ui.jobs import UNEXPECTED, Job
 from esm_viz.ui.live import FIRST
-from esm_viz.ui.loading import adopt
+from esm_viz.ui.loading import Arrival, adopt
 from esm_viz.ui.place import Place
 from esm_viz.ui.running import give_way
 from esm_viz.ui.searches import Searches
@@ -368,7 +368,7 @@ def test_a_second_search_is_refused_while_one_runs(page: Page) -> None:
 def test_a_new_project_starts_without_old_searches(page: Page, studio: Studio) -> None:
     page.act("curve", do="draw")
     page.rest()
-    adopt(page.session, "other", studio.place.demo, studio.place.demo.recipe)
+    adopt(page.session, Arrival.of(page.session, "other", studio.place.demo, studio.place.demo.recipe))
     assert page.session.searches == Searches()
     assert curve.card(page.session)["empty"] == curve.EMPTY
 
