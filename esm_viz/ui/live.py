@@ -18,7 +18,7 @@ from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import MOST_HISTORY, Session, State
 
 FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
-BREATH = 0.12  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
+BREATH = 0.3  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
 REST = 0.8  # seconds without a newer value, after which a recipe is worth a line in the history
 PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
 LIVE = ("rail", "stats", "interference", "norms", "states")
