@@ -9,7 +9,7 @@ from esm_viz.figures.base import TICK, Columns, Figure, axis, picture, token
 from esm_viz.figures.words import minus, number
 from esm_viz.types import ScalingProfile
 
-HOW = "Each line adds one level of scaling to the one before; parallel lines: it scaled all layers alike."
+HOW = "Each line adds one level of scaling to the one before."
 HOW_ALONE = "Each point is one layer of the merged change; this method has no levels of scaling."
 STYLES: dict[str, tuple[str, str, str, float]] = {  # level -> colour, mark, dash, width
     "none": ("ref", "circle-open", "dash", 2.5),
