@@ -12,7 +12,7 @@ from esm_viz.ui.jobs import Job
 from esm_viz.ui.store import EVERYTHING, Session
 
 CALM = 0.5  # seconds before a job gets a bar; shorter ones only flicker
-RECIPE_ROUTE = "studio-recipe"
+RECIPE_ROUTE, CODE_ROUTE = "studio-recipe", "studio-code"
 BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
 SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
