@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from esm_viz.errors import EsmVizError
 from esm_viz.figures.words import size
+from esm_viz.ui import landing
 from esm_viz.ui.address import Site
 from esm_viz.ui.calls import MOST_BYTES, checked_call
 from esm_viz.ui.inbox import Inbox
@@ -25,14 +26,14 @@ from esm_viz.ui.turns import Attempts, TooMany, Turns
 
 CALL, UPLOAD, LOGIN = "/gradio_api/run/predict", "/gradio_api/upload", "/login"
 POSTED = (CALL, UPLOAD, LOGIN)
-# What anybody may get, before a password too: the page's frame with Gradio's login form, our scripts, the way in.
+# What anybody may get, before a password too: the way in, and scripts and sheets, in which nothing is anybody's.
 OPEN = re.compile(
-    r"/|/join(?:/here)?|/studio/(?:ui|plotly)/[\w./-]+|/(?:assets|static)/[\w./@~+-]+|(?:/gradio_api)?/theme\.css|/favicon\.ico"
+    r"/join(?:/here)?|/studio/(?:ui|plotly)/[\w./-]+|/(?:assets|static)/[\w./@~+-]+|(?:/gradio_api)?/theme\.css|/favicon\.ico"
     r"|/robots\.txt|/manifest\.json|/gradio_api/(?:startup-events|app_id)"
 )
-# What only those inside may get: open pages tell that they live, uploads how far they are, downloads under tokens.
+# What only those inside may get: the page, that it lives, how far an upload is, and downloads under tokens.
 INSIDE = re.compile(
-    r"/gradio_api/(?:heartbeat/[0-9a-z]{1,32}|upload_progress|info)|/studio-(?:file|recipe|code)/[\w-]{1,64}(?:/[^/]{1,120})?"
+    r"/|/gradio_api/(?:heartbeat/[0-9a-z]{1,32}|upload_progress|info)|/studio-(?:file|recipe|code)/[\w-]{1,64}(?:/[^/]{1,120})?"
 )
 MOST_FORM = 4096  # bytes of a name with its password
 FRAMING = 64 * 1024  # bytes that a form adds to the files in it
@@ -100,6 +101,8 @@ class Guard:
         try:
             self._know(request)
             _find(request)
+            if _locked(request) and request.url.path == "/":
+                return await _door(request, send)
             _unlock(request)
             async with self.watch.open.turn(caller(request)):
                 await self._pass(request, send)
@@ -110,7 +113,8 @@ class Guard:
         except EsmVizError as error:
             await _tell(Refused(400, str(error)), request, send)
         except ClientDisconnect:
-            return
+            return None
+        return None
 
     async def _pass(self, request: Request, send: Send) -> None:
         posted = {CALL: self._call, UPLOAD: self._upload, LOGIN: self._login}
@@ -203,18 +207,27 @@ def _find(request: Request) -> None:
         raise Refused(404, "There is no such page here")
 
 
+def _locked(request: Request) -> bool:
+    """Say whether there is a password that this visitor has not given."""
+    app = request.app
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return app.auth is not None and not any(request.cookies.get(name) in app.tokens for name in names)
+
+
 def _unlock(request: Request) -> None:
     """Refuse who has not given the password, where there is one.
 
     Raises:
-        Refused: a stranger asks.
+        Refused: a stranger asks for more than the way in.
     """
-    app, path = request.app, request.url.path
-    if app.auth is None or path == LOGIN or OPEN.fullmatch(path):
-        return
-    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    if not any(request.cookies.get(name) in app.tokens for name in names):
+    if _locked(request) and request.url.path != LOGIN and not OPEN.fullmatch(request.url.path):
         raise Refused(401, "This server asks for a password, log in on its first page")
+
+
+async def _door(request: Request, send: Send) -> None:
+    """Ask for the password."""
+    headers = {"Content-Security-Policy": landing.POLICY, "Cache-Control": "no-store"}
+    await HTMLResponse(landing.door(), headers=headers)(request.scope, request.receive, send)
 
 
 async def _tell(refused: Refused, request: Request, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The way in: a page for the wall of a lecture hall, with the server's address in large type and as a code to scan."""
+"""The way in: a page for a hall's wall, the address in large type and as a code; and one that asks who comes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
+_TITLE = f"<h1>{BRAND}<span>esm_viz</span></h1>"
 LONG = 22  # characters of an address that still fits a hall's wall in the largest type
 
 
@@ -64,22 +65,42 @@ def page(url: str, here: int, locked: bool, local_only: bool) -> str:
     if local_only:
         hints = ["Only this machine reaches this address. Start the server with --workshop, or --host 0.0.0.0."]
     told = "".join(f"<li>{hint}</li>" for hint in hints)
+    body = (
+        f'<main><figure>{code(url + "/", f"Code that opens {typed}")}</figure><div class="way">{_TITLE}'
+        f'<p>Scan the code, or type</p><p class="{kind}"><a href="./">{_breaking(typed)}</a></p><ul>{told}</ul>'
+        f'<p class="here" role="status"><span id="here">{told_here(here)}</span></p>'
+        '<p class="open"><a class="btn" href="./">Open the studio</a></p></div></main>'
+    )
+    return _page("Join esm_viz", "join", body)
+
+
+def door() -> str:
+    """Return the page that asks for name and password."""
+    body = (
+        f'<main class="door"><form id="door">{_TITLE}<p>This studio asks for a name and a password. '
+        "The presenter tells you.</p>"
+        '<label>Name<input name="username" autocomplete="username" autocapitalize="none" required autofocus></label>'
+        '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
+        '<button class="btn">Come in</button><p id="wrong" role="alert"></p></form></main>'
+    )
+    return _page("esm_viz", "door", body)
+
+
+def told_here(count: int) -> str:
+    """Say, as HTML, how many people are here."""
+    if not count:
+        return "Nobody is here yet"
+    return f"<b>{count}</b> {'person' if count == 1 else 'people'} here now"
+
+
+def _page(title: str, script: str, body: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Join esm_viz</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>'
         '<link rel="stylesheet" href="./studio/ui/tokens.css"><link rel="stylesheet" href="./studio/ui/join.css">'
-        '<link rel="icon" href="./favicon.ico"><script src="./studio/ui/join.js" defer></script></head>'
-        f'<body><main><figure>{code(url + "/", f"Code that opens {typed}")}</figure><div class="way">'
-        f"<h1>{BRAND}<span>esm_viz</span></h1><p>Scan the code, or type</p>"
-        f'<p class="{kind}"><a href="./">{_breaking(typed)}</a></p><ul>{told}</ul>'
-        f'<p class="here" role="status"><b id="here">{here}</b> <span id="people">{people(here)}</span> here now</p>'
-        "</div></main></body></html>"
+        f'<link rel="icon" href="./favicon.ico"><script src="./studio/ui/theme.js" defer></script>'
+        f'<script src="./studio/ui/{script}.js" defer></script></head><body>{body}</body></html>'
     )
-
-
-def people(count: int) -> str:
-    """Return the word for so many people."""
-    return "person" if count == 1 else "people"
 
 
 def _breaking(address: str) -> str:

@@ -43,7 +43,6 @@ ASSETS = ROOT / "assets" / "ui"
 DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
 OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
-LOCKED = "This studio asks for a password. The presenter tells you."
 _PRIVATE = {"Cache-Control": "no-store"}
 
 
@@ -110,7 +109,6 @@ def serve(
             server_port=port,
             share=share,
             auth=list(auth) or None,
-            auth_message=LOCKED if auth else None,
             quiet=True,
             run_history=False,
             footer_links=[],
@@ -178,7 +176,7 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
         return HTMLResponse(page, headers={"Content-Security-Policy": landing.POLICY} | _PRIVATE)
 
     def here(_: Request) -> Response:
-        return JSONResponse({"here": studio.store.here()}, headers=_PRIVATE)
+        return JSONResponse({"here": landing.told_here(studio.store.here())}, headers=_PRIVATE)
 
     def code(request: Request) -> Response:
         """Return the code of a link to what a page shows, and that of the server where no tab is named."""
@@ -190,7 +188,7 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
             drawn = landing.code(to, "Code that opens what is on screen" if tab else f"Code that opens {url}")
         except EsmVizError as error:
             return PlainTextResponse(str(error), status_code=400)
-        said = {"code": drawn, "address": landing.short(url), "here": studio.store.here()}
+        said = {"code": drawn, "address": landing.short(url), "here": landing.told_here(studio.store.here())}
         return JSONResponse(said, headers=_PRIVATE)
 
     return [
