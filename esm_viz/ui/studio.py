@@ -26,6 +26,7 @@ from esm_viz.ui.message import number, plain
 from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
+from esm_viz.ui.plain import Plain
 from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
@@ -71,7 +72,7 @@ class Studio:
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, PIECES, BUILT)
-        with gr.Blocks(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
+        with Plain(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
             self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
             self._pieces(HEADER, values)
             with gr.Tabs(elem_id="studio-tabs", selected=OPENING):
