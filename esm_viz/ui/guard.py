@@ -33,7 +33,7 @@ OPEN = re.compile(
 )
 # What only those inside may get: the page, that it lives, how far an upload is, and downloads under tokens.
 INSIDE = re.compile(
-    r"/|/gradio_api/(?:heartbeat/[0-9a-z]{1,32}|upload_progress|info)|/studio-(?:file|recipe|code)/[\w-]{1,64}(?:/[^/]{1,120})?"
+    r"/|/config|/gradio_api/(?:heartbeat/[0-9a-z]{1,32}|upload_progress|info)|/studio-(?:file|recipe|code)/[\w-]{1,64}(?:/[^/]{1,120})?"
 )
 MOST_FORM = 4096  # bytes of a name with its password
 FRAMING = 64 * 1024  # bytes that a form adds to the files in it
@@ -203,7 +203,7 @@ def _find(request: Request) -> None:
     path, query = request.url.path, request.query_params
     posted = request.method == "POST" and path in POSTED
     read = request.method in ("GET", "HEAD") and bool(OPEN.fullmatch(path) or INSIDE.fullmatch(path))
-    if not (posted or read) or (path == "/" and query.keys() & {"page", "deep_link"}):
+    if not (posted or read) or (path in ("/", "/config") and query.keys() & {"page", "deep_link"}):
         raise Refused(404, "There is no such page here")
 
 
