@@ -304,13 +304,13 @@ def _auth(options: argparse.Namespace) -> list[tuple[str, str]]:
             raise RecipeError("--auth-file cannot be read", remedy, options.auth_file.name) from error
     if options.auth is not None:
         lines.append(options.auth or os.environ.get(AUTH, ""))
-    pairs = [line.strip().partition(":") for line in lines if line.strip()]
+    split = [line.partition(":") for line in lines if line.strip()]
+    pairs = [(name.strip(), password.strip()) for name, _, password in split]
     asked = options.auth is not None or options.auth_file is not None
-    if (asked and not pairs) or not all(name.strip() and password for name, _, password in pairs):
-        raise RecipeError(
-            "--auth has no NAME:PASSWORD", f"give it as --auth NAME:PASSWORD or in {AUTH}", "command line"
-        )
-    return [(name.strip(), password) for name, _, password in pairs]
+    if (asked and not pairs) or not all(name and password for name, password in pairs):
+        remedy = f"give it as --auth NAME:PASSWORD or in {AUTH}"
+        raise RecipeError("--auth has no NAME:PASSWORD", remedy, "command line")
+    return pairs
 
 
 def _open(options: argparse.Namespace) -> tuple[Recipe, Project]:

@@ -141,8 +141,11 @@ class Guard:
 
         Raises:
             EsmVizError: it is not what a page sends.
+            Refused: it does not say that it is JSON, or is too long.
             TooMany: its session sends too many.
         """
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            raise Refused(415, "A message has to be JSON")  # plain text is what a form of another site could send
         call = checked_call(await _body(request, MOST_BYTES), self.watch.handlers)
         request.scope.setdefault("state", {})["files"] = call.files
         async with self.watch.calls.turn(call.session_id or caller(request)):

@@ -60,10 +60,10 @@ def page(url: str, here: int, locked: bool, local_only: bool) -> str:
     hints = ["No app, no account: a browser is enough, a phone’s too."]
     if locked:
         hints.append("It asks for a name and a password, which the presenter tells you.")
-    if urlsplit(url).scheme == "http":
-        hints.append("You have to be in the same network.")
     if local_only:
-        hints = ["Only this machine reaches this address. Start the server with --workshop, or --host 0.0.0.0."]
+        hints.append("Only this machine reaches this address. Start the server with --workshop, or --host 0.0.0.0.")
+    elif urlsplit(url).scheme == "http":
+        hints.append("You have to be in the same network.")
     told = "".join(f"<li>{hint}</li>" for hint in hints)
     body = (
         f'<main><figure>{code(url + "/", f"Code that opens {typed}")}</figure><div class="way">{_TITLE}'

@@ -24,6 +24,12 @@ def number(message: dict[str, Any], key: str, most: int) -> int | None:
     return min(max(value, 0), most) if type(value) is int else None
 
 
+def word(message: dict[str, Any], key: str) -> str | None:
+    """Return a text of a message; None where there is none."""
+    value = message.get(key)
+    return value if isinstance(value, str) else None
+
+
 def _is_small(value: object) -> bool:
     if isinstance(value, list):
         return len(value) <= MOST_ITEMS and all(_is_plain(item) for item in value)
