@@ -71,15 +71,15 @@ def checked_call(body: bytes, known: Mapping[int, int]) -> Call:
         raise RecipeError("this request has other inputs than its handler", _REMEDY)
     if not isinstance(page, str) or not _PAGE.fullmatch(page):
         raise RecipeError("this request does not say from which page", _REMEDY)
-    files, trigger = _paths(data[1:]), raw.get("trigger_id")
+    session_id, files, trigger = _session_id(data[0]), _paths(data[1:]), raw.get("trigger_id")
     clean = {
         "fn_index": number,
-        "data": [_session_id(data[0]), *(None for _ in data[1:])],
+        "data": [session_id, *(None for _ in data[1:])],
         "event_data": plain(event),
         "session_hash": page,
         "trigger_id": trigger if type(trigger) is int and abs(trigger) < 1 << 31 else None,
     }
-    return Call(orjson.dumps(clean), clean["data"][0], tuple(files))
+    return Call(orjson.dumps(clean), session_id, tuple(files))
 
 
 def _session_id(value: object) -> str:

@@ -124,7 +124,7 @@ def serve(
     except OSError as error:
         raise RecipeError(f"nothing can listen on {host}:{port}", "choose another --port", "command line") from error
     if share and not address:
-        site.address = (studio.blocks.share_url or "").rstrip("/")
+        site.address = studio.blocks.share_url.rstrip("/")
     print(f"esm_viz: {site.url()}/  (for the wall, with a code to scan: {site.url()}/{landing.PAGE})", flush=True)
     if block:
         if threading.current_thread() is threading.main_thread():

@@ -630,8 +630,10 @@ def test_progress_tells_fraction_words_and_the_time_left(
     [
         (
             ("--workshop", "--allow-folder", "."),
-            "--workshop and --allow-folder exclude each other, command line, leave one of them out: a room of "
-            "strangers is shown no paths of this server",
+            (
+                "--workshop and --allow-folder exclude each other, command line, leave one of them out: a room of "
+                "strangers is shown no paths of this server"
+            ),
         ),
         (("--uploads", "much"), "--uploads is 'much', command line, give a size as 50MB or 2GB, or off"),
         (("--uploads", "0MB"), "--uploads is '0MB', command line, give a size as 50MB or 2GB, or off"),

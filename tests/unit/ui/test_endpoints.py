@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from gradio.routes import App
 from starlette.testclient import TestClient
 
+from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
-from esm_viz.ui import calls, guard
-from esm_viz.ui.address import Site
+from esm_viz.ui import calls, guard, landing
+from esm_viz.ui.address import Site, local_address
 from esm_viz.ui.calls import handlers
 from esm_viz.ui.guard import CALL, INSIDE, LOGIN, OPEN, UPLOAD
 from esm_viz.ui.limits import USUAL, WORKSHOP, Limits
@@ -24,9 +28,11 @@ from esm_viz.ui.load import source
 from esm_viz.ui.message import LONGEST, plain
 from esm_viz.ui.page import HEADER, TABS
 from esm_viz.ui.serve import app_settings
+from esm_viz.ui.share import link_of, read, write
 from esm_viz.ui.studio import Studio
 from esm_viz.ui.turns import TooMany, Turns
 from tests.support import tiny
+from tests.support.errors import says
 from tests.unit.ui.conftest import SITE, Page
 
 DEEP: Any = "x"
@@ -539,3 +545,66 @@ def test_a_message_keeps_what_is_small_and_plain() -> None:
 def test_limits_of_a_workshop_are_smaller() -> None:
     for name in ("uploads", "sessions", "trials", "cells"):
         assert 0 < getattr(WORKSHOP, name) < getattr(USUAL, name)
+
+
+# --- the way in
+
+
+def test_a_code_leads_to_what_share_would_send(studio: Studio) -> None:
+    page = Page(studio)
+    page.act("rail", do="knob", name="alpha", value=0.35)
+    link = landing.link("http://192.0.2.7:7860", "Merge", write(link_of(page.session)))
+    query = parse_qs(urlsplit(link).query)
+    assert query["tab"] == ["Merge"]
+    assert read(query["state"][0]).merge.knobs == {"alpha": 0.35}
+    with says(RecipeError, "this link is too long for a code, use Share and send the link"):
+        landing.code("x" * 4000, "")
+
+
+@pytest.mark.parametrize(
+    ("site", "host", "url"),
+    [
+        (Site("127.0.0.1", 7860), "localhost:7860", "http://127.0.0.1:7860"),
+        (Site("192.0.2.7", 80), "127.0.0.1", "http://192.0.2.7:80"),
+        (Site("0.0.0.0", 7860), "192.0.2.8:7860", "http://192.0.2.8:7860"),
+        (Site("::1", 7860), "", "http://[::1]:7860"),
+        (Site("0.0.0.0", 7860, "https://studio.example.org"), "192.0.2.8:7860", "https://studio.example.org"),
+    ],
+)
+def test_the_address_on_the_wall_is_one_that_others_reach(site: Site, host: str, url: str) -> None:
+    assert site.url({"host": host}) == url
+
+
+@pytest.mark.parametrize(("network", "found"), [(True, "192.0.2.5"), (False, "127.0.0.1")])
+def test_this_machines_address_is_found_without_a_word_to_anybody(
+    monkeypatch: pytest.MonkeyPatch, network: bool, found: str
+) -> None:
+    class Way(contextlib.AbstractContextManager[Any]):
+        """A datagram socket that knows no way to send."""
+
+        def __init__(self, family: int, kind: int) -> None:
+            assert kind == socket.SOCK_DGRAM
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def connect(self, _: object) -> None:
+            if not network:
+                raise OSError
+
+        def getsockname(self) -> tuple[str, int]:
+            return "192.0.2.5", 1
+
+    monkeypatch.setattr(socket, "socket", Way)
+    assert local_address() == found
+
+
+def test_how_many_are_here_counts_people_not_pages(studio: Studio) -> None:
+    one, before = Page(studio), studio.store.here()
+    Page(studio, known=one.id)
+    assert studio.store.here() == before
+    two = Page(studio)
+    assert studio.store.here() == before + 1
+    studio.store.leave(two.hash)
+    assert studio.store.here() == before
+    assert [landing.told_here(count)[:12] for count in (0, 1, 2)] == ["Nobody is he", "<b>1</b> per", "<b>2</b> peo"]
