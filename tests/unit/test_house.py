@@ -94,6 +94,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradio": ("ui",),
     "gradio_client": ("ui",),
     "plotly": ("figures", "ui"),
+    "segno": ("ui",),
     "optuna": ("tuning",),
 }
 # Room -> the libraries it may not import.
