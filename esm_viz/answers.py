@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from esm_viz.errors import plain
 from esm_viz.sweep import written
 from esm_viz.types import (
     Evaluation,
@@ -205,7 +206,7 @@ def judgement_text(record: Judgement) -> str:
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
     )
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

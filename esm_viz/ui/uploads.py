@@ -25,9 +25,24 @@ _BESIDE = tuple(suffix for suffix in _PLACES.values() if suffix)
 def take(files: list[str], folder: Path) -> Recipe:
     """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
 
+    Args:
+        files: where they lie now; none of them stays there.
+        folder: that is theirs alone; removed where they are refused.
+
     Raises:
         EsmVizError: what is wrong, in one sentence.
     """
+    try:
+        return _take(files, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+
+
+def _take(files: list[str], folder: Path) -> Recipe:
     names = [Path(file).name for file in files]
     for name in names:
         if not name.lower().endswith(SUFFIXES):
