@@ -268,7 +268,7 @@ def as_number(value: object) -> float | None:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without what can explode: aliases and endless numbers; and without keys given twice, of which one is lost."""
+    """YAML without what explodes: aliases and endless numbers; and without keys given twice, of which one is lost."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()

@@ -11,6 +11,7 @@ from typing import Any
 
 from esm_viz import judging
 from esm_viz.data import images
+from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
 from esm_viz.recipe import Recipe, load_text, parse_mapping
 
@@ -94,6 +95,8 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if entry.compress_type not in METHODS:
+        raise RecipeError(f"{entry.filename} is packed in an unusual way", "pack it again")
     link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
         raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")

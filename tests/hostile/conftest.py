@@ -12,5 +12,5 @@ from tests.hostile.bench import Bench
 
 @pytest.fixture
 def bench(tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Bench:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     return Bench(tiny_folder, tmp_path, caplog)

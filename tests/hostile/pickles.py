@@ -138,7 +138,7 @@ def cases() -> Iterator[Case]:
     for name, data in torch_zips().items():
         yield Case(f"torch's zip: {name}", lambda f, d=data: place(f, ".pt", d))
     for name, body in bodies().items():
-        yield Case(f"a head of pickle: {name}", lambda f, d=in_zip(body): _head(f, d))
+        yield Case(f"a head of pickle: {name}", lambda f, b=body: _head(f, in_zip(b)))
 
 
 def _head(folder: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Spoiled recipes: every key with every odd value, YAML that explodes or names Python, and every knob out of its range."""
+"""Spoiled recipes: every key with every odd value, YAML that explodes or names Python, knobs out of their ranges."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def _with(key: str, value: object) -> Case:
 def wrong_types() -> Iterator[Case]:
     """Yield every key with values of every wrong type."""
     odd = {
-        **dict.fromkeys(TEXT_KEYS, NO_TEXT | {"half a line": "a\x00b"}),
-        **dict.fromkeys(MAY_BE_EMPTY, {k: v for k, v in NO_TEXT.items() if k not in ("nothing", "no text")}),
-        **dict.fromkeys(NUMBER_KEYS, {**NEVER, "a word": "many", "nothing": None, "a list of numbers": [1, 2]}),
-        **dict.fromkeys(STRUCTURES, {**NO_TEXT, "a word": "x", "a huge number": 1 << 99}),
+        **{key: NO_TEXT | {"half a line": "a\x00b"} for key in TEXT_KEYS},
+        **{key: {k: v for k, v in NO_TEXT.items() if k not in ("nothing", "no text")} for key in MAY_BE_EMPTY},
+        **{key: {**NEVER, "a word": "many", "nothing": None, "a list of numbers": [1, 2]} for key in NUMBER_KEYS},
+        **{key: {**NO_TEXT, "a word": "x", "a huge number": 1 << 99} for key in STRUCTURES},
         "dtype": {**NO_TEXT, "a word": "float8", "another": "F32"},
         "models.0.head.classes": {**NO_TEXT, "numbers": [1, 2], "nothing inside": [""]},
         "models.0.head.templates": {**NO_TEXT, "numbers": [1, 2]},

@@ -207,7 +207,7 @@ def beside() -> Iterator[Case]:
     for file in ("base.safetensors", HEAD, PROXIES, LABELLED):
         for kind, data in JUNK.items():
             yield Case(f"{file}: {kind}", lambda folder, file=file, data=data: replace(folder, file, data))
-        yield Case(f"{file}: cut", lambda folder, file=file: _edit(folder, lambda data: data[:-5], file))
+        yield Case(f"{file}: cut", lambda folder, file=file: _edit(folder, lambda whole: whole[:-5], file))
     odd: dict[str, Callable[[dict[str, Any]], object]] = {
         "a head of no rows": lambda held: held.update(weight=held["weight"][:0].clone()),
         "a head of another width": lambda held: held.update(weight=held["weight"][:, :3].clone()),
