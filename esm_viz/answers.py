@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from esm_viz.errors import plain
 from esm_viz.published import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.recipe import HeadWords, Recipe
 from esm_viz.sweep import written
@@ -257,7 +258,7 @@ def judgement_text(record: Judgement) -> str:
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
     )
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

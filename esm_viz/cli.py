@@ -400,7 +400,7 @@ def _assignment(option: str, assignment: str, example: str) -> tuple[str, str]:
 def _expect_free(path: Path, options: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse, before work starts, to write over what the command reads, or where nothing can be written."""
     read = [options.recipe, *(recipe.resolve(name) for name in recipe.paths)]
-    if path.resolve() in [each.resolve() for each in read]:
+    if os.path.realpath(path) in map(os.path.realpath, read):
         raise RecipeError(f"--out {path.name} is what the recipe is made of", "choose another name", "command line")
     expect_writable(path)
 

@@ -7,6 +7,7 @@ a verdict a model, so that a person sees all of them at once and may leave the w
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -258,10 +259,10 @@ def _counted(names: Sequence[str], what: str) -> str:
 
 def _twins(recipe: Recipe) -> dict[str, str]:
     """Return, by task, the base or earlier task whose file it shares."""
-    seen = {recipe.resolve(recipe.base).resolve(): "the base"}
+    seen = {os.path.realpath(recipe.resolve(recipe.base)): "the base"}  # not Path.resolve, which links in a loop end
     found = {}
     for model in recipe.models:
-        path = recipe.resolve(model.path).resolve()
+        path = os.path.realpath(recipe.resolve(model.path))
         if path in seen:
             found[model.name] = seen[path]
         seen.setdefault(path, model.name)

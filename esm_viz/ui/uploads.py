@@ -11,6 +11,7 @@ from typing import Any
 
 from esm_viz import judging
 from esm_viz.data import images
+from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
 from esm_viz.recipe import Recipe, load_text, parse_mapping
 
@@ -25,9 +26,24 @@ _BESIDE = tuple(suffix for suffix in _PLACES.values() if suffix)
 def take(files: list[str], folder: Path) -> Recipe:
     """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
 
+    Args:
+        files: where they lie now; none of them stays there.
+        folder: that is theirs alone; removed where they are refused.
+
     Raises:
         EsmVizError: what is wrong, in one sentence.
     """
+    try:
+        return _take(files, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+
+
+def _take(files: list[str], folder: Path) -> Recipe:
     names = [Path(file).name for file in files]
     for name in names:
         if not name.lower().endswith(SUFFIXES):
@@ -79,6 +95,8 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if entry.compress_type not in METHODS:
+        raise RecipeError(f"{entry.filename} is packed in an unusual way", "pack it again")
     link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
         raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")
