@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from esm_viz.recipe import Recipe
 from esm_viz.sweep import written
 from esm_viz.types import (
     Evaluation,
@@ -28,6 +29,23 @@ _OBJECTIVES: dict[Objective, str] = {
 }
 _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
+
+
+def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+    """Return what was found in a folder as a table for people.
+
+    Args:
+        recipe: as it was written.
+        arch: says where the architecture is from.
+        unused: says what no model was made of.
+    """
+    title = "its own config" if recipe.arch_config else recipe.arch
+    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    for model in recipe.models:
+        parts = ("proxies", "head", "validation", "test")
+        beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
+        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, unused)))
 
 
 def evaluation_json(record: Evaluation) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from esm_viz import judging
 from esm_viz.errors import EsmVizError
+from esm_viz.finding import Found
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import ActivationScores, Judgement, OwnAccuracy
@@ -31,6 +32,7 @@ class Candidate:
         thumbs: a few proxies by task.
         ready_made: whether it is decomposed already.
         asks: whether nobody has said the activation, so that the visitor has to.
+        found: how the recipe was made from names, where it was.
     """
 
     name: str
@@ -45,9 +47,10 @@ class Candidate:
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     ready_made: bool = False
     asks: bool = False
+    found: Found | None = None
 
     @classmethod
-    def of_recipe(cls, name: str, recipe: Recipe) -> Candidate:
+    def of_recipe(cls, name: str, recipe: Recipe, found: Found | None = None) -> Candidate:
         """Judge a recipe's files.
 
         Raises:
@@ -56,7 +59,7 @@ class Candidate:
         judgement = judging.judge(recipe, decomposing=True)
         thumbs = judging.thumbnails(recipe, judgement, THUMBNAILS)
         asks = not judgement.activation_said
-        return cls(name, recipe, judgement, judging.choices(recipe), thumbs=thumbs, asks=asks)
+        return cls(name, recipe, judgement, judging.choices(recipe), thumbs=thumbs, asks=asks, found=found)
 
     @classmethod
     def of_project(cls, name: str, project: Project, thumbs: Mapping[str, list[bytes]]) -> Candidate:
