@@ -262,7 +262,7 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _encode(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    images = open_images(options.images, project.image_size)
+    images = open_images(options.images, project.preprocessing)
     report = _progress()
     recipe = project.with_alpha_found(recipe, report)
     features, routes = project.encode_routed(recipe, images.load(range(images.count)), report)

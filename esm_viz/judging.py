@@ -14,7 +14,7 @@ from typing import Any
 
 from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.cost import expected_cost, free_memory, scoring_seconds
-from esm_viz.data.images import draw, open_images, to_png
+from esm_viz.data.images import draw, open_images, preprocessing_of, to_png
 from esm_viz.errors import (
     CheckpointError,
     DigestMismatch,
@@ -99,7 +99,7 @@ def judged(recipe: Recipe, headers: Headers) -> Judgement:
     for facts in headers.inspection.files[1:]:
         head = headers.heads.get(facts.name)
         counts = [
-            listed[facts.name].count if facts.name in listed else 0
+            listed[facts.name].usable if facts.name in listed else 0
             for listed in (headers.proxies, headers.labelled["validation"], headers.labelled["test"])
         ]
         model = JudgedModel(
@@ -113,17 +113,22 @@ def judged(recipe: Recipe, headers: Headers) -> Judgement:
         )
         models.append(dataclasses.replace(model, verdict=_verdict(model, (), same.get(facts.name, ""), False)))
     whole = _judgement(recipe, headers.arch, models, ())
-    return dataclasses.replace(whole, activation_said=True)
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *headers.left_out))
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
-    """Return a judgement that flags the experts which are no better than guessing on their own validation images."""
-    near = {accuracy.task: accuracy for accuracy in own if accuracy.near_chance}
+    """Return a judgement that flags broken validation images, and experts no better than guessing on the others."""
+    by_task = {accuracy.task: accuracy for accuracy in own}
 
     def flagged(model: JudgedModel) -> JudgedModel:
-        if model.name not in near or model.verdict.stance == "refused":
+        if model.name not in by_task or model.verdict.stance == "refused":
             return model
-        accuracy = near[model.name]
+        accuracy = by_task[model.name]
+        if accuracy.left_out:
+            verdict = Verdict(model.verdict.stance, f"{model.verdict.words}, some images broken", accuracy.left_out)
+            model = dataclasses.replace(model, verdict=verdict, validation=accuracy.score.n)
+        if not accuracy.near_chance:
+            return model
         sentence = (
             f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
             f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
@@ -142,12 +147,14 @@ def without(recipe: Recipe, names: Collection[str]) -> Recipe:
 def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
     """Return the first proxies of every task that has some, as PNG files, the ones that a merge will read."""
     arch = Architecture(recipe.arch, recipe.arch_config)
+    how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     found = {}
     for model, known in zip(recipe.models, judgement.experts, strict=True):
         if known.proxies:
             try:
-                listed = open_images(recipe.resolve(model.proxies), arch.image_size)
-                found[model.name] = to_png(listed.load(draw(listed.count, MOST_PROXIES, recipe.seed)[:most]))
+                listed = open_images(recipe.resolve(model.proxies), how)
+                first = listed.read(draw(listed.count, MOST_PROXIES, recipe.seed)[:most])
+                found[model.name] = to_png(first.images, how)
             except ImagesError:  # told when they are read for a merge; here is only a picture less
                 continue
     return found

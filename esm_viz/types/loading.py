@@ -107,6 +107,7 @@ class OwnAccuracy:
     task: str
     score: Score
     classes: int
+    left_out: str = ""  # which of its images cannot be read, as a sentence
 
     @property
     def chance(self) -> float:
