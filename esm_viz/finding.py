@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz import judging
-from esm_viz.checkpoints.reading import Checkpoint
-from esm_viz.data import images
-from esm_viz.errors import CheckpointError, RecipeError
+from esm_viz.data.decoding import SUFFIXES
+from esm_viz.data.images import KINDS as PACKED
+from esm_viz.errors import RecipeError
 from esm_viz.recipe import Recipe, parse_mapping
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-PACKED = (".zip", ".parquet", ".npz", ".safetensors")
-"""Files of images; a folder of them has no suffix."""
 RECIPES = ("recipe.yaml", "recipe.yml")
 ARCH, CONFIG = "arch.json", "config.json"
 """Files that say the architecture: ours, and the one that lies beside Hugging Face's weights."""
@@ -198,7 +196,7 @@ def _is_pictures(folder: Path) -> bool:
     return (
         not parts
         and _model(folder) is None
-        and any(path.name.lower().endswith(images.SUFFIXES) for path in folder.rglob("*"))
+        and any(path.name.lower().endswith((*SUFFIXES, ".parquet")) for path in folder.rglob("*"))
     )
 
 

@@ -26,6 +26,7 @@ class Candidate:
         choices: the recipe under each architecture that fits, by open_clip's name, where nobody said which.
         left_out: tasks that the visitor leaves out.
         wrong: what reading whole files has found wrong, by model.
+        same: whose weights a task has, where reading them has found that.
         own: how the experts do on their own images, where that was measured.
         activations: what the base says of them, where that was measured.
         project: the chosen models' files, read and hashed, with the recipe that they were chosen by.
@@ -41,6 +42,7 @@ class Candidate:
     choices: Mapping[str, Recipe] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     wrong: Mapping[str, EsmVizError] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
     own: tuple[OwnAccuracy, ...] = ()
     activations: ActivationScores | None = None
     project: tuple[Recipe, Project] | None = None
@@ -73,7 +75,9 @@ class Candidate:
         Raises:
             RecipeError: as in `of_recipe`.
         """
-        self.judgement = judging.judge(self.recipe, left_out=self.left_out, wrong=self.wrong, decomposing=True)
+        self.judgement = judging.judge(
+            self.recipe, left_out=self.left_out, wrong=self.wrong, same=self.same, decomposing=True
+        )
 
     @property
     def shown(self) -> Judgement:

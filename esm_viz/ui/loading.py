@@ -177,8 +177,13 @@ def _read(session: Session, job: Job, candidate: Candidate, report: Report) -> P
         found = {**candidate.wrong, **error.wrong}
         keep(session, job, PIECES, lambda: _note(candidate, found))
         raise
-    keep(session, job, (), lambda: setattr(candidate, "project", (chosen, project)))
+    keep(session, job, PIECES, lambda: _opened(candidate, chosen, project))
     return project
+
+
+def _opened(candidate: Candidate, chosen: Recipe, project: Project) -> None:
+    candidate.project, candidate.same = (chosen, project), project.same
+    candidate.judge()
 
 
 def _note(candidate: Candidate, wrong: Mapping[str, EsmVizError]) -> None:

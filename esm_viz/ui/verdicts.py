@@ -147,7 +147,8 @@ def _activation(shown: Shown) -> str:
 def _details(shown: Shown, model: JudgedModel, index: int) -> str:
     """Return what does not fit into a row: the whole sentence, keys, head and data."""
     facts = model.facts
-    lines = [("Verdict", safe(model.verdict.sentence))] if model.verdict.sentence else []
+    label = "Note" if model.verdict.stance == "ready" else "Verdict"
+    lines = [(label, safe(model.verdict.sentence))] if model.verdict.sentence else []
     lines.append(("File", f"{safe(facts.file)}, {size(facts.bytes)}, {_weights(facts)}"))
     for what, keys in (("missing", facts.missing), ("of another shape", facts.misshaped), ("not used", facts.extra)):
         if keys:
