@@ -35,6 +35,23 @@ _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
 
 
+def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+    """Return what was found in a folder as a table for people.
+
+    Args:
+        recipe: as it was written.
+        arch: says where the architecture is from.
+        unused: says what no model was made of.
+    """
+    title = "its own config" if recipe.arch_config else recipe.arch
+    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    for model in recipe.models:
+        parts = ("proxies", "head", "validation", "test")
+        beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
+        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, unused)))
+
+
 def evaluation_json(
     record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
 ) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The same main job without a browser: papers, check, explore, merge, evaluate, sweep, tune, encode, app.
+"""The same main job without a browser: find, papers, check, explore, merge, evaluate, sweep, tune, encode, app.
 
 Results go to standard output (`--json` for programs), progress to standard error. Status 0 done, 2 the input is
 wrong, 130 stopped; what is wrong is one line, `error: what, where, what to do`.
@@ -25,7 +25,8 @@ from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
-from esm_viz.judging import judge
+from esm_viz.finding import find
+from esm_viz.judging import judge, says_activation, with_activation
 from esm_viz.papers.table import table_recipe
 from esm_viz.papers.tasks import SIZES
 from esm_viz.pipeline import Project
@@ -41,6 +42,8 @@ AUTH = "ESM_VIZ_AUTH"  # the environment's NAME:PASSWORD
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
 _PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
+_FIND = "write the recipe of a folder of checkpoints, by their names"
+_ACTIVATIONS = {"quickgelu": True, "gelu": False}
 _log = logging.getLogger("esm_viz")
 
 
@@ -105,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--spill", type=Path, metavar="DIR", help="disk for what leaves that memory; none")
         return sub
 
+    find = commands.add_parser("find", help=_FIND, description=_FIND, allow_abbrev=False)
+    find.set_defaults(run=_find)
+    find.add_argument("folder", type=Path, help="with the checkpoints, and what belongs to each by name")
+    find.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe to write")
+    find.add_argument("--activation", choices=_ACTIVATIONS, help="of the blocks, where no config says it")
+    find.add_argument("--json", action="store_true", help="print the result as JSON")
     command("check", _check, "read headers only: a verdict for every model, cost to expect")
     explore = command("explore", _explore, "write decompositions as numbers and pictures")
     explore.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -169,6 +178,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _limited(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=int, default=0, metavar="N", help="images a task; 0, the default, is all")
+
+
+def _find(options: argparse.Namespace) -> tuple[Any, str]:
+    out = options.out
+    if not options.folder.is_dir():
+        raise RecipeError(f"{options.folder.name} is no folder", "give one with checkpoints", "command line")
+    if out.suffix not in (".yaml", ".yml") or out.exists():
+        raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
+    expect_writable(out)
+    found = find(options.folder)
+    recipe = found.recipe
+    if options.activation is not None:
+        recipe = with_activation(recipe, _ACTIVATIONS[options.activation])
+    elif not says_activation(recipe):
+        raise RecipeError(
+            "the weights do not say which activation they were trained with",
+            f"give --activation {' or '.join(_ACTIVATIONS)}",
+            recipe.folder.name,
+        )
+    recipe = recipe.seen_from(out.parent)
+    write_text(out, recipe.to_yaml())
+    result = {"recipe": recipe.as_mapping(), "arch_from": found.arch_from, "unused": list(found.unused)}
+    return result, answers.found_text(recipe, found.arch_told, found.unused_told)
 
 
 def _papers(options: argparse.Namespace) -> tuple[Any, str]:
