@@ -189,7 +189,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
     rows = [
         ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
         *_compare_beside(preview, again, facts.extra),
-        ProofRow("number of tensors", str(len(preview.weights) + len(preview.beside)), str(len(again.names))),
+        ProofRow("number of tensors", str(len(_tensors(preview))), str(len(again.names))),
         ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
         ProofRow("layout", preview.layout.title, facts.layout),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
