@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -685,7 +685,7 @@ class Project:
             ProofFailed: the file is not what was on screen; nothing is left behind.
             ExportError: it cannot be written; nothing is left behind.
         """
-        chosen = chosen_layout(layout, self._headers.base.layout)
+        chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
         experts = self.experts(recipe, _part(report, 0.3, 0.4))
@@ -701,7 +701,12 @@ class Project:
 
     def layouts(self) -> dict[str, str]:
         """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
-        return {name: layout.title for name, layout in writable(self._headers.base.layout).items()}
+        found = writable(self._headers.base.layout, self._vision)
+        return {name: layout.title for name, layout in found.items()}
+
+    @property
+    def _vision(self) -> Mapping[str, Any]:
+        return self._headers.arch.config["vision_cfg"]
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:
