@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from esm_viz import finding
 from esm_viz.data import images
 from esm_viz.errors import RecipeError
-from esm_viz.finding import ARCH, CONFIG, PACKED, RECIPES, WEIGHTS, Found
+from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
 from esm_viz.recipe import Recipe, load_text
 
 MOST_FILES = 20_000
@@ -138,7 +138,7 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
         RecipeError: a path leads out of it.
     """
     inside = folder.resolve()
-    for path in (*recipe.paths, ARCH, CONFIG):  # the last two are read where they lie beside the base
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
         if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
