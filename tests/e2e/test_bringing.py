@@ -14,7 +14,7 @@ from tests.e2e.conftest import sync_api
 from tests.support import foreign, tiny
 
 Page = sync_api.Page
-SLOW = 120_000  # ms, for a job on a busy machine
+SLOW = 40_000  # ms, for a job on a busy machine
 REST = "document.querySelector('.job')?.innerText.trim() === 'Up to date'"
 
 
