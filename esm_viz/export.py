@@ -21,7 +21,8 @@ from esm_viz import recipe as recipes
 from esm_viz.card import model_card
 from esm_viz.checkpoints.experts import experts_metadata, named_tensors, read_experts
 from esm_viz.checkpoints.layouts import Layout
-from esm_viz.checkpoints.reading import Checkpoint, sha256_file
+from esm_viz.checkpoints.reading import Checkpoint
+from esm_viz.checkpoints.stored import sha256_file
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
 from esm_viz.errors import EsmVizError, ExportError, ProofFailed
 from esm_viz.merge import settle
@@ -90,7 +91,7 @@ class Preview:
         return {
             name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
             for name, tensor in base.everything()
-            if base.layout.in_tower(name) not in self.weights
+            if base.layout.beside(name)
         }
 
 
@@ -275,7 +276,7 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
 
 def _tensors(preview: Preview) -> dict[str, Tensor]:
     """Return what the weights file holds, under the names of its layout."""
-    merged = {preview.layout.in_file(name): tensor.cpu() for name, tensor in preview.weights.items()}
+    merged = preview.layout.written({name: tensor.cpu() for name, tensor in preview.weights.items()})
     return merged | preview.beside
 
 

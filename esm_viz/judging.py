@@ -7,6 +7,7 @@ a verdict a model, so that a person sees all of them at once and may leave the w
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -185,9 +186,7 @@ def fitting_names(path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read.
     """
-    base = Checkpoint("base", path)
-    names = [inner for name in base.names if (inner := base.layout.in_tower(name)) is not None]
-    return fitting.fitting({name: base.shape(name) for name in names})
+    return fitting.fitting(Checkpoint("base", path).tower_shapes())
 
 
 def choices(recipe: Recipe) -> dict[str, Recipe]:
@@ -329,10 +328,10 @@ def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:
 
 def _twins(recipe: Recipe) -> dict[str, str]:
     """Return, by task, the base or earlier task whose file it shares."""
-    seen = {recipe.resolve(recipe.base).resolve(): BASE}
+    seen = {os.path.realpath(recipe.resolve(recipe.base)): BASE}  # not Path.resolve, which links in a loop end
     found = {}
     for model in recipe.models:
-        path = recipe.resolve(model.path).resolve()
+        path = os.path.realpath(recipe.resolve(model.path))
         if path in seen:
             found[model.name] = seen[path]
         seen.setdefault(path, model.name)

@@ -20,7 +20,7 @@ from esm_viz import __version__, explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.checkpoints.layouts import BASE, LAYOUTS, chosen_layout
+from esm_viz.checkpoints.layouts import BASE, chosen_layout, writable
 from esm_viz.data.images import preprocessing_of, shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
@@ -701,8 +701,7 @@ class Project:
 
     def layouts(self) -> dict[str, str]:
         """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
-        own = self._headers.base.layout
-        return {own.name: own.title} | {layout.name: layout.title for layout in LAYOUTS.values()}
+        return {name: layout.title for name, layout in writable(self._headers.base.layout).items()}
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:

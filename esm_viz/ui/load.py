@@ -36,7 +36,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     candidate = session.candidate
     if do == "row" and name is not None:
         session.view.row = "" if session.view.row == name else name
-    elif do == "source" and value in SOURCES and (value != "folder" or session.place.folder):
+    elif do == "source" and value in _offered(session):
         _choose(session, value)
     elif do == "folder" and session.place.folder and value is not None:
         _open(session, session.place.folder, value)
@@ -108,12 +108,18 @@ def source(session: Session) -> dict[str, Any]:
     """Return the strip that says where models come from."""
     chosen, place = session.view.source, session.place
     names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
-    offered = {key: names[key] for key in SOURCES if key != "folder" or place.folder}
+    offered = {key: names[key] for key in _offered(session)}
     more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
     error = session.errors.get("load", "")
     told = sentence("bad", error) if error else ""
     strip = f"{segments('source', offered, chosen, 'Source')}{more}<span>{_about(session)}</span>"
     return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
+
+
+def _offered(session: Session) -> tuple[str, ...]:
+    """Return the sources that the operator of this server allows."""
+    allowed = {"demo": True, "folder": session.place.folder is not None, "upload": session.place.limits.uploads > 0}
+    return tuple(key for key in SOURCES if allowed[key])
 
 
 def _projects(session: Session, folder: Path) -> str:

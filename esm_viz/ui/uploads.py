@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from esm_viz import finding
 from esm_viz.data import images
+from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
 from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
 from esm_viz.recipe import Recipe, load_text
@@ -101,6 +102,8 @@ def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
         RecipeError: it is a link, or would go elsewhere.
     """
     path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if entry.compress_type not in METHODS:
+        raise RecipeError(f"{entry.filename} is packed in an unusual way", "pack it again")
     link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
         raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")

@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "numerics": WORDS,
     "merge": (*WORDS, "recipe", "numerics"),
     "presets": (*WORDS, "recipe", "merge"),
+    "papers": (*WORDS, "recipe", "checkpoints", "data", "merge", "presets"),
     "opening": (*WORDS, "recipe", "cost", "checkpoints", "models", "data"),
     "judging": (*WORDS, "recipe", "cost", "checkpoints", "models", "data", "merge", "opening"),
     "finding": (*WORDS, "recipe", "checkpoints", "models", "data", "judging"),
@@ -54,7 +55,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("judging", "gate"),
     ),
     "leaderboard": (*WORDS, "recipe", "merge", "pipeline"),
-    "published": WORDS,
+    "published": (*WORDS, "papers"),
     "threads": (),
     "__init__": ("threads", "errors", "recipe", "merge", "presets", "pipeline"),
     "figures": ("types",),
@@ -79,11 +80,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "figures",
         "report",
     ),
-    "answers": (*WORDS, "recipe", "sweep"),
+    "answers": (*WORDS, "recipe", "sweep", "published"),
     "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures", "report"),
     "cli": (
         *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "judging", "finding", "pipeline", "answers"),
-        *("exploration", "report", "sweep", "tuning", "__init__", "ui"),
+        *("exploration", "papers", "published", "report", "sweep", "tuning", "__init__", "ui"),
     ),
     "__main__": ("cli",),
 }
@@ -95,6 +96,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradio": ("ui",),
     "gradio_client": ("ui",),
     "plotly": ("figures", "ui"),
+    "segno": ("ui",),
     "optuna": ("tuning",),
 }
 # Room -> the libraries it may not import.
