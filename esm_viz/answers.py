@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from esm_viz.errors import plain
 from esm_viz.published import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.recipe import HeadWords, Recipe
 from esm_viz.sweep import written
@@ -32,6 +33,23 @@ _OBJECTIVES: dict[Objective, str] = {
 }
 _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
+
+
+def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+    """Return what was found in a folder as a table for people.
+
+    Args:
+        recipe: as it was written.
+        arch: says where the architecture is from.
+        unused: says what no model was made of.
+    """
+    title = "its own config" if recipe.arch_config else recipe.arch
+    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    for model in recipe.models:
+        parts = ("proxies", "head", "validation", "test")
+        beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
+        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, unused)))
 
 
 def evaluation_json(
@@ -257,7 +275,7 @@ def judgement_text(record: Judgement) -> str:
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
     )
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 
 from PIL import Image
 from torch import Tensor
@@ -34,11 +35,12 @@ def decode(raw: bytes, how: Preprocessing) -> Tensor:
         Unreadable: it is no whole image, or one of too many pixels or too much text.
     """
     try:
-        with Image.open(io.BytesIO(raw), formats=FORMATS) as image:  # reads the header; Pillow bounds PNG's texts
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+            # Only the header is read so far, and Pillow bounds PNG's texts; what it warns of lies beside the pixels.
             if image.width * image.height > MOST_PIXELS:
                 raise Unreadable(f"has {image.width} x {image.height} pixels", "give smaller images")
             return how.of(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise Unreadable("has too many pixels", "give smaller images") from error
     except _DAMAGED as error:
         raise Unreadable from error

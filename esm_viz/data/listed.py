@@ -20,6 +20,7 @@ from esm_viz.errors import ImagesError
 
 MOST_FILES = 2_000_000  # of one set
 MOST_RATIO, SMALL = 200, 1_000_000  # a file in a zip that grows more than so many times, above so many bytes, is a bomb
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others are unpacked without a bound on what they grow to
 _JUNK = ("__MACOSX",)  # folders that a Mac adds; hidden files and folders are left out too
 
 
@@ -57,6 +58,8 @@ def open_zip(path: Path, how: Preprocessing, classes: Classes | None) -> ImageSe
         if entry.file_size > SMALL + MOST_RATIO * entry.compress_size:
             wrong = f"{entry.filename} unpacks to more than {MOST_RATIO} times its size"
             raise ImagesError(wrong, "give ordinary images", path.name)
+        if entry.compress_type not in METHODS:
+            raise ImagesError(f"{entry.filename} is packed in an unusual way", "make the zip again", path.name)
     names = sorted({entry.filename for entry in entries})
     return _listed(path.name, names, _Zip(path, names), how, classes)
 
@@ -124,7 +127,9 @@ class _Zip:
 
         def fetch(index: int) -> Tensor:
             try:
-                raw = archive.read(self.names[index])
+                entry = archive.getinfo(self.names[index])
+                with archive.open(entry) as file:  # unpacked no further than it says to be long
+                    raw = file.read(entry.file_size)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # this entry's own checksum or stream
                 raise Unreadable from error
             except (OSError, RuntimeError, LookupError) as error:  # a password is a RuntimeError

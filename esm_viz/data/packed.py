@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from esm_viz.data.decoding import MOST_PIXELS, Unreadable
-from esm_viz.data.listed import MOST_FILES, unreadable
+from esm_viz.data.listed import METHODS, MOST_FILES, unreadable
 from esm_viz.data.preprocessing import Preprocessing, normalise
 from esm_viz.data.sets import Fetch, ImageSet
 from esm_viz.data.stepping import Stepping
@@ -132,7 +132,7 @@ def _header(archive: zipfile.ZipFile, members: Mapping[str, Any], names: tuple[s
     name = next((name for name in names if name in members), None)
     if name is None:
         return None
-    if members[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # all that NumPy writes
+    if members[name].compress_type not in METHODS:  # all that NumPy writes
         raise ValueError("another compression")
     with archive.open(members[name]) as file:
         version = npy.read_magic(file)
@@ -175,7 +175,7 @@ def _labels(
     if not fits or header.begins + count * header.row != header.member.file_size:
         raise ImagesError(f"labels are {header.dtype} {header.shape}", f"give whole numbers ({count},)", path.name)
     with archive.open(header.member) as file:
-        numbers = np.frombuffer(file.read()[header.begins :], header.dtype).astype(np.int64)
+        numbers = np.frombuffer(file.read(header.member.file_size)[header.begins :], header.dtype).astype(np.int64)
     if numbers.min() < 0:
         raise ImagesError("labels go below 0", "give whole numbers from 0", path.name)
     return torch.from_numpy(numbers)

@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "papers": (*WORDS, "recipe", "checkpoints", "data", "merge", "presets"),
     "opening": (*WORDS, "recipe", "cost", "checkpoints", "models", "data"),
     "judging": (*WORDS, "recipe", "cost", "checkpoints", "models", "data", "merge", "opening"),
+    "finding": (*WORDS, "recipe", "checkpoints", "models", "data", "judging"),
     "forward": ("checkpoints", "models"),
     "stages": (*(*WORDS, "recipe", "cache", "parallel", "models", "data", "numerics", "merge", "opening", "forward"),),
     "explore": (*WORDS, "recipe", "models", "data", "numerics", "stages"),
@@ -68,6 +69,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "data",
             "merge",
             "judging",
+            "finding",
             "gate",
             "presets",
             "pipeline",
@@ -81,8 +83,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "answers": (*WORDS, "recipe", "sweep", "published"),
     "exploration": (*WORDS, "recipe", "explore", "pipeline", "figures", "report"),
     "cli": (
-        *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "judging", "pipeline", "answers", "exploration"),
-        *("papers", "published", "report", "sweep", "tuning", "__init__", "ui"),
+        *(*WORDS, "recipe", "cache", "checkpoints", "data", "merge", "judging", "finding", "pipeline", "answers"),
+        *("exploration", "papers", "published", "report", "sweep", "tuning", "__init__", "ui"),
     ),
     "__main__": ("cli",),
 }
@@ -94,6 +96,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "gradio": ("ui",),
     "gradio_client": ("ui",),
     "plotly": ("figures", "ui"),
+    "segno": ("ui",),
     "optuna": ("tuning",),
 }
 # Room -> the libraries it may not import.
