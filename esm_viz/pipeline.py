@@ -656,7 +656,8 @@ class Project:
             trials=(),
         )
         kept = tuning.Storage(storage, identity) if storage else None
-        return tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        found = tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        return dataclasses.replace(found, images=self._images("validation" if labelled else None, limit))
 
     def export(
         self,
@@ -763,9 +764,9 @@ class Project:
         return set(self._headers.proxies) == set(self.tasks)
 
     def _images(self, split: Split | None, limit: int) -> int:
-        """Return the labelled images that one evaluation reads, over all tasks."""
+        """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
         labelled = self._headers.labelled[split].values() if split else ()
-        return sum(len(spread(listed.count, limit)) for listed in labelled)
+        return sum(listed.usable_of(spread(listed.count, limit)) for listed in labelled)
 
     def _validated(self, recipe: Recipe, limit: int, report: Report) -> Evaluation:
         """Return validation accuracy, which every expert must allow to be normalised (METHOD, ESM step 4)."""
