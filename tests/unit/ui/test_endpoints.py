@@ -429,6 +429,20 @@ def test_an_upload_is_no_larger_than_allowed_alone_and_in_all(small: Page) -> No
     assert not Path(paths[1]).exists()
 
 
+def test_what_is_no_whole_upload_leaves_nothing_on_the_disk(small: Page, uploads: Path) -> None:
+    before = set(uploads.rglob("*"))
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.yaml"\r\n\r\n' + b"y" * 200
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (head, head + b"\r\n--x-garbage", b"--x\r\nnonsense", b"", b"\x00" * 300):
+        answer = small.http.post(UPLOAD, content=body, headers=kind)
+        assert answer.status_code in (200, 400)
+        assert answer.text.count("\n") == 0
+    answer = small.http.post(UPLOAD, data={"files": "no file"}, files={"other": ("b.yaml", b"z" * 200)})
+    assert (answer.status_code, answer.text) == (400, "This request cannot be read")
+    assert small.http.post(UPLOAD, content=b"x", headers={"Content-Type": "text/plain"}).status_code == 400
+    assert [path for path in set(uploads.rglob("*")) - before if path.is_file()] == []
+
+
 def test_files_that_nobody_takes_leave_no_room_for_more(small: Page) -> None:
     answers = [send(small, f"{n}.yaml", bytes([48 + n]) * 900).status_code for n in range(6)]
     assert answers == [200, 200, 200, 200, 400, 400]
