@@ -89,6 +89,11 @@ class StageCache:
                     self._running[key] = turn, users - 1
         return cast(T, value)
 
+    def has(self, key: Hashable) -> bool:
+        """Say whether a value is at hand."""
+        with self._guard:
+            return key in self._entries
+
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
             entry = self._entries.get(key)

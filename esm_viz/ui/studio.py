@@ -27,7 +27,10 @@ from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
-EACH, LONGEST = 0.1, 3.0  # the same for each page that asks, so that many do not only ask; well below the page's patience
+EACH, LONGEST = (
+    0.1,
+    3.0,
+)  # the same for each page that asks, so that many do not only ask; well below the page's patience
 NEWEST = 1 << 50  # above every version and number of a message
 BUILT = "built"  # the page as the server made it, before any visitor's
 # Where the browser keeps its session's id: by address, so that two studios on one host do not mix.

@@ -23,6 +23,7 @@ from esm_viz.parallel import cores
 NOW, SOON, LATER, LONG = range(4)  # a hand on a knob waits; a first look at it; the rest of that; whatever takes long
 AGEING = 5.0  # seconds in line that make work one step more urgent
 QUANTUM = 1.0  # seconds of work until others of the same urgency come
+EASE = 0.5  # seconds at most that other work stands still at each of its boundaries while a knob's own work is done
 MOST = 200  # in line
 SPARE = 8  # threads of work that has begun and gave its permit away
 
@@ -142,9 +143,17 @@ class Workers:
             return sum(place.since <= now for place in self._line)
 
     def boundary(self, work: Work) -> None:
-        """Let go first whoever has a better claim; never while others may wait for what this thread is computing."""
+        """Let go first whoever has a better claim; never while others may wait for what this thread is computing.
+
+        Even then it stands still for a moment while somebody's knob moves, which leaves the cores to that.
+        """
         permit = self._held.get(work)
-        if permit is None or computing():
+        if permit is None:
+            return
+        if permit.urgency > NOW:
+            with self._change:
+                self._change.wait_for(lambda: work.cancelled or not self._pressing(), EASE)
+        if computing():
             return
         over = self.clock() - permit.since >= QUANTUM
         if permit.claim == NOW and not over:
@@ -153,7 +162,7 @@ class Workers:
             now = self.clock()
             own = permit.urgency if over else permit.claim
             best = self._best(permit.least, now)
-            if best is None or best.work.owner == work.owner and best.urgency == permit.urgency:
+            if best is None or (best.work.owner == work.owner and best.urgency == permit.urgency):
                 return
             theirs = self._claim(best)[0]
             if theirs > own or (theirs == own and not over):
@@ -183,6 +192,10 @@ class Workers:
         self._line.append(_Place(work, urgency, due, next(self._numbers), go if begun else None))
         self._deal()
         return go
+
+    def _pressing(self) -> bool:
+        """Say whether a knob's own work runs; where it only waits for a permit, standing still would not help it."""
+        return any(permit.urgency == NOW for permit in self._held.values())
 
     def _unless_cancelled(self, work: Work) -> None:
         """Leave the line again where somebody cancelled the work before it stood there."""
@@ -228,7 +241,7 @@ class Workers:
                 if self._idle < len(self._begun) and self._threads < self._bound:
                     self._threads += 1
                     threading.Thread(target=self._work, name=f"work-{self._threads}", daemon=True).start()
-        self._change.notify(max(1, len(self._begun)))
+        self._change.notify_all()
         if len(self._served) > 4 * self.most:
             self._served = {place.work.owner: self._served.get(place.work.owner, 0.0) for place in self._line}
 
@@ -259,5 +272,5 @@ class Workers:
                 if not self._begun:
                     self._deal()
             self._idle -= 1
-            self._change.notify()  # another one keeps the time
+            self._change.notify_all()  # another one keeps the time
             return self._begun.popleft()
