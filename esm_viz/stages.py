@@ -293,13 +293,17 @@ class Stages:
                 self.pulls(recipe, layer)
                 self.layer_effects(recipe, layer)
 
+        missing = self.missing(recipe, measured)
+        self.spread(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
+
+    def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
+        """Return the layers of which `run` has something to compute, in its order."""
         asked: tuple[Small, ...] = ("norm", "pulls", "effects") if measured else ("norm",)
-        missing = [
+        return [
             layer
             for layer in sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
             if not all(self.cache.has(self._small_key(stage, recipe, layer)) for stage in asked)
         ]
-        self.spread(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
 
     def spread(
         self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None

@@ -16,7 +16,7 @@ from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.running import failed, keep
 from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import MOST_HISTORY, Session, State
-from esm_viz.ui.workers import LATER, SOON, Turn
+from esm_viz.ui.workers import AT_ONCE, LATER, NOW, SOON, Turn
 
 FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
 BREATH = 0.3  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
@@ -61,7 +61,7 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         session.recipe = recipe
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
-        job = Job("Merging", owner=session.id)
+        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.at_hand(recipe) else NOW)
         session.live = job
     if not painting:
         late.set()

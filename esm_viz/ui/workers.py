@@ -13,14 +13,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from esm_viz.cache import computing
 from esm_viz.errors import Busy
 from esm_viz.parallel import cores
 
-NOW, SOON, LATER, LONG = range(4)  # a hand on a knob waits; a first look at it; the rest of that; whatever takes long
+# All is known already; a hand on a knob waits; a first look at it; the rest of that; whatever takes long.
+AT_ONCE, NOW, SOON, LATER, LONG = range(5)
 AGEING = 5.0  # seconds in line that make work one step more urgent
 QUANTUM = 1.0  # seconds of work until others of the same urgency come
 EASE = 0.5  # seconds at most that other work stands still at each of its boundaries while a knob's own work is done
@@ -63,7 +64,7 @@ class _Place:
     go: threading.Event | None = None  # of work that has begun and waits in its own thread
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Permit:
     """The right to work, held by one piece of work at a time."""
 
@@ -74,9 +75,9 @@ class _Permit:
 
 
 def usual(count: int) -> tuple[int, ...]:
-    """Return what so many cores' permits are for: half of them, one at least, are kept for what people wait for."""
+    """Return what so many cores' permits are for: half of them are kept for what people wait for, one for the instant."""
     count = max(2, count)
-    return (SOON,) * (count // 2) + (LONG,) * (count - count // 2)
+    return (AT_ONCE, *(SOON,) * (count // 2), *(LONG,) * (count - count // 2))
 
 
 @dataclass
@@ -145,18 +146,17 @@ class Workers:
     def boundary(self, work: Work) -> None:
         """Let go first whoever has a better claim; never while others may wait for what this thread is computing.
 
-        Even then it stands still for a moment while somebody's knob moves, which leaves the cores to that.
+        Even then it stands still for a moment while somebody's knob moves, which leaves permit and cores to that.
         """
         permit = self._held.get(work)
         if permit is None:
             return
         if permit.urgency > NOW:
-            with self._change:
-                self._change.wait_for(lambda: work.cancelled or not self._pressing(), EASE)
+            self._ease(work, permit)
         if computing():
             return
         over = self.clock() - permit.since >= QUANTUM
-        if permit.claim == NOW and not over:
+        if permit.claim <= NOW and not over:
             return
         with self._change:
             now = self.clock()
@@ -167,7 +167,7 @@ class Workers:
             theirs = self._claim(best)[0]
             if theirs > own or (theirs == own and not over):
                 return
-            self._free.append(self._held.pop(work))
+            self._give_back(self._held.pop(work))
             go = self._wait(work, permit.urgency, begun=True)
         self._unless_cancelled(work)
         go.wait()
@@ -193,9 +193,23 @@ class Workers:
         self._deal()
         return go
 
+    def _ease(self, work: Work, permit: _Permit) -> None:
+        """Lend the permit to knobs that move, and go on without one if they take too long."""
+        with self._change:
+            if not self._pressing():
+                return
+            self._give_back(self._held.pop(work))
+            self._change.wait_for(lambda: work.cancelled or not self._pressing(), EASE)
+            if permit in self._free:
+                self._free.remove(permit)
+                self._held[work] = permit
+            else:
+                self._held[work] = replace(permit)
+
     def _pressing(self) -> bool:
-        """Say whether a knob's own work runs; where it only waits for a permit, standing still would not help it."""
-        return any(permit.urgency == NOW for permit in self._held.values())
+        """Say whether a knob's own work runs or waits."""
+        running = any(permit.urgency <= NOW for permit in self._held.values())
+        return running or any(place.urgency <= NOW and place.since <= self.clock() for place in self._line)
 
     def _unless_cancelled(self, work: Work) -> None:
         """Leave the line again where somebody cancelled the work before it stood there."""
@@ -208,7 +222,7 @@ class Workers:
     def _claim(self, place: _Place) -> tuple[int, float, int]:
         """Return what orders the line: urgency with age, when the person was served last, and who came first."""
         aged = place.urgency - int((self.clock() - place.since) / AGEING)
-        return max(NOW, aged), self._served.get(place.work.owner, 0.0), place.number
+        return max(AT_ONCE, aged), self._served.get(place.work.owner, 0.0), place.number
 
     def _best(self, least: int, now: float) -> _Place | None:
         """Return who is next for a permit; long work leaves threads for short work."""
@@ -246,7 +260,9 @@ class Workers:
             self._served = {place.work.owner: self._served.get(place.work.owner, 0.0) for place in self._line}
 
     def _give_back(self, permit: _Permit) -> None:
-        self._free.append(permit)
+        """Free a permit, unless another one was made while this one was lent."""
+        if len(self._free) + len(self._held) < len(self.kinds):
+            self._free.append(permit)
         self._deal()
 
     def _work(self) -> None:
