@@ -75,7 +75,7 @@ class _Permit:
 
 
 def usual(count: int) -> tuple[int, ...]:
-    """Return what so many cores' permits are for: half of them are kept for what people wait for, one for the instant."""
+    """Return what so many cores' permits are for: half are kept for what people wait for, one for the instant."""
     count = max(2, count)
     return (AT_ONCE, *(SOON,) * (count // 2), *(LONG,) * (count - count // 2))
 
@@ -225,13 +225,15 @@ class Workers:
         return max(AT_ONCE, aged), self._served.get(place.work.owner, 0.0), place.number
 
     def _best(self, least: int, now: float) -> _Place | None:
-        """Return who is next for a permit; long work leaves threads for short work."""
+        """Return who is next for a permit; long work leaves threads for short work, and cores to a knob that moves."""
+        worst = NOW if self._pressing() else LONG
         spare = self._bound - self._threads + self._idle - len(self._begun)
         able = (
             place
             for place in self._line
             if place.since <= now
             and place.urgency <= least
+            and self._claim(place)[0] <= worst
             and (place.go is not None or spare > (len(self.kinds) if place.urgency >= LATER else 0))
         )
         return min(able, key=self._claim, default=None)
