@@ -50,7 +50,7 @@ HEADERS = {
 }
 OURS = ("none", "same-origin")  # what a browser says of a request that our own page makes
 _LOG = logging.getLogger("esm_viz.ui")
-_AT_ONCE, _MOST_CALLS = 6, 64  # requests of one session that are carried out at once, and with those that wait
+_AT_ONCE, _MOST_CALLS = 12, 64  # requests of one session that are carried out at once, and with those that wait
 _MOST_OPEN = 400  # connections of one network address: a hall behind one router has one address
 
 
