@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from gradio.routes import App
 from starlette.testclient import TestClient
 
@@ -622,3 +624,55 @@ def test_how_many_are_here_counts_people_not_pages(studio: Studio) -> None:
     studio.store.leave(two.hash)
     assert studio.store.here() == before
     assert [landing.told_here(count)[:12] for count in (0, 1, 2)] == ["Nobody is he", "<b>1</b> per", "<b>2</b> peo"]
+
+
+# --- the folder that an operator offers
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("absolute", "outside this server&#x27;s folder"),
+        ("upwards", "outside this server&#x27;s folder"),
+        ("link", "outside this server&#x27;s folder"),
+        ("linked folder", "outside this server&#x27;s folder"),
+        ("recipe link", "no such project"),
+        ("missing", ""),
+    ],
+)
+def test_no_project_of_an_offered_folder_leads_out_of_it_or_tells_where_it_lies(
+    workshop: Studio, folder: Path, tmp_path: Path, kind: str, told: str
+) -> None:
+    outside, offered = tmp_path / "outside", tmp_path / "offered"
+    shutil.copytree(folder, outside)
+    shutil.copytree(folder, offered / "project")
+    raw, ants = tiny.mapping(), offered / "project" / "ants.safetensors"
+    path = {"absolute": str(outside / "ants.safetensors"), "upwards": "../../outside/ants.safetensors"}.get(
+        kind, ants.name
+    )
+    raw["models"][0]["path"] = path
+    (offered / "project" / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    if kind in ("link", "missing"):
+        ants.unlink()
+    if kind == "link":
+        ants.symlink_to(outside / "ants.safetensors")
+    if kind == "linked folder":
+        (offered / "project" / "more").symlink_to(outside)
+        raw["models"][0]["path"] = "more/ants.safetensors"
+        (offered / "project" / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    if kind == "recipe link":
+        (offered / "project" / "recipe.yaml").rename(outside / "recipe.yaml")
+        (offered / "project" / "recipe.yaml").symlink_to(outside / "recipe.yaml")
+    studio = Studio(workshop.place.demo, "tiny", "cpu", offered)
+    try:
+        page = Page(studio)
+        page.act("source", do="source", value="folder")
+        assert str(tmp_path) not in json.dumps(page.pieces)
+        page.act("source", do="folder", value="project")
+        page.rest()
+        page.act("source", do="nothing")
+        assert told in page.pieces["source"]["html"]
+        assert (page.session.candidate is None) == bool(told)
+        assert str(tmp_path) not in json.dumps(page.pieces)
+    finally:
+        studio.store.close()
