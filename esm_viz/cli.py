@@ -1,4 +1,4 @@
-"""The same main job without a browser: check, explore, merge, evaluate, sweep, tune, encode, app.
+"""The same main job without a browser: find, papers, check, explore, merge, evaluate, sweep, tune, encode, app.
 
 Results go to standard output (`--json` for programs), progress to standard error. Status 0 done, 2 the input is
 wrong, 130 stopped; what is wrong is one line, `error: what, where, what to do`.
@@ -25,8 +25,12 @@ from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
-from esm_viz.judging import judge
+from esm_viz.finding import find
+from esm_viz.judging import judge, says_activation, with_activation
+from esm_viz.papers.table import table_recipe
+from esm_viz.papers.tasks import SIZES
 from esm_viz.pipeline import Project
+from esm_viz.published import published
 from esm_viz.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.report import report_page
 from esm_viz.sweep import checked_grid
@@ -37,6 +41,9 @@ DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
 AUTH = "ESM_VIZ_AUTH"  # the environment's NAME:PASSWORD
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
+_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
+_FIND = "write the recipe of a folder of checkpoints, by their names"
+_ACTIVATIONS = {"quickgelu": True, "gelu": False}
 _log = logging.getLogger("esm_viz")
 
 
@@ -101,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--spill", type=Path, metavar="DIR", help="disk for what leaves that memory; none")
         return sub
 
+    find = commands.add_parser("find", help=_FIND, description=_FIND, allow_abbrev=False)
+    find.set_defaults(run=_find)
+    find.add_argument("folder", type=Path, help="with the checkpoints, and what belongs to each by name")
+    find.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe to write")
+    find.add_argument("--activation", choices=_ACTIVATIONS, help="of the blocks, where no config says it")
+    find.add_argument("--json", action="store_true", help="print the result as JSON")
     command("check", _check, "read headers only: a verdict for every model, cost to expect")
     explore = command("explore", _explore, "write decompositions as numbers and pictures")
     explore.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -128,6 +141,16 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "write image features of the merged model")
     encode.add_argument("--images", type=Path, required=True, metavar="FILE.safetensors")
     encode.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
+    papers = commands.add_parser("papers", help=_PAPERS, description=_PAPERS, allow_abbrev=False)
+    papers.set_defaults(run=_papers)
+    papers.add_argument("--arch", required=True, metavar="NAME", help="ViT-B-32, say, or a file with a model config")
+    papers.add_argument("--tasks", type=int, choices=SIZES, required=True, help="how many, in the papers' order")
+    papers.add_argument("--checkpoints", type=Path, required=True, metavar="DIR", help="a task-vector repository's")
+    papers.add_argument("--data", type=Path, required=True, metavar="DIR", help="with a folder for each data set")
+    papers.add_argument("--base", type=Path, metavar="FILE", help="pre-trained weights, where they lie elsewhere")
+    papers.add_argument("--preset", metavar="NAME", default="esm_journal", help="method and knobs; esm_journal")
+    papers.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe to write")
+    papers.add_argument("--json", action="store_true", help="print the result as JSON")
     app = command("app", _app, "start the studio")
     app.add_argument("recipe", type=Path, nargs="?", help="recipe.yaml; the embedded demo where absent")
     app.add_argument("--host", help="to listen on; 127.0.0.1, this machine alone, or with --workshop 0.0.0.0, all")
@@ -155,6 +178,46 @@ def _parser() -> argparse.ArgumentParser:
 
 def _limited(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=int, default=0, metavar="N", help="images a task; 0, the default, is all")
+
+
+def _find(options: argparse.Namespace) -> tuple[Any, str]:
+    out = options.out
+    if not options.folder.is_dir():
+        raise RecipeError(f"{options.folder.name} is no folder", "give one with checkpoints", "command line")
+    if out.suffix not in (".yaml", ".yml") or out.exists():
+        raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
+    expect_writable(out)
+    found = find(options.folder)
+    recipe = found.recipe
+    if options.activation is not None:
+        recipe = with_activation(recipe, _ACTIVATIONS[options.activation])
+    elif not says_activation(recipe):
+        raise RecipeError(
+            "the weights do not say which activation they were trained with",
+            f"give --activation {' or '.join(_ACTIVATIONS)}",
+            recipe.folder.name,
+        )
+    recipe = recipe.seen_from(out.parent)
+    write_text(out, recipe.to_yaml())
+    result = {"recipe": recipe.as_mapping(), "arch_from": found.arch_from, "unused": list(found.unused)}
+    return result, answers.found_text(recipe, found.arch_told, found.unused_told)
+
+
+def _papers(options: argparse.Namespace) -> tuple[Any, str]:
+    out, arch = options.out, options.arch
+    if out.suffix not in (".yaml", ".yml") or out.exists():
+        raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
+    expect_writable(out)
+    if arch.endswith(".json"):
+        try:
+            arch = json.loads(Path(arch).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
+    folders = options.checkpoints, options.data
+    found = table_recipe(arch, options.tasks, *folders, base=options.base, preset=options.preset)
+    recipe = found.seen_from(out.parent)
+    write_text(out, recipe.to_yaml())
+    return recipe.as_mapping(), f"{answers.table_text(recipe)}\nwrote {out}"
 
 
 def _check(options: argparse.Namespace) -> tuple[Any, str]:
@@ -192,10 +255,11 @@ def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
     report = _progress()
     evaluation = project.evaluate(project.with_alpha_found(recipe, report), options.split, report=report)
-    result = answers.evaluation_json(evaluation)
+    beside = published(project.inspection.arch, project.tasks), project.left_out
+    result = answers.evaluation_json(evaluation, *beside)
     if options.out:
         write_text(options.out, _json(result))
-    return result, answers.evaluation_text(evaluation)
+    return result, answers.evaluation_text(evaluation, *beside)
 
 
 def _sweep(options: argparse.Namespace) -> tuple[Any, str]:
@@ -248,7 +312,7 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _encode(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    images = open_images(options.images, project.image_size)
+    images = open_images(options.images, project.preprocessing)
     report = _progress()
     recipe = project.with_alpha_found(recipe, report)
     features, routes = project.encode_routed(recipe, images.load(range(images.count)), report)
@@ -368,7 +432,7 @@ def _assignment(option: str, assignment: str, example: str) -> tuple[str, str]:
 def _expect_free(path: Path, options: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse, before work starts, to write over what the command reads, or where nothing can be written."""
     read = [options.recipe, *(recipe.resolve(name) for name in recipe.paths)]
-    if path.resolve() in [each.resolve() for each in read]:
+    if os.path.realpath(path) in map(os.path.realpath, read):
         raise RecipeError(f"--out {path.name} is what the recipe is made of", "choose another name", "command line")
     expect_writable(path)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esm_viz.errors import HeadError
+from esm_viz.errors import HeadError, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def _class_names(text: str, path: Path) -> tuple[str, ...]:
         return ()
     try:
         names = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and plain(name) == name for name in names):
         raise HeadError("the head's class names are not a JSON list of words", "make it again", path.name)
     return tuple(names)

@@ -126,6 +126,7 @@ class Session:
     newest: int = 0  # the version of the last change
     pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
+    uploads: list[Path] = field(default_factory=list)  # folders of files that were proposed
     downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be fetched, by token
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
     address: str = ""  # of the network, from which it was opened
@@ -199,6 +200,13 @@ class Session:
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="esm_viz-"))
         return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def forget_uploads(self) -> None:
+        """Remove uploaded files that neither the project on screen nor what is proposed was made of."""
+        used = [self.project.recipe.folder, *([self.candidate.recipe.folder] if self.candidate else [])]
+        for folder in [each for each in self.uploads if not any(place.is_relative_to(each) for place in used)]:
+            self.uploads.remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Stop its jobs."""

@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
-from esm_viz.ui import bar, following, load
+from esm_viz.ui import bar, following, load, uploads
 from esm_viz.ui.beginning import begin, copy, resume
 from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
@@ -96,7 +96,7 @@ class Studio:
             if tab is load.TAB and self.place.limits.uploads:
                 self.drop = gr.File(
                     label="Files", show_label=False, file_count="multiple", elem_id="drop", height=68,
-                    file_types=[".safetensors", ".yaml", ".yml", ".zip", ".json"],
+                    file_types=list(uploads.KINDS),
                 )  # fmt: skip
         return made
 
