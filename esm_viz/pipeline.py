@@ -255,6 +255,10 @@ class Project:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
 
+    def at_hand(self, recipe: Recipe) -> bool:
+        """Say whether every layer of a merge is known, so that `merge` takes no time."""
+        return not self.stages.missing(static_part(self._own(recipe)), measured=True)
+
     @recalled
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
         """Merge all layers and measure, without labels, what the merged weights alone do to each task."""
