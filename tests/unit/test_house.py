@@ -73,6 +73,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "finding",
             "gate",
             "presets",
+            "parallel",
             "pipeline",
             "leaderboard",
             "published",
