@@ -11,7 +11,7 @@ from esm_viz import finding
 from esm_viz.data import images
 from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
-from esm_viz.finding import ARCH, CONFIG, PACKED, RECIPES, WEIGHTS, Found
+from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
 from esm_viz.recipe import Recipe, load_text
 
 MOST_FILES = 20_000
@@ -141,9 +141,10 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
         RecipeError: a path leads out of it.
     """
     inside = folder.resolve()
-    for path in (*recipe.paths, ARCH, CONFIG):  # the last two are read where they lie beside the base
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
         if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
-            raise RecipeError(f"the recipe names {path!r}, outside {what}", "use paths beside the recipe")
+            told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
+            raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe
