@@ -186,10 +186,11 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
     tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
     identity = recipes.canonical(reread, _digests_named_by(reread, preview))
+    count = len(preview.layout.written(preview.weights)) + len(preview.beside)
     rows = [
         ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
         *_compare_beside(preview, again, facts.extra),
-        ProofRow("number of tensors", str(len(preview.weights) + len(preview.beside)), str(len(again.names))),
+        ProofRow("number of tensors", str(count), str(len(again.names))),
         ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
         ProofRow("layout", preview.layout.title, facts.layout),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
