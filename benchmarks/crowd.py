@@ -150,7 +150,7 @@ def _cells(pieces: Pieces, told: Told) -> None:
 def main(people: int, rounds: int) -> None:
     """Print the seconds from a move to its numbers, alone and beside somebody's sweep."""
     project = Project.open(load_recipe(DEMO), device="cpu")
-    for sweeping in (False, True):
+    for sweeping in (False, True) if "both" in sys.argv else ("sweep" in sys.argv,):
         server = start()
         try:
             wait_for_page(server)
@@ -177,8 +177,8 @@ async def settled(port: int, project: Project) -> Recipe:
 def start() -> subprocess.Popen[bytes]:
     """Start the studio on the demo as a person does."""
     command = [sys.executable, "app.py", "--port", str(PORT), "--device", "cpu"]
-    log = open(os.environ.get("CROWD_LOG", os.devnull), "ab")
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    with Path(os.environ.get("CROWD_LOG", os.devnull)).open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 def _print(told: Told, moves: int, used: float, lasted: float, sweeping: bool) -> None:

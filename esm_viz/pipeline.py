@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -254,6 +254,10 @@ class Project:
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
+
+    def at_hand(self, recipe: Recipe) -> bool:
+        """Say whether every layer of a merge is known, so that `merge` takes no time."""
+        return not self.stages.missing(static_part(self._own(recipe)), measured=True)
 
     @recalled
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
@@ -656,7 +660,8 @@ class Project:
             trials=(),
         )
         kept = tuning.Storage(storage, identity) if storage else None
-        return tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        found = tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        return dataclasses.replace(found, images=self._images("validation" if labelled else None, limit))
 
     def export(
         self,
@@ -685,7 +690,7 @@ class Project:
             ProofFailed: the file is not what was on screen; nothing is left behind.
             ExportError: it cannot be written; nothing is left behind.
         """
-        chosen = chosen_layout(layout, self._headers.base.layout)
+        chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
         experts = self.experts(recipe, _part(report, 0.3, 0.4))
@@ -701,7 +706,12 @@ class Project:
 
     def layouts(self) -> dict[str, str]:
         """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
-        return {name: layout.title for name, layout in writable(self._headers.base.layout).items()}
+        found = writable(self._headers.base.layout, self._vision)
+        return {name: layout.title for name, layout in found.items()}
+
+    @property
+    def _vision(self) -> Mapping[str, Any]:
+        return self._headers.arch.config["vision_cfg"]
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:
@@ -758,9 +768,9 @@ class Project:
         return set(self._headers.proxies) == set(self.tasks)
 
     def _images(self, split: Split | None, limit: int) -> int:
-        """Return the labelled images that one evaluation reads, over all tasks."""
+        """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
         labelled = self._headers.labelled[split].values() if split else ()
-        return sum(len(spread(listed.count, limit)) for listed in labelled)
+        return sum(listed.usable_of(spread(listed.count, limit)) for listed in labelled)
 
     def _validated(self, recipe: Recipe, limit: int, report: Report) -> Evaluation:
         """Return validation accuracy, which every expert must allow to be normalised (METHOD, ESM step 4)."""

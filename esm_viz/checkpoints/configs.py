@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip.model import CLIPVisionCfg
 from torch import nn
 
-from esm_viz.checkpoints.layouts import CLIP, ENCODER, TIMM, TOWER, Layout
+from esm_viz.checkpoints.layouts import CLIP, ENCODER, HF, HF_VISION, TIMM, TOWER, Layout
 from esm_viz.checkpoints.sources import read_json
 from esm_viz.errors import CheckpointError, LayoutError
 
@@ -62,6 +63,46 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
         raise CheckpointError(
             f"{title}: its config has values of the wrong kind", "download it again", CONFIG
         ) from error
+
+
+def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[str, Any] | None:
+    """Return the config that belongs beside a merged model; None where its layout wants none.
+
+    Args:
+        layout: in which it is written.
+        config: the open_clip model config of its tower.
+        base: the base's weights, whose own config says what its text tower is.
+
+    Raises:
+        CheckpointError: the base's config cannot be read.
+    """
+    if layout.name == HF.name:
+        beside = base.with_name(CONFIG)
+        return read_json(beside, "base") if beside.is_file() else None
+    return _to_hf(config, bool(layout.projection)) if layout.name == HF_VISION.name else None
+
+
+def _to_hf(config: Mapping[str, Any], projected: bool) -> dict[str, Any]:
+    """Write the config of a CLIP vision model; all of its sizes, whatever the defaults of a version."""
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    return {
+        "architectures": ["CLIPVisionModelWithProjection" if projected else "CLIPVisionModel"],
+        "model_type": "clip_vision_model",
+        "hidden_size": vision.width,
+        "intermediate_size": int(vision.width * vision.mlp_ratio),
+        "projection_dim": config["embed_dim"],
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.width // vision.head_width,
+        "num_channels": 3,
+        "image_size": _side(vision.image_size),
+        "patch_size": _side(vision.patch_size),
+        "hidden_act": "quick_gelu" if config.get("quick_gelu", False) else "gelu",
+        "layer_norm_eps": (vision.norm_kwargs or {}).get("eps", _EPS),
+    }
+
+
+def _side(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else size[0]
 
 
 def _from_hf(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:

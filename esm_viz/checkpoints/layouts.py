@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -174,6 +174,8 @@ TIMM = Layout(
     "timm", "timm ViT", "", _timm_stem(False, False), "blocks.{}.", _TIMM_BLOCK, "head.weight", ("head.", "head_drop.")
 )
 LAYOUTS = {layout.name: layout for layout in (TOWER, CLIP, ENCODER, HF_VISION, HF, TIMM)}
+_SIZES = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "norm_kwargs", "patch_dropout"}
+"""What a `vision_cfg` may say of CLIP's plain tower."""
 
 _OURS = re.compile(r"(.*?)(?:conv1\.weight|class_embedding|ln_pre\.weight|ln_post\.weight)")
 _HF_MARK, _TIMM_MARK = "embeddings.patch_embedding.weight", "patch_embed.proj.weight"
@@ -222,27 +224,40 @@ def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
     )
 
 
-def chosen_layout(name: object, base: Layout) -> Layout:
-    """Return the layout that was asked for; `base` is the base file's.
+def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layout:
+    """Return the layout that was asked for.
+
+    Args:
+        name: of it, or `BASE`.
+        base: the base file's.
+        vision: the `vision_cfg` of the tower.
 
     Raises:
-        LayoutError: there is none of that name, or it needs what only a base of that layout has.
+        LayoutError: there is none of that name, or it has no place for this tower or this base.
     """
-    if name == BASE:
-        return base
-    if not isinstance(name, str) or name not in LAYOUTS:
+    if not isinstance(name, str) or name not in (BASE, *LAYOUTS):
         raise LayoutError(f"there is no layout {name!r:.60}", f"use {', '.join((BASE, *LAYOUTS))}")
-    if name == base.name:
+    if name in (BASE, base.name):
         return base
-    if name not in writable(base):
-        raise LayoutError(f"{LAYOUTS[name].title} has a text tower, which the base does not bring", "use hf_vision")
+    if name not in writable(base, vision):
+        what = (
+            "has a text tower, which the base does not bring"
+            if name == HF.name
+            else "has no place for a tower of this arch"
+        )
+        raise LayoutError(f"{LAYOUTS[name].title} {what}", f"use {', '.join(writable(base, vision))}")
     return LAYOUTS[name]
 
 
-def writable(base: Layout) -> dict[str, Layout]:
+def writable(base: Layout, vision: Mapping[str, Any]) -> dict[str, Layout]:
     """Return, by name, the layouts that a merge on this base can be written in, its own first.
 
-    A Hugging Face CLIP holds a text tower, which only a base of the same layout brings.
+    A Hugging Face CLIP holds a text tower, which only a base of the same layout brings; of other libraries' models,
+    only CLIP's plain tower is known to mean the same by every name.
+
+    Args:
+        base: the base file's.
+        vision: the `vision_cfg` of the tower.
     """
-    others = {name: layout for name, layout in LAYOUTS.items() if layout is not HF}
-    return {base.name: base} | {name: layout for name, layout in others.items() if name != base.name}
+    others = (TOWER, CLIP, ENCODER, *((HF_VISION, TIMM) if vision.keys() <= _SIZES else ()))
+    return {base.name: base} | {layout.name: layout for layout in others if layout.name != base.name}

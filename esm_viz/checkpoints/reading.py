@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esm_viz.checkpoints.configs import config_beside, hints
-from esm_viz.checkpoints.layouts import Piece, layout_of
+from esm_viz.checkpoints.configs import config_beside, config_for, hints
+from esm_viz.checkpoints.layouts import Layout, Piece, layout_of
 from esm_viz.checkpoints.sources import Source
 from esm_viz.checkpoints.stored import FLOATS, sha256_file, sha256_text
 from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
@@ -146,6 +146,18 @@ class Checkpoint:
             CheckpointError: it cannot be read, or is that of another kind of model.
         """
         return config_beside(self._source.path, self.layout, self.title)
+
+    def config_for(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the config that belongs beside a merge on this base in a layout; None where it wants none.
+
+        Args:
+            layout: in which the merge is written.
+            config: the open_clip model config of its tower.
+
+        Raises:
+            CheckpointError: the config beside this file cannot be read.
+        """
+        return config_for(layout, config, self._source.path)
 
     def hints(self) -> dict[str, Any]:
         """Return what the tensors' names tell of an open_clip `vision_cfg` and their shapes do not."""

@@ -145,5 +145,6 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
         if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
-            raise RecipeError(f"the recipe names {path!r}, outside {what}", "use paths beside the recipe")
+            told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
+            raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe
