@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import zipfile
 from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import load_file
 
 from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.models.tower import Architecture, encode
@@ -74,8 +72,7 @@ def test_hugging_face_folders_go_from_a_zip_to_a_model_that_transformers_opens(p
     ]
     out = merged(page, "hf", tmp_path)
     before = transformers.CLIPModel.from_pretrained(tmp_path / "own" / "base").eval()
-    model = copy.deepcopy(before)
-    model.load_state_dict(load_file(out / "model.safetensors"), strict=True)
+    model = transformers.CLIPModel.from_pretrained(out).eval()  # by the config.json that was written beside
     with torch.inference_mode():
         seen, was = (
             each.visual_projection(each.vision_model(tiny.images(3, 7)).pooler_output) for each in (model, before)
@@ -102,8 +99,7 @@ def test_a_task_vector_repository_goes_from_a_zip_to_a_model_that_transformers_o
     ]
     assert page.locator("#found .acc b").count() == 2  # by their pickled heads
     out = merged(page, "hf_vision", tmp_path)
-    model = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**foreign.VISION)).eval()
-    model.load_state_dict(load_file(out / "model.safetensors"), strict=True)
+    model = transformers.CLIPVisionModelWithProjection.from_pretrained(out).eval()
     with torch.inference_mode():
         seen = model(tiny.images(3, 7)).image_embeds
     assert tiny.relative(seen, features(out)) < 1e-5  # float32 along two ways
