@@ -698,7 +698,7 @@ def test_find_writes_a_recipe_that_check_reads_once_the_activation_is_said(
     assert not out.exists()
     status, text, _ = run(capsys, "find", own, "--out", out, "--activation", "quickgelu")
     assert status == 0
-    assert "ants            ants.safetensors, proxies ants.proxies.safetensors" in text
+    assert "ants            own/ants.safetensors, proxies own/ants.proxies.safetensors" in text
     assert text.rstrip().endswith("Not used: notes.txt.")
     assert run(capsys, "check", out)[0] == 0
     assert refused(capsys, "find", own, "--out", out).startswith("error: --out found.yaml is no new .yaml")
