@@ -5,6 +5,7 @@ What is kept of a model and a task is every single answer, so that scores, confu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,8 @@ def answer(
     """
     if isinstance(tower, RoutedTower):
         tower.take_routes()  # of whatever it ran before
-    chosen, places = [], []
+    chosen: list[Tensor] = []
+    places: list[int] = []
     for images, kept in batches:
         features = encode(tower, images)
         if not torch.isfinite(features).all():  # or else the largest of them would be called an answer
@@ -148,7 +150,11 @@ class Scorer:
 
     def labels_digest(self, split: Split) -> str:
         """Return one digest of all labelled images of a split and of the heads that answer on them."""
-        parts = [f"{self._images_digest(task, split)} {self.headers.heads[task].digest}" for task in self.recipe.tasks]
+        parts = [
+            f"{self._images_digest(model.name, split)} {self.headers.heads[model.name].digest}"
+            + (f" {json.dumps(model.classes)}" if model.classes else "")
+            for model in self.recipe.models
+        ]
         return sha256_text("\n".join(parts))
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:

@@ -133,6 +133,8 @@ def open_beside(
     elif model.head:
         head = attempt(lambda: _open_head(model, recipe, arch, base))
         classes = Classes(len(head.weight), head.classes) if head is not None else None
+    if (rows := classes) is not None and model.classes:
+        classes = attempt(lambda: _renamed(rows, model.classes))
     labelled: dict[Split, ImageSet] = {}
     for split, place in _labelled_places(model):
         listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, how, classes))  # noqa: B023 - at once
@@ -189,6 +191,14 @@ def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Chec
     if not path.is_file():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)
     return read_head(path, arch.embed_dim)
+
+
+def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
+    """Return a head's classes under the names that the recipe says the images have."""
+    if len(names) != classes.rows or len(set(names)) != len(names):
+        wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
+        raise HeadError(wrong, "name each row once")
+    return Classes(classes.rows, names)
 
 
 def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classes | None) -> ImageSet:

@@ -26,7 +26,7 @@ from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, l
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
 from esm_viz.gate import own_accuracy
-from esm_viz.judging import judged
+from esm_viz.judging import judged, same_weights
 from esm_viz.merge import METHODS, knob_of, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
 from esm_viz.models.tower import encode
@@ -118,6 +118,7 @@ class Project:
         self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
         self.answers: Answers | None = None
         self._headers = headers
+        self.same = same_weights(recipe, headers, stages.digests)
         self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
 
     @classmethod
@@ -144,7 +145,7 @@ class Project:
     @property
     def judgement(self) -> Judgement:
         """Return the verdict of every model, now that none is refused."""
-        return judged(self.recipe, self._headers)
+        return judged(self.recipe, self._headers, self.same)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their
 LARGEST_SEED = 2**63 - 1
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
 _BASE = ("path", "sha256")
-_MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "validation", "test")
+_MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "classes", "validation", "test")
 _NAME = re.compile(r"[^/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
 _FOLDED = re.compile("[\x85\u2028\u2029]")  # line breaks to YAML, which come back as spaces unless escaped
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,7 +47,11 @@ class HeadWords:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One fine-tune: its weights, its head, its images; paths as the recipe writes them."""
+    """One fine-tune: its weights, its head, its images; paths as the recipe writes them.
+
+    `classes` says what the labelled images call the classes, in the order of the head's rows, where the head does not
+    say it or embeds other words.
+    """
 
     name: str
     path: str
@@ -57,6 +61,7 @@ class ModelEntry:
     head: str | HeadWords = ""
     validation: str = ""
     test: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +303,8 @@ def _model_mapping(model: ModelEntry) -> dict[str, Any]:
     if isinstance(head, HeadWords):
         words = {"classes": list(head.classes), "templates": list(head.templates)}
         return {**_model_mapping(dataclasses.replace(model, head="")), "head": words}
-    written = dataclasses.asdict(model)
-    return {key: value for key, value in written.items() if value != "" and not (key == "weight" and value == 1.0)}
+    written = {**dataclasses.asdict(model), "classes": list(model.classes)}
+    return {key: value for key, value in written.items() if value not in ("", []) and (key, value) != ("weight", 1.0)}
 
 
 def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
@@ -321,6 +326,7 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
         weight=number,
         proxies=_optional(model, "proxies", place, where),
         head=_head_words(head, place, where) if isinstance(head, dict) else _optional(model, "head", place, where),
+        classes=_words(model["classes"], f"{place}: classes", where) if model.get("classes") else (),
         validation=_optional(model, "validation", place, where),
         test=_optional(model, "test", place, where),
     )
@@ -328,13 +334,16 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
 
 def _head_words(raw: Mapping[str, object], place: str, where: str) -> HeadWords:
     head = _mapping(raw, f"{place}: head", ("classes", "templates"), where)
-    lists = []
-    for key in ("classes", "templates"):
-        words = _need(head, key, where, f"{place}: head: ")
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
-            _wrong(f"{place}: head: {key}", "a list of words", words, where)
-        lists.append(tuple(words))
-    return HeadWords(*lists)
+    keys = ("classes", "templates")
+    return HeadWords(
+        *(_words(_need(head, key, where, f"{place}: head: "), f"{place}: head: {key}", where) for key in keys)
+    )
+
+
+def _words(raw: object, what: str, where: str) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(word, str) and word for word in raw):
+        _wrong(what, "a list of words", raw, where)
+    return tuple(raw)
 
 
 def _arch(raw: object, where: str) -> str:

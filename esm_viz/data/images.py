@@ -13,7 +13,7 @@ This is the door of the room: other rooms import from here.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from esm_viz.data.decoding import SUFFIXES
 from esm_viz.data.labels import Classes, by_name, plain
@@ -35,6 +35,7 @@ __all__ = [
     "ImageSet",
     "Preprocessing",
     "by_name",
+    "class_names",
     "draw",
     "drawn",
     "normalise",
@@ -77,6 +78,24 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
     raise ImagesError(
         f"images are neither folder, {', '.join(KINDS[:-1])} nor {KINDS[-1]}", "give one of these", path.name
     )
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return what a labelled set calls its classes: its class folders, sorted, or a table's names; else nothing.
+
+    Raises:
+        ImagesError: it cannot be read.
+    """
+    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path] * (path.suffix.lower() == ".parquet")
+    if tables:
+        from esm_viz.data.table import names_in
+
+        return names_in(tables[0])
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        return ()
+    listed = open_images(path, 1)
+    folders = {PurePosixPath(listed.pictures.named(index)).parent.name for index in range(listed.count)}
+    return tuple(sorted(folders - {""}))
 
 
 def _open_table(path: Path, files: list[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:

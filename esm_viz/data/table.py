@@ -74,6 +74,20 @@ def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes:
     return ImageSet(path.name, count, torch.cat(labels) if labels else None, _Rows(path, groups, image), how, known)
 
 
+def names_in(file: Path) -> tuple[str, ...]:
+    """Return the names that one table gives its labels.
+
+    Raises:
+        ImagesError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(file) as table:
+            column = label_column(table.schema_arrow)
+            return class_names(table.schema_arrow, column) if column else ()
+    except _DAMAGED as error:
+        raise ImagesError("the parquet file cannot be read", "save or download it again", file.name) from error
+
+
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """Return the names that a Hugging Face schema gives a column's numbers, in their order; none where it does not."""
     try:
