@@ -112,7 +112,9 @@ def values(people: int, moves: int, seed: int) -> list[list[tuple[str, float]]]:
     ]  # fmt: skip
 
 
-async def crowd(port: int, project: Project, opened: Recipe, moves: list[list[tuple[str, float]]], sweeping: bool) -> Told:
+async def crowd(
+    port: int, project: Project, opened: Recipe, moves: list[list[tuple[str, float]]], sweeping: bool
+) -> Told:
     """Let everybody move at once and return what they met."""
     server, told, chance = await Server.of(port), Told(), random.Random(len(moves))
     people = [Person(server, project, opened, told) for _ in moves]
@@ -148,7 +150,7 @@ def _cells(pieces: Pieces, told: Told) -> None:
 def main(people: int, rounds: int) -> None:
     """Print the seconds from a move to its numbers, alone and beside somebody's sweep."""
     project = Project.open(load_recipe(DEMO), device="cpu")
-    for sweeping in (False, True):
+    for sweeping in (False, True) if "both" in sys.argv else ("sweep" in sys.argv,):
         server = start()
         try:
             wait_for_page(server)
@@ -175,8 +177,8 @@ async def settled(port: int, project: Project) -> Recipe:
 def start() -> subprocess.Popen[bytes]:
     """Start the studio on the demo as a person does."""
     command = [sys.executable, "app.py", "--port", str(PORT), "--device", "cpu"]
-    log = open(os.environ.get("CROWD_LOG", os.devnull), "ab")
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    with Path(os.environ.get("CROWD_LOG", os.devnull)).open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 def _print(told: Told, moves: int, used: float, lasted: float, sweeping: bool) -> None:
@@ -194,4 +196,6 @@ def _print(told: Told, moves: int, used: float, lasted: float, sweeping: bool) -
 def _row(seconds: list[float]) -> str:
     ordered = sorted(seconds)
     high = ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
-    return f"median {statistics.median(ordered):6.2f}  p95 {high:6.2f}  most {ordered[-1]:6.2f} s   (n = {len(ordered)})"
+    return (
+        f"median {statistics.median(ordered):6.2f}  p95 {high:6.2f}  most {ordered[-1]:6.2f} s   (n = {len(ordered)})"
+    )

@@ -25,11 +25,17 @@ T = TypeVar("T")
 SHARE_OF_MEMORY = 4  # the default bound is a quarter of the machine's memory
 SPILL_FACTOR = 8  # what is on disk may be this many times what is in memory
 _OVERHEAD = 256  # bytes counted for any entry, so that small ones are bounded too
+_own = threading.local()
 
 
 def default_limit() -> int:
     """Return a quarter of the machine's memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
+
+
+def computing() -> bool:
+    """Say whether this thread is computing a value that others may be waiting for."""
+    return getattr(_own, "depth", 0) > 0
 
 
 class _Entry(NamedTuple):
@@ -74,7 +80,7 @@ class StageCache:
                 found, value = self._find(key)
                 if not found:
                     value = self._disk.take(key) if self._disk and spills else None
-                    value = compute() if value is None else value
+                    value = _computed(compute) if value is None else value
                     self._keep(key, value, spills)
         finally:
             with self._guard:  # the lock goes with the last who waits for it, also after a failure
@@ -82,6 +88,11 @@ class StageCache:
                 if users > 1:
                     self._running[key] = turn, users - 1
         return cast(T, value)
+
+    def has(self, key: Hashable) -> bool:
+        """Say whether a value is at hand."""
+        with self._guard:
+            return key in self._entries
 
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
@@ -106,6 +117,14 @@ class StageCache:
         for left, entry in leaving if self._disk else ():  # no other thread waits for the disk
             if entry.spills and self._disk:
                 self._disk.put(left, cast(tuple[Tensor, ...], entry.value))
+
+
+def _computed(compute: Callable[[], T]) -> T:
+    _own.depth = getattr(_own, "depth", 0) + 1
+    try:
+        return compute()
+    finally:
+        _own.depth -= 1
 
 
 class _Spill:

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz import judging
+from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.data.decoding import SUFFIXES
 from esm_viz.data.images import KINDS as PACKED
-from esm_viz.errors import RecipeError
+from esm_viz.errors import CheckpointError, RecipeError
 from esm_viz.recipe import Recipe, parse_mapping
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECIPES = ("recipe.yaml", "recipe.yml")
-ARCH, CONFIG = "arch.json", "config.json"
-"""Files that say the architecture: ours, and the one that lies beside Hugging Face's weights."""
+ARCH, CONFIG, OPEN_CLIP_CONFIG = "arch.json", "config.json", "open_clip_config.json"
+"""Files that say the architecture: ours, and those that lie beside weights of others."""
 SHAPES = "shapes"
 DEEPEST = 3  # levels below the folder where models are looked for
 
@@ -57,7 +58,7 @@ class Found:
     @property
     def arch_told(self) -> str:
         """Say where the architecture is from; empty where a recipe says it."""
-        said = {ARCH: f"as {ARCH} says", CONFIG: f"as the {CONFIG} beside the weights says", SHAPES: "by its shapes"}
+        said = {ARCH: f"as {ARCH} says", CONFIG: "as the config beside the weights says", SHAPES: "by its shapes"}
         return said.get(self.arch_from, "")
 
     @property
@@ -220,7 +221,7 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
 
     Raises:
         RecipeError: arch.json is not JSON, or nothing says it.
-        CheckpointError: the base cannot be read, and nothing else says it.
+        CheckpointError: the base cannot be read, or its config is that of another kind of model.
     """
     written = place / ARCH
     if written.is_file():
@@ -228,17 +229,27 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
             return json.loads(written.read_text(encoding="utf-8")), ARCH
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"{ARCH} is not JSON", "give an open_clip model config") from error
+    for model in (base, *experts):
+        try:
+            config = Checkpoint(model.name, model.path).config()
+        except CheckpointError:
+            if model is base:
+                raise
+            continue  # refused in its row
+        if config is not None:
+            return config, CONFIG
     names = judging.fitting_names(base.path)
     if not names:
         raise RecipeError(
-            f"no open_clip model has the shapes of {base.path.name}", f"add {ARCH} with its open_clip model config"
+            f"no open_clip model has the shapes of {base.path.name}",
+            f"put its config.json beside it, or {ARCH} with an open_clip model config",
         )
     return judging.config_of(names[0]), SHAPES
 
 
 def _unused(place: Path, recipe: Recipe) -> tuple[str, ...]:
     """Return the names in a folder that a recipe made of it does not use."""
-    used = {ARCH, CONFIG, *(path.split("/")[0] for path in recipe.paths)}
+    used = {ARCH, CONFIG, OPEN_CLIP_CONFIG, *(path.split("/")[0] for path in recipe.paths)}
     return tuple(entry.name for entry in _listed(place) if entry.name not in used)
 
 

@@ -186,9 +186,7 @@ def fitting_names(path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read.
     """
-    base = Checkpoint("base", path)
-    names = [inner for name in base.names if (inner := base.layout.in_tower(name)) is not None]
-    return fitting.fitting({name: base.shape(name) for name in names})
+    return fitting.fitting(Checkpoint("base", path).tower_shapes())
 
 
 def choices(recipe: Recipe) -> dict[str, Recipe]:

@@ -182,13 +182,13 @@ def _labelled_places(model: ModelEntry) -> list[tuple[Split, str]]:
 
 def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None) -> Head:
     if isinstance(model.head, HeadWords):
-        if base is None or base.layout == TOWER:
+        if base is None or base.layout.name == TOWER.name:
             raise HeadError(
                 "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
             )
         return head_from_words(arch.config, dict(base.everything()), model.head.classes, model.head.templates)
     path = recipe.resolve(model.head)
-    if not path.is_file():
+    if not path.exists():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)
     return read_head(path, arch.embed_dim)
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from esm_viz import __version__, explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.checkpoints.layouts import BASE, LAYOUTS, chosen_layout
+from esm_viz.checkpoints.layouts import BASE, chosen_layout, writable
 from esm_viz.data.images import preprocessing_of, shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
@@ -254,6 +254,10 @@ class Project:
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
+
+    def at_hand(self, recipe: Recipe) -> bool:
+        """Say whether every layer of a merge is known, so that `merge` takes no time."""
+        return not self.stages.missing(static_part(self._own(recipe)), measured=True)
 
     @recalled
     def merge(self, recipe: Recipe, report: Report = silent) -> MergeReport:
@@ -663,7 +667,8 @@ class Project:
             trials=(),
         )
         kept = tuning.Storage(storage, identity) if storage else None
-        return tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        found = tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        return dataclasses.replace(found, images=self._images("validation" if labelled else None, limit))
 
     def export(
         self,
@@ -692,7 +697,7 @@ class Project:
             ProofFailed: the file is not what was on screen; nothing is left behind.
             ExportError: it cannot be written; nothing is left behind.
         """
-        chosen = chosen_layout(layout, self._headers.base.layout)
+        chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
         export.finish_interrupted(folder)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
@@ -709,8 +714,12 @@ class Project:
 
     def layouts(self) -> dict[str, str]:
         """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
-        own = self._headers.base.layout
-        return {own.name: own.title} | {layout.name: layout.title for layout in LAYOUTS.values()}
+        found = writable(self._headers.base.layout, self._vision)
+        return {name: layout.title for name, layout in found.items()}
+
+    @property
+    def _vision(self) -> Mapping[str, Any]:
+        return self._headers.arch.config["vision_cfg"]
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:
@@ -767,9 +776,9 @@ class Project:
         return set(self._headers.proxies) == set(self.tasks)
 
     def _images(self, split: Split | None, limit: int) -> int:
-        """Return the labelled images that one evaluation reads, over all tasks."""
+        """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
         labelled = self._headers.labelled[split].values() if split else ()
-        return sum(len(spread(listed.count, limit)) for listed in labelled)
+        return sum(listed.usable_of(spread(listed.count, limit)) for listed in labelled)
 
     def _validated(self, recipe: Recipe, limit: int, report: Report) -> Evaluation:
         """Return validation accuracy, which every expert must allow to be normalised (METHOD, ESM step 4)."""

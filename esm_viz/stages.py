@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ from esm_viz.parallel import cores, one_thread, spread
 from esm_viz.recipe import ModelEntry, Recipe
 from esm_viz.types import Layer, Report, Stage, silent
 
+Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
 T = TypeVar("T")
 R = TypeVar("R")
 _PREPARING = 0.6  # about the share of a first merge that goes into decompositions
@@ -284,14 +285,16 @@ class Stages:
             report: progress, may raise Cancelled: no further layer is begun.
         """
         self._survey(recipe, report)
-        count, begun = len(self.layers), 0.0
+        begun = 0.0
         if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
             begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
             essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
             self.prepare(recipe, essential, lambda fraction, words: report(begun * fraction, words))
 
         def boundary(done: int) -> None:
-            report(begun + (1 - begun) * done / count, f"merging, {done} of {count} layers")
+            known = len(self.layers) - len(missing)
+            share = (known + done) / len(self.layers)
+            report(begun + (1 - begun) * share, f"merging, {known + done} of {len(self.layers)} layers")
 
         def merge(layer: Layer) -> None:
             self.norm(recipe, layer)
@@ -299,7 +302,17 @@ class Stages:
                 self.pulls(recipe, layer)
                 self.layer_effects(recipe, layer)
 
-        self.spread(merge, sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out)), boundary)
+        missing = self.missing(recipe, measured)
+        self.spread(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
+
+    def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
+        """Return the layers of which `run` has something to compute, in its order."""
+        asked: tuple[Small, ...] = ("norm", "pulls", "effects") if measured else ("norm",)
+        return [
+            layer
+            for layer in sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
+            if not all(self.cache.has(self._small_key(stage, recipe, layer)) for stage in asked)
+        ]
 
     def spread(
         self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
@@ -362,10 +375,6 @@ class Stages:
 
     def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
         """Return what the merge (at scale 1) does on every task's tokens at one layer."""
-        method = METHODS[recipe.method]
-        knobs = tuple(sorted(method.arguments(recipe.parameters).items()))
-        measured_on = self._models(recipe.models, recipe.arch, recipe.seed, True)
-        key = ("pulls", recipe.method, knobs, measured_on, *self._identity(recipe, layer.name))
 
         def compute() -> tuple[Pull, ...]:
             delta = self.merged(recipe, layer.name, layer).delta
@@ -375,12 +384,16 @@ class Stages:
                 for task in recipe.tasks
             )
 
-        return self.kept(key, compute)
+        return self._small("pulls", recipe, layer, compute)
 
-    def _small(self, stage: str, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
+    def _small(self, stage: Small, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
         """Keep a few numbers of a merged layer."""
+        return self.kept(self._small_key(stage, recipe, layer), compute)
+
+    def _small_key(self, stage: Small, recipe: Recipe, layer: Layer) -> tuple[Hashable, ...]:
         knobs = tuple(sorted(METHODS[recipe.method].arguments(recipe.parameters).items()))
-        return self.kept((stage, recipe.method, knobs, *self._identity(recipe, layer.name)), compute)
+        measured_on = self._models(recipe.models, recipe.arch, recipe.seed, True) if stage == "pulls" else ()
+        return stage, recipe.method, knobs, measured_on, *self._identity(recipe, layer.name)
 
     def _block_inputs(self, recipe: Recipe, task: str, block: int) -> dict[str, Tensor]:
         key = self._forward_key(recipe, task)

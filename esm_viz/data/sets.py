@@ -83,6 +83,10 @@ class ImageSet:
         """Return how many images are listed without those that were found to be broken."""
         return self.count - len(self._broken)
 
+    def usable_of(self, asked: Sequence[int]) -> int:
+        """Return how many of these images are there without those that were found to be broken."""
+        return sum(index not in self._broken for index in asked)
+
     @property
     def told(self) -> str:
         """Return which images are left out, as a sentence; empty where none is."""

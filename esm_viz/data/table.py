@@ -1,7 +1,7 @@
 """Parquet with image bytes, as Hugging Face writes it: one file or a folder of them, read batch by batch.
 
 The image column is a struct of `bytes` and `path`, or plain binary. Labels are numbers, whose names the schema's
-metadata tells (`ClassLabel`), or words. Whatever the row groups' size, a few rows are in memory at a time.
+metadata tells (`ClassLabel`), or words. Whatever the row groups' size, a page or two of them are in memory at a time.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from esm_viz.ui.jobs import Job
 from esm_viz.ui.live import PATIENCE
 from esm_viz.ui.running import failed, keep, part
 from esm_viz.ui.store import Session
+from esm_viz.ui.workers import LATER
 
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
 CHOICES = ("a", "b", *REFERENCES)
@@ -81,7 +82,7 @@ def look_closer(session: Session, wait: float = 0.0) -> None:
         if known or not session.project.has_labels("test"):
             return
         session.errors.pop("flips", None)
-        session.close_look = job = Job("Test images", tells=True)
+        session.close_look = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
     job.start(lambda job: _look(session, job), lambda text: failed(session, "flips", text, BOARD))
     job.first.wait(wait)
 

@@ -6,6 +6,7 @@ What is not in `OPEN` or `INSIDE` does not exist here. Gradio's password guards 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 OURS = ("none", "same-origin")  # what a browser says of a request that our own page makes
-_AT_ONCE, _MOST_CALLS = 6, 64  # requests of one session that are carried out at once, and with those that wait
+_LOG = logging.getLogger("esm_viz.ui")
+_AT_ONCE, _MOST_CALLS = 12, 64  # requests of one session that are carried out at once, and with those that wait
 _MOST_OPEN = 400  # connections of one network address: a hall behind one router has one address
 
 
@@ -98,6 +100,13 @@ class Guard:
             await send({"type": "websocket.close"})
 
     async def _http(self, request: Request, send: Send) -> None:
+        begun = False
+
+        async def begin(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
             self._know(request)
             _find(request)
@@ -105,7 +114,7 @@ class Guard:
                 return await _door(request, send)
             _unlock(request)
             async with self.watch.open.turn(caller(request)):
-                await self._pass(request, send)
+                await self._pass(request, begin)
         except Refused as refused:
             await _tell(refused, request, send)
         except TooMany:
@@ -114,6 +123,10 @@ class Guard:
             await _tell(Refused(400, str(error)), request, send)
         except ClientDisconnect:
             return None
+        except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
+            _LOG.debug("request", exc_info=True)  # not its path: tokens stand in it
+            if not begun:
+                await _tell(Refused(400, "This request cannot be read"), request, send)
         return None
 
     async def _pass(self, request: Request, send: Send) -> None:

@@ -6,6 +6,7 @@ Here a path counts only once, and only from the address that has just sent that 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -20,6 +21,7 @@ from esm_viz.figures.words import size
 
 MOST_FILES = 200  # of one upload
 SPARE = 10**9  # bytes of the disk that uploads leave free
+STALLED = 60.0  # seconds without a byte, after which an upload is over
 KEPT = 3600.0  # seconds after which a file that nobody took is thrown away
 WAITING = 4  # times what one person may bring, on its way or not taken yet, of one address
 
@@ -64,12 +66,15 @@ class Inbox:
             with self._lock:
                 self._coming[address] -= length
                 self._coming = +self._coming
+                self._sweep()
 
     def add(self, address: str, paths: Sequence[str]) -> None:
         """Note files that an address has sent."""
         now = time.monotonic()
         with self._lock:
-            self._files = {path: sent for path, sent in self._files.items() if now - sent.at < KEPT}
+            for path in [path for path, sent in self._files.items() if now - sent.at > KEPT]:
+                Path(path).unlink(missing_ok=True)
+                del self._files[path]
             for path in paths:
                 sent = self._files.setdefault(path, _Sent())
                 sent.owners[address] += 1
@@ -90,6 +95,13 @@ class Inbox:
             for name in names:
                 self._files[name].owners[address] -= 1
         return names
+
+    def _sweep(self) -> None:
+        """Delete what uploads that were broken off have left: plain files, where whole ones lie in folders."""
+        for path in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                if path.is_file() and (not self._coming or time.time() - path.stat().st_mtime > STALLED):
+                    path.unlink()
 
     def _waiting(self, address: str) -> int:
         paths = [Path(path) for path, sent in self._files.items() if sent.owners[address] > 0]

@@ -1,7 +1,7 @@
-"""Work that runs beside the page: a thread each, a fraction to show, and an end at the next layer or batch.
+"""Work that runs beside the page: a place in the line, a fraction to show, and an end at the next layer or batch.
 
 Gradio's own `cancels=` lets a plain function run to its end; here the stages call `Job.report` at every boundary, and
-it raises Cancelled once somebody wants the job gone.
+it raises Cancelled once somebody wants the job gone. There too it lets more urgent work of others go first.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 from esm_viz.errors import Cancelled, EsmVizError
+from esm_viz.ui.workers import LONG, NOW, Turn, Workers
 
 UNEXPECTED = "Something went wrong that should not have, try again or load the demo"
+WORKERS = Workers()  # the process's
 _LOG = logging.getLogger("esm_viz.ui")
-_LIVE = ThreadPoolExecutor(max_workers=4, thread_name_prefix="live")
-_LONG = ThreadPoolExecutor(max_workers=2, thread_name_prefix="long")  # apart, so that knobs never wait for a search
+
+Steps = Iterator[Turn]
 
 
 class Job:
@@ -25,42 +26,67 @@ class Job:
 
     Attributes:
         what: what the job line says.
+        tells: it is long, and its words stand on the job line.
+        owner: whose it is; people take turns.
         fraction, words: how far it is.
         first: set when there is something to show, or when it ended.
     """
 
-    def __init__(self, what: str, tells: bool = False) -> None:
-        """Start it with `start`; a job that `tells` is long, and its words stand on the job line."""
+    def __init__(self, what: str, tells: bool = False, owner: str = "", urgency: int | None = None) -> None:
+        """Start it with `start`; one that tells is long work, any other what a hand on a knob waits for."""
         self.what = what
         self.tells = tells
-        self._pool = _LONG if tells else _LIVE
+        self.owner = owner
+        self.urgency = (LONG if tells else NOW) if urgency is None else urgency
         self.fraction = 0.0
         self.words = ""
         self.resting = False
         self.first = threading.Event()
         self.done = threading.Event()
         self._stop = threading.Event()
-        self._began = time.monotonic()
+        self._asked = time.monotonic()
+        self._begin: Callable[[Job], Steps | None] = lambda _: None
+        self._failed: Callable[[str], None] = _LOG.debug
+        self._ended: Callable[[], None] = lambda: None
+        self._steps: Steps | None = None
 
-    def start(self, work: Callable[[Job], None], failed: Callable[[str], None]) -> Job:
-        """Run `work(job)` in a thread; `failed` gets the one sentence if it does not end well."""
-        self._pool.submit(self._run, work, failed)
+    def start(
+        self,
+        work: Callable[[Job], Steps | None],
+        failed: Callable[[str], None],
+        ended: Callable[[], None] = lambda: None,
+    ) -> Job:
+        """Take a place in the line.
+
+        Args:
+            work: does everything at once, or yields a `Turn` wherever somebody else may have the thread.
+            failed: gets the one sentence if it does not end well.
+            ended: called at the end, whatever it was.
+        """
+        self._begin, self._failed, self._ended = work, failed, ended
+        try:
+            WORKERS.join(self, self.urgency)
+        except EsmVizError as error:
+            self._end(str(error))
         return self
 
     def report(self, fraction: float, words: str) -> None:
-        """Note the progress.
+        """Note the progress, and let others go first who have a better claim.
 
         Raises:
             Cancelled: somebody stopped the job.
         """
-        if self._stop.is_set():
+        if not self.cancelled:
+            WORKERS.boundary(self)
+        if self.cancelled:
             raise Cancelled
         self.fraction, self.words = min(1.0, max(0.0, fraction)), words
 
     def cancel(self) -> None:
-        """Ask the job to end at its next boundary."""
+        """Ask the job to end at its next boundary; what waits in line ends at once."""
         self._stop.set()
         self.first.set()
+        WORKERS.withdraw(self)
 
     @property
     def cancelled(self) -> bool:
@@ -77,40 +103,61 @@ class Job:
         """Say whether somebody waits for it."""
         return self.alive and not self.resting
 
-    def rest(self, seconds: float) -> None:
-        """Wait for the hand on a knob to come to rest.
-
-        Raises:
-            Cancelled: it did not.
-        """
-        self.resting = True
-        self.pause(seconds)
+    @property
+    def place(self) -> int:
+        """Return its place in the line, the first being 1; 0 where it does not wait for others."""
+        return WORKERS.place(self)
 
     def pause(self, seconds: float) -> None:
-        """Leave the processor to the page for a moment.
+        """Leave the processor to others for a moment.
 
         Raises:
             Cancelled: somebody stopped the job meanwhile.
         """
-        if self._stop.wait(seconds):
-            raise Cancelled
+
+        def sleep() -> None:
+            if self._stop.wait(seconds):
+                raise Cancelled
+
+        WORKERS.asleep(self, sleep)
 
     @property
     def age(self) -> float:
         """Return the seconds since it was asked for."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._asked
 
-    def _run(self, work: Callable[[Job], None], failed: Callable[[str], None]) -> None:
+    def step(self) -> Turn | None:
+        """Work until the end (None) or until the next turn; whatever goes wrong stays in the job."""
         try:
-            self.report(0.0, "")
-            work(self)
+            self.report(0.0, "") if self._steps is None else self.report(self.fraction, self.words)
+            if self._steps is None:
+                self._steps = self._begin(self)
+            turn = next(self._steps, None) if self._steps is not None else None
         except Cancelled:
             _LOG.debug("%s: cancelled", self.what)
+            turn = self._end()
         except EsmVizError as error:
-            failed(str(error))
-        except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
+            turn = self._end(str(error))
+        except BaseException:  # noqa: BLE001 - a visitor sees a sentence, and the worker lives on
             _LOG.debug("%s: unexpected", self.what, exc_info=True)
-            failed(UNEXPECTED)
+            turn = self._end(UNEXPECTED)
+        else:
+            if turn is None:
+                self._end()
+        return turn
+
+    def withdrawn(self) -> None:
+        """End without having been given another turn."""
+        self._end()
+
+    def _end(self, wrong: str = "") -> None:
+        steps, self._steps = self._steps, None
+        try:
+            if steps is not None and hasattr(steps, "close"):
+                steps.close()
+            if wrong:
+                self._failed(wrong)
         finally:
             self.done.set()
             self.first.set()
+            self._ended()

@@ -11,11 +11,12 @@ from esm_viz.presets import evenly
 from esm_viz.recipe import Recipe
 from esm_viz.types import Difference, Evaluation, MergeReport
 from esm_viz.ui.changes import change_in_words
-from esm_viz.ui.jobs import Job
+from esm_viz.ui.jobs import WORKERS, Job, Steps
 from esm_viz.ui.knobs import WEIGHT_RANGE
 from esm_viz.ui.running import failed, keep
 from esm_viz.ui.searches import CARDS
 from esm_viz.ui.store import MOST_HISTORY, Session, State
+from esm_viz.ui.workers import AT_ONCE, LATER, NOW, SOON, Turn
 
 FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
 BREATH = 0.3  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
@@ -60,7 +61,7 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         session.recipe = recipe
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
-        job = Job("Merging")
+        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.at_hand(recipe) else NOW)
         session.live = job
     if not painting:
         late.set()
@@ -73,7 +74,8 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         late.set()
 
 
-def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> None:
+def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> Steps:
+    """Merge, then measure on more and more images; between two steps others have their turn."""
     project = session.project
     report = project.merge(recipe, job.report)
 
@@ -85,23 +87,28 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     if not keep(session, job, (), write):
         return
     job.first.set()
-    job.pause(BREATH)
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
+    if measure:
+        yield Turn(SOON, BREATH)
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
         record = project.scaling_profile(recipe, job.report)
         keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
     if first:
-        if any(task.merged.n == FIRST for task in first.tasks):
+        yield Turn(LATER)
+        if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.waiting():
             _measure(session, recipe, job, MORE)
+            yield Turn(LATER)
         _measure(session, recipe, job, 0)
     if (
         measure
         and session.pinned is not None
         and (session.pinned.evaluation is None or session.pinned.evaluation.limit)
     ):
+        yield Turn(LATER)
         _measure(session, session.pinned.recipe, job, 0)  # it was pinned before it was measured
-    job.rest(REST)
+    job.resting = True
+    yield Turn(SOON, REST)
     keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
 
 
@@ -127,7 +134,7 @@ def compare(session: Session) -> None:
         shown, busy = session.validation, session.live is not None and session.live.alive
         if busy or shown is None or session.pinned is None or difference_to(session, session.pinned):
             return
-        session.live = job = Job("Comparing with A")
+        session.live = job = Job("Comparing with A", owner=session.id, urgency=SOON)
         limit = shown[1].limit
     job.start(lambda job: _compare(session, job, limit), lambda text: failed(session, "live", text, (*LIVE, *SCORES)))
 

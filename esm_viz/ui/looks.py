@@ -11,6 +11,7 @@ from esm_viz.ui.jobs import Job
 from esm_viz.ui.running import failed, keep
 from esm_viz.ui.selection import settle_view
 from esm_viz.ui.store import Session
+from esm_viz.ui.workers import LATER
 
 SLOW = ("stability", "patches", "subspaces")
 
@@ -22,7 +23,7 @@ def look(session: Session) -> None:
             session.look.cancel()
         for name in SLOW:
             session.errors.pop(name, None)
-        session.look = job = Job("Measuring what is selected")
+        session.look = job = Job("Measuring what is selected", owner=session.id, urgency=LATER)
     job.start(lambda job: _look(session, job), lambda text: failed(session, SLOW[0], text, SLOW))
 
 

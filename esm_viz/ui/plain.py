@@ -7,11 +7,16 @@ strings that need none of it: with thirty people that would be most of the serve
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import nullcontext
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import BlockFunction
 from gradio.state_holder import SessionState
+
+if importlib.util.find_spec("matplotlib") is None:  # at every event Gradio searches the whole path for it, twice
+    setattr(gr.utils, "MatplotlibBackendMananger", nullcontext)  # noqa: B010 - the name is Gradio's
 
 
 class Plain(gr.Blocks):

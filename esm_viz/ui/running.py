@@ -23,16 +23,9 @@ def start(session: Session, what: str, work: Callable[[Job], None], place: str, 
             session.touch(names)
             return
         session.errors.pop(place, None)
-        session.task = own = Job(what, tells=True)
-
-    def whole(job: Job) -> None:
-        try:
-            work(job)
-        finally:
-            job.done.set()
-            session.touch(names)  # what it kept from being pressed may be pressed again
-
-    own.start(whole, lambda text: failed(session, place, text, names))
+        session.task = own = Job(what, tells=True, owner=session.id)
+    # at its end, what it kept from being pressed may be pressed again
+    own.start(work, lambda text: failed(session, place, text, names), lambda: session.touch(names))
 
 
 def failed(session: Session, place: str, text: str, names: Iterable[str]) -> None:

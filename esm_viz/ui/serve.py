@@ -126,6 +126,8 @@ def serve(
     if share and not address:
         site.address = studio.blocks.share_url.rstrip("/")
     print(f"esm_viz: {site.url()}/  (for the wall, with a code to scan: {site.url()}/{landing.PAGE})", flush=True)
+    if not auth and not site.local_only:
+        print("esm_viz: whoever reaches this address may come in; --auth asks for a password", flush=True)
     if block:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files of visitors go then too

@@ -123,6 +123,7 @@ class Session:
     close_look: Job | None = None  # what Evaluate shows of B
     touched: dict[str, int] = field(default_factory=dict)  # the version at which each piece last changed
     version: int = 0
+    newest: int = 0  # the version of the last change
     pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
     uploads: list[Path] = field(default_factory=list)  # folders of files that were proposed
@@ -152,6 +153,7 @@ class Session:
         with self.lock:
             self.version += 1
             self.touched |= dict.fromkeys(names, self.version)
+            self.newest = self.version
 
     def changed(self, page: str, names: Iterable[str], arrived: int | None = None) -> list[str]:
         """Return which of these pieces changed since a page was sent them.

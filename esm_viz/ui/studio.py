@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+EACH, LONGEST = (
+    0.1,
+    3.0,
+)  # the same for each page that asks, so that many do not only ask; well below the page's patience
 NEWEST = 1 << 50  # above every version and number of a message
 BUILT = "built"  # the page as the server made it, before any visitor's
 # Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
@@ -55,6 +60,7 @@ class Studio:
         self.first = begin(self.store, self.place)
         self.parts: dict[str, gr.HTML] = {}
         self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
+        self._asking = 0  # pages that wait for late results
         self.blocks = self._build()
         if recalls:
             Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
@@ -193,14 +199,20 @@ class Studio:
         if session is None:
             return self._gone() if session_id else self._nothing()
         page, arrived = request.session_hash or "", number(plain(event._data), "arrived", NEWEST)
-        for _ in range(round(WAIT / LOOK)):
-            # beside the event loop: somebody may hold the session's lock while it paints
-            if await asyncio.to_thread(session.changed, page, PIECES, arrived) or not session.busy:
-                break
-            await asyncio.sleep(LOOK)
-        names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
-        pieces = await asyncio.to_thread(paint, session, names, page, True)
-        return self._outputs(pieces)
+        until = time.monotonic() + min(LONGEST, max(WAIT, self._asking * EACH))
+        self._asking += 1
+        try:
+            while True:
+                newest = session.newest
+                # beside the event loop: somebody may hold the session's lock while it paints
+                names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
+                if names or not session.busy or time.monotonic() > until:
+                    break
+                while session.newest == newest and session.busy and time.monotonic() < until:
+                    await asyncio.sleep(LOOK)
+        finally:
+            self._asking -= 1
+        return self._outputs(await asyncio.to_thread(paint, session, names, page, True))
 
 
 def _caller(request: gr.Request) -> str:

@@ -12,7 +12,7 @@ from esm_viz import finding
 from esm_viz.data import images
 from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
-from esm_viz.finding import ARCH, CONFIG, PACKED, RECIPES, WEIGHTS, Found
+from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
 from esm_viz.recipe import Recipe, load_text
 
 MOST_FILES = 20_000
@@ -146,9 +146,10 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     def lies_inside(place: Path) -> bool:
         return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve fails where links go in a loop
 
-    for path in (*recipe.paths, ARCH, CONFIG):  # the last two are read where they lie beside the base
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
         if not all(map(lies_inside, (place, *files))):
-            raise RecipeError(f"the recipe names {path!r}, outside {what}", "use paths beside the recipe")
+            told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
+            raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe

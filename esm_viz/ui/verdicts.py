@@ -76,7 +76,7 @@ def _row(shown: Shown, model: JudgedModel, index: int) -> str:
         f'<span class="sw">{sign}</span>{safe(label)}</button>'
     )
     types = ", ".join(SHORT.get(dtype, dtype) for dtype in facts.dtype.split(", ") if dtype)
-    layout = ", ".join(safe(part) for part in (facts.layout.split(" ")[0], types) if part)
+    layout = ", ".join(safe(part) for part in (facts.layout.partition(",")[0], types) if part)
     cells = [
         f"<td>{named}</td><td>{layout}</td><td{short}>{facts.matched} of {whole}</td>",
         f'<td class="r">{model.classes or DASH}</td><td>{_proxies(shown, model)}</td>',

@@ -189,7 +189,8 @@ def shapes_of(name: str) -> dict[str, torch.Tensor]:
 def test_shapes_that_no_model_of_open_clip_has_ask_for_a_config(tiny_folder: Path, tmp_path: Path) -> None:
     for name in ("base", "ants"):
         shutil.copy(tiny_folder / f"{name}.safetensors", tmp_path)
-    text = "no open_clip model has the shapes of base.safetensors, add arch.json with its open_clip model config"
+    remedy = "put its config.json beside it, or arch.json with an open_clip model config"
+    text = f"no open_clip model has the shapes of base.safetensors, {remedy}"
     with says(RecipeError, text):
         find(tmp_path)
     (tmp_path / ARCH).write_text("{", encoding="utf-8")

@@ -47,7 +47,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "search": (*WORDS, "recipe", "models", "data", "numerics", "evaluate"),
     "sweep": (*WORDS, "recipe", "merge"),
     "tuning": (*WORDS, "recipe", "checkpoints", "merge"),
-    "card": (*WORDS, "recipe", "checkpoints", "merge"),
+    "usage": ("recipe", "checkpoints"),
+    "card": (*WORDS, "recipe", "checkpoints", "merge", "usage"),
     "export": (*WORDS, "recipe", "checkpoints", "models", "merge", "opening", "card"),
     "pipeline": (
         *(*WORDS, "recipe", "cost", "cache", "recall", "checkpoints", "models", "data", "numerics", "merge", "opening"),
@@ -72,6 +73,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "finding",
             "gate",
             "presets",
+            "parallel",
             "pipeline",
             "leaderboard",
             "published",

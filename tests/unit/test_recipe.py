@@ -335,7 +335,7 @@ def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with says(RecipeError, f"the recipe cannot be opened, {tmp_path.name}, check its path"):
+    with says(RecipeError, f"the recipe is no plain file, {tmp_path.name}, give the YAML text of a recipe"):
         load_text(tmp_path)
 
 
@@ -343,7 +343,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     with path.open("wb") as file:
         file.truncate(LARGEST_RECIPE + 1)
-    with says(RecipeError, "the recipe is larger than 1048576 bytes, huge.yaml, give the YAML text of a recipe"):
+    with says(RecipeError, "the recipe is larger than 262144 bytes, huge.yaml, give the YAML text of a recipe"):
         load_text(path)
 
 

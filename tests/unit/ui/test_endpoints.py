@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from gradio.routes import App
 from starlette.testclient import TestClient
 
@@ -429,6 +431,20 @@ def test_an_upload_is_no_larger_than_allowed_alone_and_in_all(small: Page) -> No
     assert not Path(paths[1]).exists()
 
 
+def test_what_is_no_whole_upload_leaves_nothing_on_the_disk(small: Page, uploads: Path) -> None:
+    before = set(uploads.rglob("*"))
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.yaml"\r\n\r\n' + b"y" * 200
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (head, head + b"\r\n--x-garbage", b"--x\r\nnonsense", b"", b"\x00" * 300):
+        answer = small.http.post(UPLOAD, content=body, headers=kind)
+        assert answer.status_code in (200, 400)
+        assert answer.text.count("\n") == 0
+    answer = small.http.post(UPLOAD, data={"files": "no file"}, files={"other": ("b.yaml", b"z" * 200)})
+    assert (answer.status_code, answer.text) == (400, "This request cannot be read")
+    assert small.http.post(UPLOAD, content=b"x", headers={"Content-Type": "text/plain"}).status_code == 400
+    assert [path for path in set(uploads.rglob("*")) - before if path.is_file()] == []
+
+
 def test_files_that_nobody_takes_leave_no_room_for_more(small: Page) -> None:
     answers = [send(small, f"{n}.yaml", bytes([48 + n]) * 900).status_code for n in range(6)]
     assert answers == [200, 200, 200, 200, 400, 400]
@@ -608,3 +624,55 @@ def test_how_many_are_here_counts_people_not_pages(studio: Studio) -> None:
     studio.store.leave(two.hash)
     assert studio.store.here() == before
     assert [landing.told_here(count)[:12] for count in (0, 1, 2)] == ["Nobody is he", "<b>1</b> per", "<b>2</b> peo"]
+
+
+# --- the folder that an operator offers
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("absolute", "outside this server&#x27;s folder"),
+        ("upwards", "outside this server&#x27;s folder"),
+        ("link", "outside this server&#x27;s folder"),
+        ("linked folder", "outside this server&#x27;s folder"),
+        ("recipe link", "no such project"),
+        ("missing", ""),
+    ],
+)
+def test_no_project_of_an_offered_folder_leads_out_of_it_or_tells_where_it_lies(
+    workshop: Studio, folder: Path, tmp_path: Path, kind: str, told: str
+) -> None:
+    outside, offered = tmp_path / "outside", tmp_path / "offered"
+    shutil.copytree(folder, outside)
+    shutil.copytree(folder, offered / "project")
+    raw, ants = tiny.mapping(), offered / "project" / "ants.safetensors"
+    path = {"absolute": str(outside / "ants.safetensors"), "upwards": "../../outside/ants.safetensors"}.get(
+        kind, ants.name
+    )
+    raw["models"][0]["path"] = path
+    (offered / "project" / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    if kind in ("link", "missing"):
+        ants.unlink()
+    if kind == "link":
+        ants.symlink_to(outside / "ants.safetensors")
+    if kind == "linked folder":
+        (offered / "project" / "more").symlink_to(outside)
+        raw["models"][0]["path"] = "more/ants.safetensors"
+        (offered / "project" / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    if kind == "recipe link":
+        (offered / "project" / "recipe.yaml").rename(outside / "recipe.yaml")
+        (offered / "project" / "recipe.yaml").symlink_to(outside / "recipe.yaml")
+    studio = Studio(workshop.place.demo, "tiny", "cpu", offered)
+    try:
+        page = Page(studio)
+        page.act("source", do="source", value="folder")
+        assert str(tmp_path) not in json.dumps(page.pieces)
+        page.act("source", do="folder", value="project")
+        page.rest()
+        page.act("source", do="nothing")
+        assert told in page.pieces["source"]["html"]
+        assert (page.session.candidate is None) == bool(told)
+        assert str(tmp_path) not in json.dumps(page.pieces)
+    finally:
+        studio.store.close()
