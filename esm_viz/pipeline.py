@@ -294,6 +294,9 @@ class Project:
 
         Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached. Routed
         experts are not among them, see `experts`.
+
+        Raises:
+            NumericsError: a number is too large for the dtype.
         """
         recipe = static_part(self._own(recipe))
         self._alpha(recipe)
@@ -306,7 +309,11 @@ class Project:
             def weight(name: str) -> Tensor:
                 base = self._headers.base.tensors([name], torch.float64)[name].to(self.device)
                 delta = self.stages.merged(recipe, name, named.get(name)).delta
-                return base.add_(delta, alpha=scales[name]).to(_DTYPES[recipe.dtype])
+                merged = base.add_(delta, alpha=scales[name]).to(_DTYPES[recipe.dtype])
+                if not torch.isfinite(merged.sum(dtype=torch.float64)):
+                    wrong = f"the merged weights do not fit into {recipe.dtype}"
+                    raise NumericsError(wrong, "lower α, or choose a wider type", f"at {name}")
+                return merged
 
             names = list(self._headers.arch.shapes)
             return dict(zip(names, self.stages.spread(weight, names), strict=True))
@@ -691,6 +698,7 @@ class Project:
             ExportError: it cannot be written; nothing is left behind.
         """
         chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
+        export.finish_interrupted(folder)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
         experts = self.experts(recipe, _part(report, 0.3, 0.4))

@@ -116,7 +116,11 @@ class Stages:
         return arch, self.digests[model.proxies] if model.proxies else "", drawn
 
     def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
-        """Return the second moment of a layer's input in the fine-tuned model."""
+        """Return the second moment of a layer's input in the fine-tuned model.
+
+        Raises:
+            NumericsError: a finite weight is so large that what flows through the model is not.
+        """
 
         def compute() -> Mapping[str, Moment]:
             moments, shapes = {}, self.headers.arch.shapes
@@ -124,6 +128,9 @@ class Stages:
                 total = MomentSum(shapes[name][1], shapes[name][0], self.device)
                 total.add(rows)
                 moments[name] = total.moment()
+                if not torch.isfinite(moments[name].mean).all():  # one NaN or Inf among the tokens is enough
+                    wrong = f"{task}: its proxies give NaN or Inf"
+                    raise NumericsError(wrong, "look for extreme numbers in its weights", f"at the input of {name}")
             return moments
 
         return self.kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
@@ -199,9 +206,11 @@ class Stages:
         def compute() -> Merged:
             updates = self.updates(recipe, name, layer)
             with located(f"at {name}"):
-                delta = (
-                    method.merge_layer(updates, self.memo(recipe, name), **arguments) if matrix else mean_delta(updates)
-                )
+                try:
+                    memo = self.memo(recipe, name)
+                    delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
+                except torch.linalg.LinAlgError as error:  # LAPACK's own words for numbers beyond its range
+                    raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
                 norm = torch.linalg.vector_norm(delta)
                 if not torch.isfinite(norm):
                     raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
