@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from esm_viz.errors import plain
+from esm_viz.published import EXPERTS, PRETRAINED, SOURCES, Published, row_of
+from esm_viz.recipe import HeadWords, Recipe
 from esm_viz.sweep import written
 from esm_viz.types import (
     Evaluation,
@@ -30,8 +35,33 @@ _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
 
 
-def evaluation_json(record: Evaluation) -> dict[str, Any]:
-    """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null."""
+def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+    """Return what was found in a folder as a table for people.
+
+    Args:
+        recipe: as it was written.
+        arch: says where the architecture is from.
+        unused: says what no model was made of.
+    """
+    title = "its own config" if recipe.arch_config else recipe.arch
+    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    for model in recipe.models:
+        parts = ("proxies", "head", "validation", "test")
+        beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
+        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, unused)))
+
+
+def evaluation_json(
+    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
+
+    Args:
+        record: of one recipe's model.
+        papers: what is published for its architecture and tasks; there is no such key where nothing is.
+        left_out: which images could not be read, in sentences.
+    """
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
     tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
     mean: dict[str, Any] = {"normalised": _finite(record.mean_normalised)}
@@ -48,6 +78,8 @@ def evaluation_json(record: Evaluation) -> dict[str, Any]:
         "tasks": tasks,
         "mean": mean,
         **(_routing(record.routing) if record.routing else {}),
+        **({"published": _published(record, papers)} if papers else {}),
+        **({"left_out": list(left_out)} if left_out else {}),
         "method": record.method,
         "alpha": record.alpha,
         "parameters": dict(record.parameters),
@@ -73,8 +105,23 @@ def _routing(record: Routing) -> dict[str, Any]:
     }
 
 
-def evaluation_text(record: Evaluation) -> str:
-    """Return an evaluation as a table for people."""
+def _published(record: Evaluation, papers: Mapping[str, Published]) -> dict[str, Any]:
+    """Return the papers' means in per cent, of base, experts and this method: their fine-tunes, not to be ranked."""
+    rows = {"pretrained": PRETRAINED, "finetuned": EXPERTS, "merged": _row(record)}
+    return {
+        **{which: dataclasses.asdict(papers[row]) for which, row in rows.items() if row in papers},
+        "sources": list(SOURCES),
+    }
+
+
+def _row(record: Evaluation) -> str:
+    return row_of(record.method, record.parameters.get("expert_rank"))
+
+
+def evaluation_text(
+    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+) -> str:
+    """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
     lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
     for row in record.tasks:
         low, high = row.merged.interval
@@ -83,13 +130,36 @@ def evaluation_text(record: Evaluation) -> str:
     low, high = record.mean_interval("merged")
     means = f"{_pc(record.mean('pretrained')):>12}{_pc(record.mean('finetuned')):>9}{_pc(record.mean('merged')):>9}"
     lines.append(f"{'mean':<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
+    if papers:
+        lines.append(_published_line(record, papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
+    lines += [f"note: {told}" for told in left_out]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(
         f"{record.method}, α {record.alpha:g}, {count} {record.split} images a task, recipe {record.recipe_sha256[:12]}"
     )
+    return "\n".join(lines)
+
+
+def _published_line(record: Evaluation, papers: Mapping[str, Published]) -> str:
+    """Return the papers' means as a line below ours, in the same columns."""
+    row = papers.get(_row(record))
+    own = f"{row.accuracy:.1f}" if row else "none"
+    share = f"{row.normalised:.1f}" if row and row.normalised is not None else ""
+    means = f"{papers[PRETRAINED].accuracy:>12.1f}{papers[EXPERTS].accuracy:>9.1f}{own:>9}"
+    return f"{'published':<16}{means}   {'':<14}{share:>9}   (other fine-tunes: {', '.join(SOURCES)})"
+
+
+def table_text(recipe: Recipe) -> str:
+    """Return what a table's recipe is made of, a line a task."""
+    lines = [f"{'base':<16}{recipe.base}, {recipe.arch if recipe.arch_config is None else 'its own config'}"]
+    for model in recipe.models:
+        words = "head of words" if isinstance(model.head, HeadWords) else f"head {model.head}"
+        named = f", {len(model.classes)} classes under the images’ own names" if model.classes else ""
+        images = f"proxies {model.proxies}, validation {model.validation}, test {model.test}"
+        lines.append(f"{model.name:<16}{model.path}, {words}, {images}{named}")
     return "\n".join(lines)
 
 
@@ -205,7 +275,7 @@ def judgement_text(record: Judgement) -> str:
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
     )
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from esm_viz import __version__
 from esm_viz.checkpoints.layouts import Layout
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, Inspection
+from esm_viz.usage import library, loading_code
 
 
 def model_card(
@@ -18,6 +20,7 @@ def model_card(
     inspection: Inspection,
     shown: Sequence[Evaluation],
     layout: Layout,
+    config: Mapping[str, Any],
     *,
     whole: bool,
 ) -> str:
@@ -30,13 +33,14 @@ def model_card(
         inspection: of the files.
         shown: the model's accuracy, a split each.
         layout: of the weights file.
+        config: the open_clip model config of its tower.
         whole: whether it holds a text tower too.
     """
     method = METHODS[recipe.method]
     inputs = [("base", recipe.base), *((model.name, model.path) for model in recipe.models)]
     lines = [
         "---",
-        "library_name: open_clip",
+        f"library_name: {library(layout)}",
         "tags: [model-merging, essential-subspace-merging, clip]",
         "---",
         f"# {method.title} of {', '.join(recipe.tasks)}",
@@ -64,7 +68,7 @@ def model_card(
         f"{layout.title} layout.",
         "",
         "```python",
-        *loading_code(recipe, layout, whole),
+        *loading_code(recipe, config, layout, whole),
         "```",
         "",
         *_routed(recipe, shown),
@@ -74,44 +78,6 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
-
-
-def loading_code(recipe: Recipe, layout: Layout, whole: bool) -> list[str]:
-    """Return the lines of Python with which open_clip loads `model.safetensors`; they ask no network.
-
-    Args:
-        recipe: names the architecture.
-        layout: of the file.
-        whole: whether it holds a text tower too.
-    """
-    config = recipe.arch_config
-    named = f'open_clip.create_model("{recipe.arch}")'
-    if whole:
-        made = named if config is None else f"CLIP(**{config})"
-        return [
-            "import open_clip" if config is None else "from open_clip.model import CLIP",
-            "from safetensors.torch import load_file",
-            "",
-            f"model = {made}",
-            'model.load_state_dict(load_file("model.safetensors"))',
-            "tower = model.visual  # preprocessed images, (n, 3, H, W), to features",
-        ]
-    prefix = layout.prefix
-    names = f'{{name.removeprefix("{prefix}"): tensor for name, tensor in weights.items()}}' if prefix else "weights"
-    if config is None:
-        head, made = "import open_clip", f"{named}.visual"
-    else:
-        head = "from open_clip.model import CLIPVisionCfg, _build_vision_tower"
-        vision, quick = f"CLIPVisionCfg(**{config['vision_cfg']})", bool(config.get("quick_gelu", False))
-        made = f"_build_vision_tower({config['embed_dim']}, {vision}, quick_gelu={quick})"
-    return [
-        head,
-        "from safetensors.torch import load_file",
-        "",
-        f"tower = {made}  # preprocessed images, (n, 3, H, W), to features",
-        'weights = load_file("model.safetensors")',
-        f"tower.load_state_dict({names})",
-    ]
 
 
 def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:

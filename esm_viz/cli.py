@@ -1,4 +1,4 @@
-"""The same main job without a browser: check, explore, merge, evaluate, sweep, tune, encode, app.
+"""The same main job without a browser: find, papers, check, explore, merge, evaluate, sweep, tune, encode, app.
 
 Results go to standard output (`--json` for programs), progress to standard error. Status 0 done, 2 the input is
 wrong, 130 stopped; what is wrong is one line, `error: what, where, what to do`.
@@ -7,9 +7,11 @@ wrong, 130 stopped; what is wrong is one line, `error: what, where, what to do`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +25,12 @@ from esm_viz.checkpoints.layouts import BASE, LAYOUTS
 from esm_viz.checkpoints.writing import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.data.images import open_images
 from esm_viz.errors import Cancelled, EsmVizError, RecipeError
-from esm_viz.judging import judge
+from esm_viz.finding import find
+from esm_viz.judging import judge, says_activation, with_activation
+from esm_viz.papers.table import table_recipe
+from esm_viz.papers.tasks import SIZES
 from esm_viz.pipeline import Project
+from esm_viz.published import published
 from esm_viz.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.report import report_page
 from esm_viz.sweep import checked_grid
@@ -32,8 +38,12 @@ from esm_viz.tuning import checked_trials, space_of
 from esm_viz.types import Report, Value
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
+AUTH = "ESM_VIZ_AUTH"  # the environment's NAME:PASSWORD
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
+_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
+_FIND = "write the recipe of a folder of checkpoints, by their names"
+_ACTIVATIONS = {"quickgelu": True, "gelu": False}
 _log = logging.getLogger("esm_viz")
 
 
@@ -98,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--spill", type=Path, metavar="DIR", help="disk for what leaves that memory; none")
         return sub
 
+    find = commands.add_parser("find", help=_FIND, description=_FIND, allow_abbrev=False)
+    find.set_defaults(run=_find)
+    find.add_argument("folder", type=Path, help="with the checkpoints, and what belongs to each by name")
+    find.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe to write")
+    find.add_argument("--activation", choices=_ACTIVATIONS, help="of the blocks, where no config says it")
+    find.add_argument("--json", action="store_true", help="print the result as JSON")
     command("check", _check, "read headers only: a verdict for every model, cost to expect")
     explore = command("explore", _explore, "write decompositions as numbers and pictures")
     explore.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -125,18 +141,83 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "write image features of the merged model")
     encode.add_argument("--images", type=Path, required=True, metavar="FILE.safetensors")
     encode.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
+    papers = commands.add_parser("papers", help=_PAPERS, description=_PAPERS, allow_abbrev=False)
+    papers.set_defaults(run=_papers)
+    papers.add_argument("--arch", required=True, metavar="NAME", help="ViT-B-32, say, or a file with a model config")
+    papers.add_argument("--tasks", type=int, choices=SIZES, required=True, help="how many, in the papers' order")
+    papers.add_argument("--checkpoints", type=Path, required=True, metavar="DIR", help="a task-vector repository's")
+    papers.add_argument("--data", type=Path, required=True, metavar="DIR", help="with a folder for each data set")
+    papers.add_argument("--base", type=Path, metavar="FILE", help="pre-trained weights, where they lie elsewhere")
+    papers.add_argument("--preset", metavar="NAME", default="esm_journal", help="method and knobs; esm_journal")
+    papers.add_argument("--out", type=Path, required=True, metavar="FILE.yaml", help="the recipe to write")
+    papers.add_argument("--json", action="store_true", help="print the result as JSON")
     app = command("app", _app, "start the studio")
     app.add_argument("recipe", type=Path, nargs="?", help="recipe.yaml; the embedded demo where absent")
-    app.add_argument("--host", default="127.0.0.1")
+    app.add_argument("--host", help="to listen on; 127.0.0.1, this machine alone, or with --workshop 0.0.0.0, all")
     app.add_argument("--port", type=int, default=7860)
-    app.add_argument("--share", action="store_true")
+    app.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
     app.add_argument("--allow-folder", type=Path, metavar="DIR", help="let visitors open the projects below it; none")
+    app.add_argument(
+        "--workshop",
+        action="store_true",
+        help="for a room of strangers: listens on the network, no paths of this server, small uploads and limits",
+    )
+    app.add_argument("--uploads", metavar="SIZE", help="one person may bring, or `off`; 8GB, with --workshop 50MB")
+    app.add_argument("--address", metavar="URL", help="that others reach it by, where it is not found by itself")
+    app.add_argument(
+        "--auth",
+        nargs="?",
+        const="",
+        metavar="NAME:PASSWORD",
+        help=f"ask visitors for it; without a value the environment's {AUTH}, which no list of processes shows",
+    )
+    app.add_argument("--auth-file", type=Path, metavar="FILE", help="with a NAME:PASSWORD in each line")
     app.set_defaults(json=False)
     return parser
 
 
 def _limited(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", type=int, default=0, metavar="N", help="images a task; 0, the default, is all")
+
+
+def _find(options: argparse.Namespace) -> tuple[Any, str]:
+    out = options.out
+    if not options.folder.is_dir():
+        raise RecipeError(f"{options.folder.name} is no folder", "give one with checkpoints", "command line")
+    if out.suffix not in (".yaml", ".yml") or out.exists():
+        raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
+    expect_writable(out)
+    found = find(options.folder)
+    recipe = found.recipe
+    if options.activation is not None:
+        recipe = with_activation(recipe, _ACTIVATIONS[options.activation])
+    elif not says_activation(recipe):
+        raise RecipeError(
+            "the weights do not say which activation they were trained with",
+            f"give --activation {' or '.join(_ACTIVATIONS)}",
+            recipe.folder.name,
+        )
+    recipe = recipe.seen_from(out.parent)
+    write_text(out, recipe.to_yaml())
+    result = {"recipe": recipe.as_mapping(), "arch_from": found.arch_from, "unused": list(found.unused)}
+    return result, answers.found_text(recipe, found.arch_told, found.unused_told)
+
+
+def _papers(options: argparse.Namespace) -> tuple[Any, str]:
+    out, arch = options.out, options.arch
+    if out.suffix not in (".yaml", ".yml") or out.exists():
+        raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
+    expect_writable(out)
+    if arch.endswith(".json"):
+        try:
+            arch = json.loads(Path(arch).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
+    folders = options.checkpoints, options.data
+    found = table_recipe(arch, options.tasks, *folders, base=options.base, preset=options.preset)
+    recipe = found.seen_from(out.parent)
+    write_text(out, recipe.to_yaml())
+    return recipe.as_mapping(), f"{answers.table_text(recipe)}\nwrote {out}"
 
 
 def _check(options: argparse.Namespace) -> tuple[Any, str]:
@@ -174,10 +255,11 @@ def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
     report = _progress()
     evaluation = project.evaluate(project.with_alpha_found(recipe, report), options.split, report=report)
-    result = answers.evaluation_json(evaluation)
+    beside = published(project.inspection.arch, project.tasks), project.left_out
+    result = answers.evaluation_json(evaluation, *beside)
     if options.out:
         write_text(options.out, _json(result))
-    return result, answers.evaluation_text(evaluation)
+    return result, answers.evaluation_text(evaluation, *beside)
 
 
 def _sweep(options: argparse.Namespace) -> tuple[Any, str]:
@@ -230,7 +312,7 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _encode(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    images = open_images(options.images, project.image_size)
+    images = open_images(options.images, project.preprocessing)
     report = _progress()
     recipe = project.with_alpha_found(recipe, report)
     features, routes = project.encode_routed(recipe, images.load(range(images.count)), report)
@@ -243,13 +325,56 @@ def _encode(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui import serve  # the command line must not wait for a web server's imports
+    from esm_viz.ui.address import checked_address
+    from esm_viz.ui.limits import USUAL, WORKSHOP, upload_size
 
-    folder = options.allow_folder
+    folder, workshop = options.allow_folder, options.workshop
+    if folder is not None and workshop:
+        remedy = "leave one of them out: a room of strangers is shown no paths of this server"
+        raise RecipeError("--workshop and --allow-folder exclude each other", remedy, "command line")
     if folder is not None and not folder.is_dir():
         raise RecipeError(f"--allow-folder {folder.name} is no folder", "give one that is there", "command line")
-    where = {"host": options.host, "port": options.port, "share": options.share, "folder": folder}
-    serve(options.recipe, device=options.device, cache=_cache(options), **where)
+    if not 0 < options.port < 1 << 16:
+        raise RecipeError(f"--port is {options.port}", "give one from 1 to 65535", "command line")
+    limits = WORKSHOP if workshop else USUAL
+    if options.uploads is not None:
+        limits = dataclasses.replace(limits, uploads=upload_size(options.uploads))
+    serve(
+        options.recipe,
+        host=options.host or ("0.0.0.0" if workshop else "127.0.0.1"),  # noqa: S104 - a room's phones are elsewhere
+        port=options.port,
+        device=options.device,
+        share=options.share,
+        cache=_cache(options),
+        folder=folder,
+        limits=limits,
+        address=checked_address(options.address) if options.address else "",
+        auth=_auth(options),
+    )
     return {}, "stopped"
+
+
+def _auth(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return names with their passwords, from where the command line says; none where nobody is asked.
+
+    Raises:
+        RecipeError: there is no password where it says, or it is not NAME:PASSWORD.
+    """
+    lines, remedy = [], f"write NAME:PASSWORD to it, or set {AUTH}"
+    if options.auth_file is not None:
+        try:
+            lines = options.auth_file.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError("--auth-file cannot be read", remedy, options.auth_file.name) from error
+    if options.auth is not None:
+        lines.append(options.auth or os.environ.get(AUTH, ""))
+    split = [line.partition(":") for line in lines if line.strip()]
+    pairs = [(name.strip(), password.strip()) for name, _, password in split]
+    asked = options.auth is not None or options.auth_file is not None
+    if (asked and not pairs) or not all(name and password for name, password in pairs):
+        remedy = f"give it as --auth NAME:PASSWORD or in {AUTH}"
+        raise RecipeError("--auth has no NAME:PASSWORD", remedy, "command line")
+    return pairs
 
 
 def _open(options: argparse.Namespace) -> tuple[Recipe, Project]:
@@ -307,7 +432,7 @@ def _assignment(option: str, assignment: str, example: str) -> tuple[str, str]:
 def _expect_free(path: Path, options: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse, before work starts, to write over what the command reads, or where nothing can be written."""
     read = [options.recipe, *(recipe.resolve(name) for name in recipe.paths)]
-    if path.resolve() in [each.resolve() for each in read]:
+    if os.path.realpath(path) in map(os.path.realpath, read):
         raise RecipeError(f"--out {path.name} is what the recipe is made of", "choose another name", "command line")
     expect_writable(path)
 

@@ -26,6 +26,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+LONGEST = 1000  # characters of each part of a sentence: what it quotes may be of any length
+
 
 class EsmVizError(Exception):
     """What is wrong, where, what to do: the one line that command line, studio and notebook all show."""
@@ -36,8 +38,8 @@ class EsmVizError(Exception):
         self.what, self.remedy, self.where = what, remedy, where
 
     def __str__(self) -> str:
-        """Return the parts that are there, in reading order, on one line."""
-        return ", ".join(" ".join(part.split()) for part in (self.what, self.where, self.remedy) if part)
+        """Return the parts that are there, in reading order, on one line that a terminal takes for text."""
+        return ", ".join(plain(" ".join(part.split())) for part in (self.what, self.where, self.remedy) if part)
 
 
 class RecipeError(EsmVizError):
@@ -111,6 +113,12 @@ class SearchStopped(Cancelled):
     """The user stopped a search; `found` is its record up to then, None before the first trial."""
 
     found: object = None
+
+
+def plain(text: str, most: int = LONGEST) -> str:
+    """Write out what would steer a terminal or turn the reading direction, and leave the end of a long text away."""
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    return cut if cut.isprintable() else "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in cut)
 
 
 @contextmanager

@@ -5,9 +5,9 @@ What is kept of a model and a task is every single answer, so that scores, confu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
-from esm_viz.data.images import spread
+from esm_viz.data.images import Found, ImageSet, spread
 from esm_viz.errors import DeviceError, HeadError, ImagesError
 from esm_viz.models.heads import Head
 from esm_viz.models.routed import RoutedTower
@@ -35,10 +35,12 @@ class Answers(NamedTuple):
     Attributes:
         chosen: class indices, (n,), int32.
         routes: the expert of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
+        places: where in the labelled set each image stands, n of them.
     """
 
     chosen: Tensor
     routes: Tensor
+    places: tuple[int, ...]
 
 
 class Contestant(NamedTuple):
@@ -48,26 +50,26 @@ class Contestant(NamedTuple):
     make: Callable[[], nn.Module]
 
 
-def answer(
-    tower: nn.Module, head: Head, batches: Iterator[Tensor], boundary: Boundary = lambda images: None
-) -> Answers:
+def answer(tower: nn.Module, head: Head, batches: Iterator[Found], boundary: Boundary = lambda images: None) -> Answers:
     """Ask a model for the class of every image.
 
     Args:
         tower: the model, routed or not.
         head: of the task.
-        batches: preprocessed images, (k, 3, H, W).
+        batches: images, each batch at least one.
         boundary: told the number of images in each batch when it is done; may raise to stop.
     """
     if isinstance(tower, RoutedTower):
         tower.take_routes()  # of whatever it ran before
-    chosen = []
-    for images in batches:
+    chosen: list[Tensor] = []
+    places: list[int] = []
+    for images, kept in batches:
         chosen.append(head.answers(encode(tower, images)).to(torch.int32))
+        places += kept
         boundary(len(images))
     answers = torch.cat(chosen)
     routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(answers))
-    return Answers(answers, routes.to(torch.int32))
+    return Answers(answers, routes.to(torch.int32), tuple(places))
 
 
 def resolve_device(name: str) -> str:
@@ -97,6 +99,8 @@ def device_title(device: str) -> str:
 class Scorer:
     """Answers on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
 
+    An image that cannot be read is asked of no model, and is in no count.
+
     Attributes:
         recipe: as opened, for paths.
         headers: the opened files.
@@ -111,6 +115,7 @@ class Scorer:
     device: str
     cache: StageCache
     _hashed: dict[Path, str] = field(default_factory=dict, repr=False)
+    _places: dict[tuple[str, Split, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def has_labels(self, split: Split) -> bool:
         """Say whether every task has labelled images of a split."""
@@ -131,7 +136,11 @@ class Scorer:
 
     def labels_digest(self, split: Split) -> str:
         """Return one digest of all labelled images of a split and of the heads that answer on them."""
-        parts = [f"{self._images_digest(task, split)} {self.headers.heads[task].digest}" for task in self.recipe.tasks]
+        parts = [
+            f"{self._images_digest(model.name, split)} {self.headers.heads[model.name].digest}"
+            + (f" {json.dumps(model.classes)}" if model.classes else "")
+            for model in self.recipe.models
+        ]
         return sha256_text("\n".join(parts))
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -232,7 +241,10 @@ class Scorer:
         """Return what a model answers on a task's labelled images; asked once for all who want to know."""
         head = self.headers.heads[task]
         key = ("answers", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
-        return self.cache.get(key, lambda: answer(model.make(), head, self._batches(task, split, limit), boundary))
+        found = self.cache.get(key, lambda: answer(model.make(), head, self._batches(task, split, limit), boundary))
+        self._places[task, split, limit] = found.places
+        self._listed(task, split).remember(spread(self._listed(task, split).count, limit), found.places)
+        return found
 
     def score(self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
         """Count a model's right answers."""
@@ -240,23 +252,26 @@ class Scorer:
 
     def labels(self, task: str, split: Split, limit: int = 0) -> Tensor:
         """Return the true class of each image that `answers` is about, (n,), int64."""
-        listed = self.headers.labelled[split][task]
-        assert listed.labels is not None  # labelled sets have labels
-        return listed.labels[spread(listed.count, limit)]
+        labels = self._listed(task, split).labels
+        assert labels is not None  # labelled sets have labels
+        return labels[self.places(task, split, limit)]
 
     def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
         """Return where in the labelled set each image stands that `answers` is about."""
-        return spread(self.headers.labelled[split][task].count, limit)
+        if (task, split, limit) not in self._places:
+            found = [self._read(task, split, chunk).kept for chunk in self._chunks(task, split, limit)]
+            self._places[task, split, limit] = tuple(place for kept in found for place in kept)
+        return list(self._places[task, split, limit])
 
     def classes(self, task: str, split: Split) -> tuple[str, ...]:
         """Return the names of a task's classes: the head's, else the class folders', else numbers."""
         head = self.headers.heads[task]
         numbers = tuple(f"class {row}" for row in range(len(head.weight)))
-        return head.classes or self.headers.labelled[split][task].classes or numbers
+        return head.classes or self._listed(task, split).classes or numbers
 
     def pictures(self, task: str, split: Split, indices: Sequence[int]) -> Tensor:
         """Return some of a task's labelled images, preprocessed, (k, 3, H, W)."""
-        return self.headers.labelled[split][task].load(indices)
+        return self._listed(task, split).load(indices)
 
     def _stored(self, checkpoint: Checkpoint) -> nn.Module:
         return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))
@@ -273,18 +288,35 @@ class Scorer:
             self._hashed[path] = sha256_path(path)
         return self._hashed[path]
 
-    def _batches(self, task: str, split: Split, limit: int) -> Iterator[Tensor]:
-        listed, chosen = self.headers.labelled[split][task], self.places(task, split, limit)
-        identity = self._images_digest(task, split), self.headers.arch.image_size
-        for start in range(0, len(chosen), _CHUNK):
-            indices = chosen[start : start + _CHUNK]
-            yield self.cache.get(("images", identity, tuple(indices)), partial(listed.load, indices))
+    def _batches(self, task: str, split: Split, limit: int) -> Iterator[Found]:
+        some = False
+        for chunk in self._chunks(task, split, limit):
+            found = self._read(task, split, chunk)
+            if found.kept:
+                some = True
+                yield found
+        if not some:
+            raise ImagesError(f"none of the {split} images asked for can be read", "remove or replace them", task)
+
+    def _chunks(self, task: str, split: Split, limit: int) -> Iterator[tuple[int, ...]]:
+        """Yield the places of the images asked for, as many as are decoded together."""
+        asked = spread(self._listed(task, split).count, limit)
+        for start in range(0, len(asked), _CHUNK):
+            yield tuple(asked[start : start + _CHUNK])
+
+    def _read(self, task: str, split: Split, places: tuple[int, ...]) -> Found:
+        listed = self._listed(task, split)
+        key = "images", self._images_digest(task, split), listed.how, places
+        return self.cache.get(key, lambda: listed.read(places))
+
+    def _listed(self, task: str, split: Split) -> ImageSet:
+        return self.headers.labelled[split][task]
 
     def _counting(
         self, report: Report, at: int, task: str, split: Split, limit: int, passes: int, words: str
     ) -> Boundary:
         """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
-        total, done, tasks = passes * len(self.places(task, split, limit)), 0, len(self.recipe.tasks)
+        total, done, tasks = passes * len(spread(self._listed(task, split).count, limit)), 0, len(self.recipe.tasks)
 
         def boundary(images: int) -> None:
             nonlocal done

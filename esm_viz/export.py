@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +20,25 @@ from torch import Tensor, nn
 from esm_viz import __version__
 from esm_viz import recipe as recipes
 from esm_viz.card import model_card
+from esm_viz.checkpoints.configs import CONFIG
 from esm_viz.checkpoints.experts import experts_metadata, named_tensors, read_experts
 from esm_viz.checkpoints.layouts import Layout
-from esm_viz.checkpoints.reading import Checkpoint, sha256_file
+from esm_viz.checkpoints.reading import Checkpoint
+from esm_viz.checkpoints.stored import sha256_file, sha256_text
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors, write_text
 from esm_viz.errors import EsmVizError, ExportError, ProofFailed
 from esm_viz.merge import settle
 from esm_viz.models.routed import Experts, load_routed
+from esm_viz.models.tower import Architecture
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split, WrittenFile, silent
 
 WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"
-# What an export may hold: experts only where the method has some, the page only where it was asked for.
-FILES = (WEIGHTS, EXPERTS, RECIPE, CARD, PAGE)
+# What an export may hold: a config only where its layout wants one, experts only where the method has some, the page
+# only where it was asked for.
+FILES = (WEIGHTS, CONFIG, EXPERTS, RECIPE, CARD, PAGE)
 Rescore = Callable[[nn.Module, Split, Report], tuple[Score, ...]]
 MakePage = Callable[[ExportProof, Recipe], str]
 """From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
@@ -76,6 +81,11 @@ class Preview:
         """Return the hash of the tower's tensors."""
         return sha256_tensors(self.weights)
 
+    @cached_property
+    def config(self) -> dict[str, Any] | None:
+        """Return the config that belongs beside the weights; None where their layout wants none."""
+        return self.headers.base.config_for(self.layout, self.headers.arch.config)
+
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the exported tensors."""
@@ -90,7 +100,7 @@ class Preview:
         return {
             name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
             for name, tensor in base.everything()
-            if base.layout.in_tower(name) not in self.weights
+            if base.layout.beside(name)
         }
 
 
@@ -123,6 +133,8 @@ def export(
         report(0.0, "writing")
         write_tensors(aside / WEIGHTS, _tensors(preview), _metadata(preview))
         digest = sha256_file(aside / WEIGHTS)
+        if preview.config is not None:
+            write_text(aside / CONFIG, json.dumps(preview.config, indent=2))
         if preview.experts:
             write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
@@ -164,7 +176,7 @@ def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
     mine = {recipe.resolve(path).resolve() for path in (recipe.base, *(model.path for model in recipe.models))}
     for name in FILES:
         target = folder / name
-        if target.resolve() in mine or (target.exists() and not _is_export(folder)):
+        if mine & {target.resolve(), folder.resolve()} or (target.exists() and not _is_export(folder)):
             raise ExportError(f"{name} is there already and is no export", "choose another folder", folder.name)
     if folder.resolve() == recipe.folder.resolve() and (folder / RECIPE).exists():
         raise ExportError("the export would replace its own recipe", "choose another folder", folder.name)
@@ -179,8 +191,9 @@ def _is_export(folder: Path) -> bool:
 
 def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, report: Report) -> list[ProofRow]:
     """Read everything back and set it beside what was on screen, one row a check."""
-    arch = preview.headers.arch
     again = Checkpoint("export", aside / WEIGHTS)
+    said = again.config() if preview.config is not None else None
+    arch = preview.headers.arch if said is None else Architecture("", said)  # what is written must say it all
     facts = again.judge(arch.shapes)
     tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
@@ -188,9 +201,10 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
     rows = [
         ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
         *_compare_beside(preview, again, facts.extra),
-        ProofRow("number of tensors", str(len(preview.weights) + len(preview.beside)), str(len(again.names))),
+        ProofRow("number of tensors", str(len(_tensors(preview))), str(len(again.names))),
         ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
         ProofRow("layout", preview.layout.title, facts.layout),
+        *_compare_config(preview, arch),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
         ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
         *_compare_experts(preview, aside),
@@ -207,6 +221,17 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
 
         rows += _compare_scores(shown, rescore(rebuilt, shown.split, inside))
     return rows
+
+
+def _compare_config(preview: Preview, again: Architecture) -> list[ProofRow]:
+    """Set the architecture beside what the written config says of it, where there is one."""
+    if preview.config is None:
+        return []
+    sides = (
+        f"{arch.blocks} blocks, {arch.image_size} pixels, {arch.describe()}, {sha256_text(str(arch.shapes))[:12]}"
+        for arch in (preview.headers.arch, again)
+    )
+    return [ProofRow("architecture in the config", *sides)]
 
 
 def _compare_beside(preview: Preview, again: Checkpoint, names: tuple[str, ...]) -> list[ProofRow]:
@@ -275,7 +300,7 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
 
 def _tensors(preview: Preview) -> dict[str, Tensor]:
     """Return what the weights file holds, under the names of its layout."""
-    merged = {preview.layout.in_file(name): tensor.cpu() for name, tensor in preview.weights.items()}
+    merged = preview.layout.written({name: tensor.cpu() for name, tensor in preview.weights.items()})
     return merged | preview.beside
 
 
@@ -291,6 +316,7 @@ def _card(preview: Preview) -> str:
         preview.headers.inspection,
         preview.shown,
         preview.layout,
+        preview.headers.arch.config,
         whole=bool(preview.beside),
     )
 

@@ -19,8 +19,8 @@ def own_accuracy(scorer: Scorer, report: Report = silent) -> tuple[OwnAccuracy, 
         report: progress, may raise Cancelled.
     """
     scores = scorer.alone("finetuned", "validation", report)
-    heads = scorer.headers.heads
-    return tuple(OwnAccuracy(task, score, len(heads[task].weight)) for task, score in scores.items())
+    heads, listed = scorer.headers.heads, scorer.headers.labelled["validation"]
+    return tuple(OwnAccuracy(task, score, len(heads[task].weight), listed[task].told) for task, score in scores.items())
 
 
 def compare_activations(recipe: Recipe, device: str, cache: StageCache, report: Report = silent) -> ActivationScores:

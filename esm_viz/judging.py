@@ -7,14 +7,17 @@ a verdict a model, so that a person sees all of them at once and may leave the w
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.cost import expected_cost, free_memory, scoring_seconds
-from esm_viz.data.images import draw, open_images, to_png
+from esm_viz.data.images import draw, open_images, preprocessing_of, to_png
 from esm_viz.errors import (
     CheckpointError,
     DigestMismatch,
@@ -33,7 +36,10 @@ from esm_viz.recipe import ModelEntry, Recipe, parse_mapping
 from esm_viz.types import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
 
 NEAR_CHANCE = "Near chance. Another task’s head?"
+BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+_TEXT = ("token_embedding", "text_model.", "text_projection")
+_SAID = {"LoRA": "a LoRA adapter", "asks to run": "asks to run a program"}  # what an error's sentence tells
 _WORDS: dict[type[EsmVizError], str] = {
     NotFinite: "holds NaN or Inf",
     DigestMismatch: "not the recipe’s file",
@@ -48,6 +54,7 @@ def judge(
     *,
     left_out: Collection[str] = (),
     wrong: Mapping[str, EsmVizError] | None = None,
+    same: Mapping[str, str] | None = None,
     decomposing: bool = False,
 ) -> Judgement:
     """Judge every model of a recipe by headers and listings alone.
@@ -56,6 +63,7 @@ def judge(
         recipe: as read.
         left_out: tasks that the cost is told without.
         wrong: what reading whole files has found since, by model.
+        same: whose weights a task has, where reading has found that, as `same_weights` tells it.
         decomposing: whether all experts are to be decomposed, so that proxies are needed whatever the method.
 
     Raises:
@@ -67,7 +75,7 @@ def judge(
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
-    same = _twins(recipe)
+    alike = _alike(recipe, same or {})
     for model in recipe.models:
         _, facts, error = _header(model.name, recipe.resolve(model.path), arch)
         beside = open_beside(model, recipe, arch, base, embed=False)
@@ -82,24 +90,25 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        verdict = _verdict(known, [each for each in errors if each], same.get(model.name, ""), needs_proxies)
+        verdict = _verdict(known, [each for each in errors if each], alike.get(model.name), needs_proxies)
         models.append(dataclasses.replace(known, verdict=verdict))
     return _judgement(recipe, arch, models, left_out)
 
 
-def judged(recipe: Recipe, headers: Headers) -> Judgement:
+def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
     """Return the same judgement of a project whose files are open already; none of its models is refused.
 
     Args:
         recipe: as opened.
         headers: of its files.
+        same: whose weights a task has, as `same_weights` tells it.
     """
     models = [JudgedModel(headers.inspection.files[0], _verdict_of_base(headers.inspection.files[0], None, True))]
-    same = _twins(recipe)
+    alike = _alike(recipe, same)
     for facts in headers.inspection.files[1:]:
         head = headers.heads.get(facts.name)
         counts = [
-            listed[facts.name].count if facts.name in listed else 0
+            listed[facts.name].usable if facts.name in listed else 0
             for listed in (headers.proxies, headers.labelled["validation"], headers.labelled["test"])
         ]
         model = JudgedModel(
@@ -111,19 +120,24 @@ def judged(recipe: Recipe, headers: Headers) -> Judgement:
             min(counts[0], MOST_PROXIES),
             *counts[1:],
         )
-        models.append(dataclasses.replace(model, verdict=_verdict(model, (), same.get(facts.name, ""), False)))
+        models.append(dataclasses.replace(model, verdict=_verdict(model, (), alike.get(facts.name), False)))
     whole = _judgement(recipe, headers.arch, models, ())
-    return dataclasses.replace(whole, activation_said=True)
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *headers.left_out))
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
-    """Return a judgement that flags the experts which are no better than guessing on their own validation images."""
-    near = {accuracy.task: accuracy for accuracy in own if accuracy.near_chance}
+    """Return a judgement that flags broken validation images, and experts no better than guessing on the others."""
+    by_task = {accuracy.task: accuracy for accuracy in own}
 
     def flagged(model: JudgedModel) -> JudgedModel:
-        if model.name not in near or model.verdict.stance == "refused":
+        if model.name not in by_task or model.verdict.stance == "refused":
             return model
-        accuracy = near[model.name]
+        accuracy = by_task[model.name]
+        if accuracy.left_out:
+            verdict = Verdict(model.verdict.stance, f"{model.verdict.words}, some images broken", accuracy.left_out)
+            model = dataclasses.replace(model, verdict=verdict, validation=accuracy.score.n)
+        if not accuracy.near_chance:
+            return model
         sentence = (
             f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
             f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
@@ -142,12 +156,14 @@ def without(recipe: Recipe, names: Collection[str]) -> Recipe:
 def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
     """Return the first proxies of every task that has some, as PNG files, the ones that a merge will read."""
     arch = Architecture(recipe.arch, recipe.arch_config)
+    how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     found = {}
     for model, known in zip(recipe.models, judgement.experts, strict=True):
         if known.proxies:
             try:
-                listed = open_images(recipe.resolve(model.proxies), arch.image_size)
-                found[model.name] = to_png(listed.load(draw(listed.count, MOST_PROXIES, recipe.seed)[:most]))
+                listed = open_images(recipe.resolve(model.proxies), how)
+                first = listed.read(draw(listed.count, MOST_PROXIES, recipe.seed)[:most])
+                found[model.name] = to_png(first.images, how)
             except ImagesError:  # told when they are read for a merge; here is only a picture less
                 continue
     return found
@@ -170,9 +186,7 @@ def fitting_names(path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read.
     """
-    base = Checkpoint("base", path)
-    names = [inner for name in base.names if (inner := base.layout.in_tower(name)) is not None]
-    return fitting.fitting({name: base.shape(name) for name in names})
+    return fitting.fitting(Checkpoint("base", path).tower_shapes())
 
 
 def choices(recipe: Recipe) -> dict[str, Recipe]:
@@ -215,29 +229,46 @@ def _verdict_of_base(facts: FileFacts, error: EsmVizError | None, said: bool) ->
     if not said:
         sentence = "weights do not tell which activation they were trained with, say QuickGELU or GELU"
         return Verdict("check", "Confirm the activation", sentence)
-    return Verdict("ready", "Ready, start of all experts")
+    return Verdict("ready", "Ready, start of all experts", _remark(facts))
 
 
-def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], same: str, needs_proxies: bool) -> Verdict:
+def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], alike: Verdict | None, needs_proxies: bool) -> Verdict:
     if errors:
         return _refusal(model.facts, errors[0])
     if needs_proxies and not model.proxies:
         sentence = f"{model.name} has no proxy images, give up to {MOST_PROXIES} unlabelled ones"
         return Verdict("refused", "Refused: no proxy images", sentence)
-    if same:
-        sentence = f"{model.name} and {same} are one file, so it adds no change of its own, give it its own weights"
-        return Verdict("check", f"Same file as {same}", sentence)
+    if alike is not None:
+        return alike
     few = f", with {model.used} of {MOST_PROXIES} proxy images" if 0 < model.used < MOST_PROXIES else ""
-    return Verdict("ready", f"Ready{few}" if few or model.classes else "Ready, without a head")
+    words = f"Ready{few}" if few or model.classes else "Ready, without a head"
+    return Verdict("ready", words, _remark(model.facts))
+
+
+def _remark(facts: FileFacts) -> str:
+    """Say what is odd with a file that is right all the same; empty where nothing is."""
+    remarks = []
+    if ", " in facts.dtype:
+        remarks.append(f"its tensors are {facts.dtype} mixed, which is fine: sums run in float64")
+    if any(mark in name for name in facts.extra for mark in _TEXT):
+        remarks.append("its text tower takes no part in the merge, which is fine")
+    return f"{facts.name}: {'; '.join(remarks)}" if remarks else ""
 
 
 def _refusal(facts: FileFacts, error: EsmVizError) -> Verdict:
-    if isinstance(error, LayoutError) and facts.missing:
+    known = next((words for mark, words in _SAID.items() if mark in error.what), "")
+    if known:
+        words = known
+    elif isinstance(error, LayoutError) and not facts.matched:
+        words = "another kind of model"
+    elif isinstance(error, LayoutError) and facts.missing:
         blocks = {match[1] if (match := _BLOCK.match(name)) else "" for name in facts.missing}
         where = f"block {int(only) + 1} " if len(blocks) == 1 and (only := next(iter(blocks))) else ""
         words = f"{where}lacks {_counted(facts.missing, 'key')}"
     elif isinstance(error, LayoutError):
         words = "has keys of another layout"
+    elif isinstance(error, ShapeMismatch) and facts.misshaped == ("positional_embedding",):
+        words = "reads images of another size"
     elif isinstance(error, ShapeMismatch):
         words = f"{_counted(facts.misshaped, 'shape')} of another tower"
     else:
@@ -249,12 +280,58 @@ def _counted(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
 
 
+def same_weights(recipe: Recipe, headers: Headers, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return, by task, the base or the earlier task whose weights it has, under whatever names and in whatever files.
+
+    Files with the same bytes are known by their digests; one that differs from the base only in how it is written is
+    found by comparing tensors up to the first that differs, which is soon where it is a fine-tune.
+
+    Args:
+        recipe: as opened.
+        headers: of its files.
+        digests: SHA-256 by path as the recipe writes it.
+
+    Raises:
+        CheckpointError: a file changed underneath.
+    """
+    seen, found = {digests[recipe.base]: BASE}, {}
+    for model in recipe.models:
+        digest = digests[model.path]
+        if digest in seen:
+            found[model.name] = seen[digest]
+        elif _same_numbers(headers.arch, headers.base, headers.experts[model.name]):
+            found[model.name] = BASE
+        seen.setdefault(digest, model.name)
+    return found
+
+
+def _same_numbers(arch: Architecture, one: Checkpoint, other: Checkpoint) -> bool:
+    parts = (arch.stem_names, *map(arch.block_names, range(arch.blocks)))
+    return all(
+        torch.equal(tensor, theirs[name])
+        for part in parts
+        for mine, theirs in [(one.tensors(part, torch.float64), other.tensors(part, torch.float64))]
+        for name, tensor in mine.items()
+    )
+
+
+def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:
+    """Return the verdict, by task, of each whose file or whose weights are the base's or an earlier task's."""
+    found = {}
+    for what, twins in (("weights", same), ("file", _twins(recipe))):
+        for name, twin in twins.items():
+            means = "it adds no change of its own" if twin == BASE else "that change counts twice"
+            sentence = f"{name} has the {what} of {twin}, so {means}, give it its own weights or leave it out"
+            found[name] = Verdict("check", f"Same {what} as {twin}", sentence)
+    return found
+
+
 def _twins(recipe: Recipe) -> dict[str, str]:
     """Return, by task, the base or earlier task whose file it shares."""
-    seen = {recipe.resolve(recipe.base).resolve(): "the base"}
+    seen = {os.path.realpath(recipe.resolve(recipe.base)): BASE}  # not Path.resolve, which links in a loop end
     found = {}
     for model in recipe.models:
-        path = recipe.resolve(model.path).resolve()
+        path = os.path.realpath(recipe.resolve(model.path))
         if path in seen:
             found[model.name] = seen[path]
         seen.setdefault(path, model.name)
@@ -276,6 +353,7 @@ def _judgement(
         seconds=seconds,
         gate_seconds=scoring_seconds(arch.shapes, sum(model.validation for model in used)),
         free_bytes=free_memory(),
+        preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
         notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),
     )
 

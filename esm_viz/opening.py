@@ -10,7 +10,7 @@ from typing import TypeVar
 from esm_viz.checkpoints.layouts import TOWER
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.cost import expected_cost
-from esm_viz.data.images import Classes, ImageSet, open_images
+from esm_viz.data.images import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
 from esm_viz.errors import CheckpointError, EsmVizError, HeadError, located
 from esm_viz.models.heads import Head, read_head
 from esm_viz.models.tower import Architecture
@@ -40,6 +40,17 @@ class Headers:
     labelled: Mapping[Split, Mapping[str, ImageSet]]
     heads: Mapping[str, Head]
     inspection: Inspection
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return a sentence for each set of images of which some were found to be broken so far."""
+        sets = (("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items()))
+        return tuple(
+            f"{task}, {what}: {listed.told}"
+            for what, by_task in sets
+            for task, listed in by_task.items()
+            if listed.told
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +125,19 @@ def open_beside(
             errors.append(error)
             return None
 
-    proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), arch.image_size)) if model.proxies else None
+    how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
+    proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), how)) if model.proxies else None
     head, classes = None, None
     if isinstance(model.head, HeadWords) and not embed:
         classes = Classes(len(model.head.classes), model.head.classes)
     elif model.head:
         head = attempt(lambda: _open_head(model, recipe, arch, base))
         classes = Classes(len(head.weight), head.classes) if head is not None else None
+    if (rows := classes) is not None and model.classes:
+        classes = attempt(lambda: _renamed(rows, model.classes))
     labelled: dict[Split, ImageSet] = {}
     for split, place in _labelled_places(model):
-        listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, arch, classes))  # noqa: B023 - at once
+        listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, how, classes))  # noqa: B023 - at once
         if listed is not None:
             labelled[split] = listed
     return Beside(proxies, head, classes, labelled, tuple(errors))
@@ -168,21 +182,29 @@ def _labelled_places(model: ModelEntry) -> list[tuple[Split, str]]:
 
 def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None) -> Head:
     if isinstance(model.head, HeadWords):
-        if base is None or base.layout == TOWER:
+        if base is None or base.layout.name == TOWER.name:
             raise HeadError(
                 "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
             )
         return head_from_words(arch.config, dict(base.everything()), model.head.classes, model.head.templates)
     path = recipe.resolve(model.head)
-    if not path.is_file():
+    if not path.exists():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)
     return read_head(path, arch.embed_dim)
 
 
-def _open_labelled(path: Path, split: Split, arch: Architecture, classes: Classes | None) -> ImageSet:
+def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
+    """Return a head's classes under the names that the recipe says the images have."""
+    if len(names) != classes.rows or len(set(names)) != len(names):
+        wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
+        raise HeadError(wrong, "name each row once")
+    return Classes(classes.rows, names)
+
+
+def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classes | None) -> ImageSet:
     if classes is None:
         raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
-    images = open_images(path, arch.image_size, classes)
+    images = open_images(path, how, classes)
     assert images.labels is not None  # open_images was asked for labels
     most = int(images.labels.max())
     if most >= classes.rows:

@@ -10,9 +10,8 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +20,13 @@ from esm_viz import __version__, explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
-from esm_viz.checkpoints.layouts import BASE, LAYOUTS, chosen_layout
-from esm_viz.data.images import shrunk, spread, to_png
+from esm_viz.checkpoints.layouts import BASE, chosen_layout, writable
+from esm_viz.data.images import preprocessing_of, shrunk, spread, to_png
 from esm_viz.errors import HeadError, ImagesError, NumericsError, RecipeError, located
 from esm_viz.evaluate import Contestant, Scorer, device_title, resolve_device
 from esm_viz.experts import make_experts
 from esm_viz.gate import own_accuracy
-from esm_viz.judging import judged
+from esm_viz.judging import judged, same_weights
 from esm_viz.merge import METHODS, knob_of, settle, static_part, with_parameters
 from esm_viz.models.routed import Experts, RoutedTower
 from esm_viz.models.tower import encode
@@ -100,6 +99,7 @@ class Project:
         inspection: what the headers said.
         files_sha256: of everything that shapes the weights, whatever the method and its knobs.
         image_size: pixels of a side that the tower reads.
+        preprocessing: what happens to an image before it does.
         answers: given before, and shown until this project has been prepared; None: everything is computed.
     """
 
@@ -111,12 +111,14 @@ class Project:
         self.device, self.device_title = stages.device, device_title(stages.device)
         self.inspection = headers.inspection
         self.image_size = headers.arch.image_size
+        self.preprocessing = preprocessing_of(recipe.arch, recipe.arch_config, self.image_size)
         self.stages = stages
         bare = tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models)
         files = recipe.replace(method="", models=bare, parameters={}, dtype="", seed=0)
         self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
         self.answers: Answers | None = None
         self._headers = headers
+        self.same = same_weights(recipe, headers, stages.digests)
         self._scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
 
     @classmethod
@@ -140,10 +142,15 @@ class Project:
         digests = read_digests(recipe, headers, report)
         return cls(recipe, headers, Stages(headers, digests, where, StageCache() if cache is None else cache))
 
-    @cached_property
+    @property
     def judgement(self) -> Judgement:
         """Return the verdict of every model, now that none is refused."""
-        return judged(self.recipe, self._headers)
+        return judged(self.recipe, self._headers, self.same)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return a sentence for each set of images of which some were found to be broken so far, and are not used."""
+        return self._headers.left_out
 
     def own_accuracy(self, report: Report = silent) -> tuple[OwnAccuracy, ...]:
         """Run each expert on its own validation images, where it has some: does the file do its task?"""
@@ -653,7 +660,8 @@ class Project:
             trials=(),
         )
         kept = tuning.Storage(storage, identity) if storage else None
-        return tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        found = tuning.search(record, recipe, space, trials, measure, kept, report, seen)
+        return dataclasses.replace(found, images=self._images("validation" if labelled else None, limit))
 
     def export(
         self,
@@ -682,7 +690,7 @@ class Project:
             ProofFailed: the file is not what was on screen; nothing is left behind.
             ExportError: it cannot be written; nothing is left behind.
         """
-        chosen = chosen_layout(layout, self._headers.base.layout)
+        chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
         experts = self.experts(recipe, _part(report, 0.3, 0.4))
@@ -698,13 +706,17 @@ class Project:
 
     def layouts(self) -> dict[str, str]:
         """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
-        own = self._headers.base.layout
-        return {own.name: own.title} | {layout.name: layout.title for layout in LAYOUTS.values()}
+        found = writable(self._headers.base.layout, self._vision)
+        return {name: layout.title for name, layout in found.items()}
+
+    @property
+    def _vision(self) -> Mapping[str, Any]:
+        return self._headers.arch.config["vision_cfg"]
 
     @recalled
     def thumbnails(self, task: str, most: int) -> list[bytes]:
         """Return some of a task's proxies as PNG bytes."""
-        return to_png(self.stages.proxies(self.recipe, self._task(task))[:most])
+        return to_png(self.stages.proxies(self.recipe, self._task(task))[:most], self._headers.proxies[task].how)
 
     def labelled_thumbnails(self, task: str, split: Split, indices: Sequence[int]) -> list[bytes]:
         """Return some of a task's labelled images as small PNG files.
@@ -718,10 +730,11 @@ class Project:
             ImagesError: there are no such images, or they are too many.
         """
         self._scorer.need_labels(split)
-        count = len(self._scorer.places(self._task(task), split))
+        count = self._headers.labelled[split][self._task(task)].count
         if len(indices) > MOST_THUMBNAILS or not all(0 <= index < count for index in indices):
             raise ImagesError(f"{task} has {count} {split} images", f"ask for at most {MOST_THUMBNAILS} of them")
-        return to_png(shrunk(self._scorer.pictures(task, split, indices))) if indices else []
+        how = self._headers.labelled[split][task].how
+        return to_png(shrunk(self._scorer.pictures(task, split, indices)), how) if indices else []
 
     def layer(self, name: str) -> Layer:
         """Return a layer by its name.
@@ -755,9 +768,9 @@ class Project:
         return set(self._headers.proxies) == set(self.tasks)
 
     def _images(self, split: Split | None, limit: int) -> int:
-        """Return the labelled images that one evaluation reads, over all tasks."""
+        """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
         labelled = self._headers.labelled[split].values() if split else ()
-        return sum(len(spread(listed.count, limit)) for listed in labelled)
+        return sum(listed.usable_of(spread(listed.count, limit)) for listed in labelled)
 
     def _validated(self, recipe: Recipe, limit: int, report: Report) -> Evaluation:
         """Return validation accuracy, which every expert must allow to be normalised (METHOD, ESM step 4)."""
@@ -779,7 +792,7 @@ class Project:
             contestant = self._scorer.base() if model == "pretrained" else self._scorer.expert(task)
         else:
             raise RecipeError(f"there is no model {model!r}", f"give a recipe, or {' or '.join(REFERENCES)}")
-        asked = len(self._scorer.places(task, split, limit))
+        asked = len(spread(self._headers.labelled[split][task].count, limit))
         done = 0
 
         def boundary(images: int) -> None:

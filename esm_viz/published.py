@@ -7,11 +7,12 @@ Multi-Task Learning", arXiv:2606.19164.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from esm_viz.papers.tasks import SIZES, size_of
+
 SOURCES = ("arXiv:2602.20208", "arXiv:2606.19164")
-TASKS = (8, 14, 20)
 PRETRAINED, EXPERTS = "pre-trained", "fine-tuned"
 
 
@@ -80,17 +81,17 @@ _NORMALISED: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
 }
 
 
-def published(arch: str, tasks: int) -> Mapping[str, Published]:
-    """Return the papers' numbers for an architecture and number of tasks, by row; empty where they have none.
+def published(arch: str, tasks: Sequence[str]) -> Mapping[str, Published]:
+    """Return the papers' numbers for an architecture and its tasks, by row; empty where they have none.
 
     Args:
         arch: open_clip's name; the QuickGELU variant is the same architecture, and the one that the papers tune.
-        tasks: how many are merged.
+        tasks: the names of those that are merged, in any order; another eight than the papers' have no number there.
     """
-    name = arch.removesuffix("-quickgelu")
-    if name not in _ACCURACY or tasks not in TASKS:
+    name, size = arch.removesuffix("-quickgelu"), size_of(tasks)
+    if name not in _ACCURACY or size is None:
         return {}
-    at, shares = TASKS.index(tasks), _NORMALISED.get(name, {})
+    at, shares = SIZES.index(size), _NORMALISED.get(name, {})
     return {
         row: Published(numbers[at], shares[row][at] if row in shares else None)
         for row, numbers in _ACCURACY[name].items()

@@ -21,16 +21,18 @@ from typing import Any, NoReturn
 
 import yaml
 
-from esm_viz.errors import RecipeError
+from esm_viz.errors import RecipeError, plain
 from esm_viz.types import Value
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-LARGEST_RECIPE = 1 << 20  # bytes; a recipe is a page of text
+LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, with class names a few
+LONGEST_SCALAR = 4096  # characters of one text in it: to read a number of a million digits takes a minute
+LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their own errors for longer ones
 LARGEST_SEED = 2**63 - 1
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
 _BASE = ("path", "sha256")
-_MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "validation", "test")
-_NAME = re.compile(r"[^\x00-\x1f/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
+_MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "classes", "validation", "test")
+_NAME = re.compile(r"[^/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
 _FOLDED = re.compile("[\x85\u2028\u2029]")  # line breaks to YAML, which come back as spaces unless escaped
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -45,7 +47,11 @@ class HeadWords:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One fine-tune: its weights, its head, its images; paths as the recipe writes them."""
+    """One fine-tune: its weights, its head, its images; paths as the recipe writes them.
+
+    `classes` says what the labelled images call the classes, in the order of the head's rows, where the head does not
+    say it or embeds other words.
+    """
 
     name: str
     path: str
@@ -55,6 +61,7 @@ class ModelEntry:
     head: str | HeadWords = ""
     validation: str = ""
     test: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,8 @@ def load_text(path: Path) -> Recipe:
         RecipeError: the file cannot be read or is not a recipe.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise RecipeError("the recipe is no plain file", "give the YAML text of a recipe", path.name)
         if path.stat().st_size > LARGEST_RECIPE:
             raise RecipeError(
                 f"the recipe is larger than {LARGEST_RECIPE} bytes", "give the YAML text of a recipe", path.name
@@ -210,7 +219,7 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
     return Recipe(
         method=_text(_need(top, "merge_method", where), "merge_method", where),
         arch=_arch(_need(top, "arch", where), where),
-        base=_text(_need(base, "path", where, "base_model: "), "base_model: path", where),
+        base=_path(_need(base, "path", where, "base_model: "), "base_model: path", where),
         base_sha256=_digest(base.get("sha256", ""), "base_model: sha256", where),
         models=entries,
         parameters=_parameters(top.get("parameters"), where),
@@ -264,7 +273,7 @@ def as_number(value: object) -> float | None:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, a few lines of which can explode, and without keys given twice, of which one is lost."""
+    """YAML without what explodes: aliases and endless numbers; and without keys given twice, of which one is lost."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -278,6 +287,9 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", event.start_mark)
+        if self.check_event(yaml.ScalarEvent) and len(self.peek_event().value) > LONGEST_SCALAR:
+            start = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, f"a text of over {LONGEST_SCALAR} characters", start)
         return super().compose_node(parent, index)
 
 
@@ -291,15 +303,15 @@ def _model_mapping(model: ModelEntry) -> dict[str, Any]:
     if isinstance(head, HeadWords):
         words = {"classes": list(head.classes), "templates": list(head.templates)}
         return {**_model_mapping(dataclasses.replace(model, head="")), "head": words}
-    written = dataclasses.asdict(model)
-    return {key: value for key, value in written.items() if value != "" and not (key == "weight" and value == 1.0)}
+    written = {**dataclasses.asdict(model), "classes": list(model.classes)}
+    return {key: value for key, value in written.items() if value not in ("", []) and (key, value) != ("weight", 1.0)}
 
 
 def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
     place = f"models[{index}]"
     model = _mapping(raw, place, _MODEL, where)
     name = _text(_need(model, "name", where, f"{place}: "), f"{place}: name", where)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or plain(name) != name:
         _wrong(f"{place}: name", "1 to 80 characters without / \\ | or line breaks", name, where)
     place = f"model {name}"
     weight = model.get("weight", 1.0)
@@ -309,11 +321,12 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
     head = model.get("head", "")
     return ModelEntry(
         name=name,
-        path=_text(_need(model, "path", where, f"{place}: "), f"{place}: path", where),
+        path=_path(_need(model, "path", where, f"{place}: "), f"{place}: path", where),
         sha256=_digest(model.get("sha256", ""), f"{place}: sha256", where),
         weight=number,
         proxies=_optional(model, "proxies", place, where),
         head=_head_words(head, place, where) if isinstance(head, dict) else _optional(model, "head", place, where),
+        classes=_words(model["classes"], f"{place}: classes", where) if model.get("classes") else (),
         validation=_optional(model, "validation", place, where),
         test=_optional(model, "test", place, where),
     )
@@ -321,13 +334,16 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
 
 def _head_words(raw: Mapping[str, object], place: str, where: str) -> HeadWords:
     head = _mapping(raw, f"{place}: head", ("classes", "templates"), where)
-    lists = []
-    for key in ("classes", "templates"):
-        words = _need(head, key, where, f"{place}: head: ")
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
-            _wrong(f"{place}: head: {key}", "a list of words", words, where)
-        lists.append(tuple(words))
-    return HeadWords(*lists)
+    keys = ("classes", "templates")
+    return HeadWords(
+        *(_words(_need(head, key, where, f"{place}: head: "), f"{place}: head: {key}", where) for key in keys)
+    )
+
+
+def _words(raw: object, what: str, where: str) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(word, str) and word for word in raw):
+        _wrong(what, "a list of words", raw, where)
+    return tuple(raw)
 
 
 def _arch(raw: object, where: str) -> str:
@@ -336,7 +352,7 @@ def _arch(raw: object, where: str) -> str:
             _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
         try:
             return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise RecipeError(
                 "arch holds something that is not plain data", "give an open_clip config", where
             ) from error
@@ -361,7 +377,7 @@ def _parameters(raw: object, where: str) -> Mapping[str, Value]:
 def _mapping(raw: object, what: str, allowed: Sequence[str], where: str) -> Mapping[str, Any]:
     if not isinstance(raw, dict):
         _wrong(what, "a mapping of keys to values", raw, where)
-    unknown = sorted(str(key) for key in raw if key not in allowed)
+    unknown = sorted(key if isinstance(key, str) else shown(key) for key in raw if key not in allowed)
     if unknown:
         raise RecipeError(f"{what} has unknown keys {', '.join(unknown)}", f"use {', '.join(allowed)}", where)
     return raw
@@ -375,7 +391,7 @@ def _need(mapping: Mapping[str, Any], key: str, where: str, prefix: str = "") ->
 
 def _optional(mapping: Mapping[str, Any], key: str, place: str, where: str) -> str:
     raw = mapping.get(key)
-    return _text(raw, f"{place}: {key}", where) if raw is not None and raw != "" else ""
+    return _path(raw, f"{place}: {key}", where) if raw is not None and raw != "" else ""
 
 
 def checked_seed(raw: object, where: str) -> int:
@@ -393,6 +409,13 @@ def _text(raw: object, what: str, where: str) -> str:
     if not isinstance(raw, str) or not raw or "\x00" in raw or any("\ud800" <= mark <= "\udfff" for mark in raw):
         _wrong(what, "a non-empty text", raw, where)
     return raw
+
+
+def _path(raw: object, what: str, where: str) -> str:
+    text = _text(raw, what, where)
+    if len(text) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+        _wrong(what, f"a path of at most {LONGEST_PATH} characters", raw, where)
+    return text
 
 
 def _digest(raw: object, what: str, where: str) -> str:

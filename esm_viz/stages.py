@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.cache import StageCache
-from esm_viz.data.images import draw
+from esm_viz.data.images import drawn
 from esm_viz.errors import ImagesError, NumericsError, located
 from esm_viz.forward import Streams
 from esm_viz.merge.averaging import mean_delta
@@ -104,7 +104,7 @@ class Stages:
         listed = self.headers.proxies.get(task)
         if listed is None:
             raise ImagesError(f"{task} has no proxies", "give up to 32 unlabelled images of it in the recipe")
-        return listed.load(draw(listed.count, MOST_PROXIES, recipe.seed))
+        return drawn(listed, MOST_PROXIES, recipe.seed)
 
     def proxy_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
         """Return what shapes the moments besides the weights: architecture, proxies, and the seed where it decides."""

@@ -35,11 +35,12 @@ def room_rank(path: Path) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fast tests first, and mark everything under tests/e2e as e2e."""
+    """Run fast tests first, and mark everything under tests/e2e as e2e and for one process, with one studio."""
     items.sort(key=lambda item: room_rank(item.path))  # stable: within a room the order stays pytest's
     for item in items:
         if room_rank(item.path) > len(FIRST):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group(LAST))
 
 
 @pytest.fixture(autouse=True)

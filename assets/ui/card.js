@@ -29,7 +29,7 @@
     studio.painted[state.name] = { v: state.now.v, at: performance.now(), stale: Boolean(state.now.stale) };
   }
 
-  const large = (state) => studio.present.card() === state.card;
+  const large = (state) => studio.present.card() === state.card || Boolean(studio.leads?.(state.card));
   const view = ({ now, fig, fonts, card }) => [JSON.stringify(now.figure), fig.clientWidth, fig.clientHeight, studio.dark(), large({ card }), wide(), fonts].join();
 
   /* draw what is new: another figure, size, theme or way of showing it; most of a knob's answers change few cards */
@@ -37,7 +37,7 @@
     const { figure } = state.now, box = state.fig;
     if (!figure || !box.clientWidth || !box.clientHeight) return;
     if (state.drawn === view(state)) return done(state);
-    const resolved = studio.resolve(figure, wide()), clean = large(state) ? studio.enlarge(resolved) : resolved, margin = clean.layout.margin;
+    const resolved = studio.resolve(figure, wide()), clean = large(state) ? studio.enlarge(resolved, studio.leads?.(state.card) && wide() ? 2 : 1.5) : resolved, margin = clean.layout.margin;
     const [columns, rows] = clean.layout.meta?.grid ?? [0, 0]; /* beyond what fits, the card scrolls, never the page */
     box.style.minWidth = columns ? `${6.5 * columns + margin.l + margin.r}px` : "";
     box.style.minHeight = rows ? `${15 * rows + margin.t + margin.b}px` : "";

@@ -7,6 +7,7 @@
     ["Enter", "select the mark"],
     ["T", "numbers of the picture as a table"],
     ["F", "fill the screen with the picture"],
+    ["V", "presenter’s view; Page ↓ ↑ change its figure, Q its codes"],
     ["P", "pin B as A"],
     ["U", "undo; Shift + U redoes"],
     ["?", "this list"],

@@ -1,13 +1,12 @@
-/* Presenter mode: one card fills the screen, type and strokes half as large again; Esc leaves. The picture stays live. */
+/* One card fills the screen, type and strokes half as large again; Esc leaves. The picture stays live. */
 (() => {
   "use strict";
-  const FACTOR = 1.5;
   const SIZES = new Set(["size", "thickness", "standoff", "xshift", "yshift", "xgap", "ygap"]);
   const STROKES = new Set(["line", "error_x", "error_y"]);
   let shown = null;
 
   /* a figure with larger type, marks and strokes */
-  studio.enlarge = (figure) => {
+  studio.enlarge = (figure, factor) => {
     const walk = (value, key, parent) => {
       if (Array.isArray(value)) return key === "size" || (key === "width" && STROKES.has(parent)) ? value.map((item) => walk(item, key, parent)) : value.map((item) => (item && typeof item === "object" ? walk(item, "", key) : item));
       if (value && typeof value === "object") {
@@ -16,7 +15,7 @@
         return copy;
       }
       const grows = SIZES.has(key) || (key === "width" && STROKES.has(parent)) || parent === "margin";
-      return typeof value === "number" && grows ? FACTOR * value : value;
+      return typeof value === "number" && grows ? factor * value : value;
     };
     return walk(figure, "", "");
   };

@@ -143,7 +143,7 @@ window.studio = (() => {
     const field = event.target.closest?.("input:not([type=range]), textarea, select, [contenteditable=true]");
     if (field) return;
     const list = tabs(), at = list.indexOf(document.activeElement);
-    if (/^[1-5]$/.test(event.key)) list[event.key - 1]?.click();
+    if (/^[1-5]$/.test(event.key)) list.find((tab) => tab.textContent.trim().startsWith(event.key))?.click(); /* by its number: some may be hidden */
     else if (at >= 0 && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       const to = list[(at + (event.key === "ArrowRight" ? 1 : list.length - 1)) % list.length];
       to.focus();

@@ -1,1 +1,1 @@
-"""Images: folders, zips and packed arrays, listed first and decoded when asked for."""
+"""Images: folders, zips, tables and arrays, listed first and decoded when asked for; `images.py` is the door."""

@@ -57,7 +57,7 @@ def patches(
     report(0.9, f"{task}, {layer.label}: drawing images")
     top = _largest(heat, most)
     held = list(dict.fromkeys(patch.image for patch in top))
-    pictures = to_png(stages.proxies(recipe, task)[held])
+    pictures = to_png(stages.proxies(recipe, task)[held], stages.headers.proxies[task].how)
     images = tuple(
         HeatImage(at, png, tuple(map(tuple, heat[at].tolist())), float(scores[at, 0]))
         for at, png in zip(held, pictures, strict=True)

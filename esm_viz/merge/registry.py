@@ -289,7 +289,7 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
         RecipeError: it has the wrong type or is out of range.
     """
     if knob.choices or (knob.word and value == knob.word):
-        if value in knob.choices or value == knob.word:
+        if value in knob.choices or (knob.word and value == knob.word):
             return value
         raise RecipeError(f"{name} is {shown(value)}", f"use {' or '.join(knob.choices)}")
     if knob.range is None:

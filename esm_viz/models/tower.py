@@ -26,7 +26,7 @@ _SUFFIXES: dict[str, Family] = {
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 ESSENTIAL: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj")
 """Families that ESD applies to; out_proj is merged by TSV-M (METHOD, ESM)."""
-MOST_BLOCKS = 1000  # of a tower; building more, even without weights, would take minutes
+MOST_BLOCKS = 200  # of a tower, open_clip's largest has 64; to build more, even without weights, takes seconds
 BATCH = 256  # images a forward pass; larger is not faster on a CPU
 
 
@@ -58,10 +58,15 @@ class Architecture:
             vision = CLIPVisionCfg(**known["vision_cfg"])
             if isinstance(vision.layers, int) and vision.layers > MOST_BLOCKS:
                 raise RecipeError(f"arch has {vision.layers} blocks", f"use at most {MOST_BLOCKS}")
-            if vision.timm_model_name:  # timm could fetch pre-trained weights
+            # timm could fetch pre-trained weights; a ResNet is built of as many blocks as its list says
+            if vision.timm_model_name or isinstance(vision.layers, list | tuple):
                 raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
+            if min(self.embed_dim, vision.layers, vision.width, vision.head_width, vision.mlp_ratio) <= 0:
+                raise ValueError("a size is not positive")
             with torch.device("meta"):
                 tower = _build_vision_tower(self.embed_dim, vision, quick_gelu=self.quick_gelu)
+                if vision.norm_kwargs or vision.act_kwargs:  # not looked at until they are used
+                    tower.transformer.resblocks[0](torch.empty(1, 1, vision.width))
         except (
             TypeError,
             ValueError,

@@ -70,6 +70,7 @@ class Judgement:
         memory_bytes, seconds: of decomposing and merging what is not refused nor left out.
         gate_seconds: of running each expert on its own validation images.
         free_bytes: memory that is free now; 0 where the machine does not tell.
+        preprocessing: what becomes of an image before the tower reads it.
         notes: what all models share.
     """
 
@@ -82,6 +83,7 @@ class Judgement:
     seconds: float
     gate_seconds: float
     free_bytes: int
+    preprocessing: str
     notes: tuple[str, ...]
 
     @property
@@ -107,6 +109,7 @@ class OwnAccuracy:
     task: str
     score: Score
     classes: int
+    left_out: str = ""  # which of its images cannot be read, as a sentence
 
     @property
     def chance(self) -> float:

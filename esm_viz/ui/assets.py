@@ -16,8 +16,8 @@ from esm_viz.figures.page import CARD_SCRIPTS
 
 PLOTLY_ROUTE = "studio/plotly/plotly.min.js"
 PLOTLY = f"{PLOTLY_ROUTE}?{plotly.__version__}"  # another version is another address, so that it can be kept for good
-SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export")
-SCRIPTS = (*CARD_SCRIPTS, "header", "keys", "rail")
+SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export", "hall")
+SCRIPTS = (*CARD_SCRIPTS, "header", "hall", "keys", "rail")
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 _LEVEL = 6  # of gzip: half a second once; the highest one saves 1 % more
 

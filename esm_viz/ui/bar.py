@@ -7,12 +7,12 @@ from typing import Any
 from esm_viz.figures.words import safe
 from esm_viz.ui import explore, following, merge, share
 from esm_viz.ui.closer import look_closer
-from esm_viz.ui.html import AFRESH, BAD, BRAND, DOWNLOAD, OK, REDO, THEME, UNDO, button, sentence
+from esm_viz.ui.html import AFRESH, BAD, BRAND, DOWNLOAD, OK, REDO, SCREEN, THEME, UNDO, button, sentence
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.store import EVERYTHING, Session
 
 CALM = 0.5  # seconds before a job gets a bar; shorter ones only flicker
-RECIPE_ROUTE = "studio-recipe"
+RECIPE_ROUTE, CODE_ROUTE = "studio-recipe", "studio-code"
 BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
 SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
@@ -79,14 +79,15 @@ def _tools(session: Session) -> str:
         + _icon("undo", UNDO, "Undo", off=session.at <= 0)
         + _icon("redo", REDO, "Redo", off=session.at + 1 >= len(session.history))
         + _icon("theme", THEME, "Light or dark")
+        + _icon("hall", SCREEN, "Presenter’s view", ticket=session.ticket)
         + button("share", "Share", state=link, title="Link to what is on screen")
         + f"{recipe}{_icon('afresh', AFRESH, 'Start afresh')}</div></details>"
     )
 
 
-def _icon(act: str, icon: str, title: str, off: bool = False) -> str:
+def _icon(act: str, icon: str, title: str, off: bool = False, **data: str) -> str:
     """Return a button that is an icon, and an icon with a word in the menu of a narrow screen."""
-    return button(act, f'{icon}<span class="word">{title}</span>', "q sq", title=title, off=off)
+    return button(act, f'{icon}<span class="word">{title}</span>', "q sq", title=title, off=off, **data)
 
 
 def _notice(session: Session) -> str:

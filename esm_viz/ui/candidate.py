@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from esm_viz import judging
 from esm_viz.errors import EsmVizError
+from esm_viz.finding import Found
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import ActivationScores, Judgement, OwnAccuracy
@@ -25,12 +26,14 @@ class Candidate:
         choices: the recipe under each architecture that fits, by open_clip's name, where nobody said which.
         left_out: tasks that the visitor leaves out.
         wrong: what reading whole files has found wrong, by model.
+        same: whose weights a task has, where reading them has found that.
         own: how the experts do on their own images, where that was measured.
         activations: what the base says of them, where that was measured.
         project: the chosen models' files, read and hashed, with the recipe that they were chosen by.
         thumbs: a few proxies by task.
         ready_made: whether it is decomposed already.
         asks: whether nobody has said the activation, so that the visitor has to.
+        found: how the recipe was made from names, where it was.
     """
 
     name: str
@@ -39,15 +42,17 @@ class Candidate:
     choices: Mapping[str, Recipe] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     wrong: Mapping[str, EsmVizError] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
     own: tuple[OwnAccuracy, ...] = ()
     activations: ActivationScores | None = None
     project: tuple[Recipe, Project] | None = None
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     ready_made: bool = False
     asks: bool = False
+    found: Found | None = None
 
     @classmethod
-    def of_recipe(cls, name: str, recipe: Recipe) -> Candidate:
+    def of_recipe(cls, name: str, recipe: Recipe, found: Found | None = None) -> Candidate:
         """Judge a recipe's files.
 
         Raises:
@@ -56,7 +61,7 @@ class Candidate:
         judgement = judging.judge(recipe, decomposing=True)
         thumbs = judging.thumbnails(recipe, judgement, THUMBNAILS)
         asks = not judgement.activation_said
-        return cls(name, recipe, judgement, judging.choices(recipe), thumbs=thumbs, asks=asks)
+        return cls(name, recipe, judgement, judging.choices(recipe), thumbs=thumbs, asks=asks, found=found)
 
     @classmethod
     def of_project(cls, name: str, project: Project, thumbs: Mapping[str, list[bytes]]) -> Candidate:
@@ -70,7 +75,9 @@ class Candidate:
         Raises:
             RecipeError: as in `of_recipe`.
         """
-        self.judgement = judging.judge(self.recipe, left_out=self.left_out, wrong=self.wrong, decomposing=True)
+        self.judgement = judging.judge(
+            self.recipe, left_out=self.left_out, wrong=self.wrong, same=self.same, decomposing=True
+        )
 
     @property
     def shown(self) -> Judgement:

@@ -24,6 +24,7 @@ from esm_viz.types import FAMILIES, Overlap
 from esm_viz.ui import merge
 from esm_viz.ui.html import mark
 from esm_viz.ui.looks import SLOW, look, looked_at
+from esm_viz.ui.message import word
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.selection import closest, settle_view
 from esm_viz.ui.store import Session
@@ -41,15 +42,15 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     Raises:
         RecipeError: there is no such cell, pair or view.
     """
-    do, data, value = message.get("do"), message.get("data"), message.get("value")
+    do, data, value = message.get("do"), message.get("data"), word(message, "value")
     if do == "kind" and value in KINDS:
-        session.view.kind = str(value)
+        session.view.kind = value
         return ("map",)
     if do == "view" and value in dict(VIEWS):
-        session.view.spectrum = str(value)
+        session.view.spectrum = value
         return ("spectrum",)
     if do == "family" and value in (EVERY, *FAMILIES):
-        session.view.family = str(value)
+        session.view.family = value
         return ("subspaces",)
     if do == "direction" and value in DIRECTIONS:
         session.view.direction = int(value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from esm_viz import finding
 from esm_viz.errors import RecipeError
-from esm_viz.recipe import Recipe, load_text
-from esm_viz.ui.uploads import RECIPES, contained, from_names
+from esm_viz.finding import RECIPES, Found
+from esm_viz.recipe import load_text
+from esm_viz.ui.uploads import contained
 
 DEEPEST = 3  # levels below the allowed folder
 MOST = 200  # projects; a longer list is nothing to choose from
@@ -16,10 +18,11 @@ MOST = 200  # projects; a longer list is nothing to choose from
 def listed(folder: Path) -> tuple[str, ...]:
     """Return the projects below a folder, by their path from it; links to other folders are not followed."""
     found = []
-    for place, below, files in os.walk(folder):
-        inside = Path(place).relative_to(folder)
+    for place, below, _ in os.walk(folder):
+        here = Path(place)
+        inside = here.relative_to(folder)
         below[:] = sorted(name for name in below if not name.startswith(".")) if len(inside.parts) < DEEPEST else []
-        if inside.parts and _is_project(files):
+        if inside.parts and finding.is_project(here):
             found.append(inside.as_posix())
             below.clear()  # what lies below belongs to it
         if len(found) == MOST:
@@ -27,7 +30,7 @@ def listed(folder: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def open_listed(folder: Path, chosen: str) -> Recipe:
+def open_listed(folder: Path, chosen: str) -> Found:
     """Return the recipe of a project that was listed; every file it names lies in the allowed folder.
 
     Args:
@@ -47,10 +50,6 @@ def open_listed(folder: Path, chosen: str) -> Recipe:
     recipes = [place / name for name in RECIPES if (place / name).is_file()]
     if recipes and not recipes[0].resolve().is_relative_to(folder.resolve()):
         raise unknown
-    recipe = load_text(recipes[0]) if recipes else from_names(place)
-    return contained(recipe, folder, "this server's folder")
-
-
-def _is_project(files: list[str]) -> bool:
-    experts = [name for name in files if name.endswith(".safetensors") and name != "base.safetensors"]
-    return bool(set(RECIPES) & set(files)) or ("base.safetensors" in files and bool(experts))
+    found = Found(load_text(recipes[0])) if recipes else finding.find(place)
+    contained(found.recipe, folder, "this server's folder")
+    return found

@@ -14,6 +14,7 @@ UNDO = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M5.5 3L2.5 6l3 3M2.
 REDO = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M10.5 3l3 3-3 3M13.2 6H6a3.5 3.5 0 000 7h4"/></svg>'
 DOWNLOAD = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 2.5v8M4.8 7.5L8 10.7l3.2-3.2M3 13.5h10"/></svg>'
 THEME = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M13 9.6A5.6 5.6 0 116.4 3 4.4 4.4 0 0013 9.6z"/></svg>'
+SCREEN = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M2 3h12v8H2zM8 11v2.500M5.500 13.500h5"/></svg>'
 AFRESH = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M13 8a5 5 0 11-1.6-3.7M13 2v3h-3"/></svg>'
 BRAND = (
     '<svg width="26" height="26" viewBox="0 0 26 26" aria-hidden="true"><path d="M3 18L12 22.5 23 16 14 11.5z" '

@@ -18,7 +18,12 @@ from esm_viz.ui.verdicts import Shown, verdict_table
 
 NAMES = loading.PIECES
 HEAVY = 1.0  # seconds from which a button tells its cost
-SOURCES = ("demo", "folder", "upload")
+SOURCES = ("folder", "upload", "demo")  # the way without an upload first, where the operator allowed it
+UPLOADS = (
+    "A zip of your checkpoints; or files: base, and NAME for each expert, in any layout; NAME.zip of proxy images, "
+    "NAME.head, NAME.validation.zip."
+)
+LARGE = " Large files need no upload where they lie in this server’s folder."
 HOW = (
     "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is guessing. "
     "Click a name for its keys, head and data."
@@ -31,7 +36,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     candidate = session.candidate
     if do == "row" and name is not None:
         session.view.row = "" if session.view.row == name else name
-    elif do == "source" and value in SOURCES and (value != "folder" or session.place.folder):
+    elif do == "source" and value in _offered(session):
         _choose(session, value)
     elif do == "folder" and session.place.folder and value is not None:
         _open(session, session.place.folder, value)
@@ -45,10 +50,9 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 def receive(session: Session, files: list[str]) -> tuple[str, ...]:
     """Take uploaded files out of the shared folder and judge what they are."""
     session.view.source = "upload"
-    loading.stop(session)
-    session.candidate = None
+    loading.withdraw(session)
     folder = session.private_folder()
-    loading.judge(session, "Upload", lambda: uploads.take(files, folder))
+    loading.judge(session, "Upload", lambda: uploads.take(files, folder), folder)
     return (*NAMES, "bar")
 
 
@@ -59,10 +63,9 @@ def _text(message: dict[str, Any], key: str) -> str | None:
 
 
 def _choose(session: Session, which: str) -> None:
-    loading.stop(session)
+    loading.withdraw(session)
     here = session.place
     session.view.source, session.view.row, session.view.project = which, "", ""
-    session.candidate = None
     if which == "demo" and session.project is not here.demo:
         thumbs = {task: here.demo.thumbnails(task, THUMBNAILS) for task in here.demo.tasks}
         session.candidate = Candidate.of_project(here.name, here.demo, thumbs)
@@ -70,8 +73,7 @@ def _choose(session: Session, which: str) -> None:
 
 def _open(session: Session, folder: Path, chosen: str) -> None:
     """Judge a project of the folder that the operator allowed; only what we listed is looked at."""
-    loading.stop(session)
-    session.candidate = None
+    loading.withdraw(session)
     session.view.project = chosen if chosen in folders.listed(folder) else ""
     loading.judge(session, chosen, lambda: folders.open_listed(folder, chosen))
 
@@ -106,12 +108,18 @@ def source(session: Session) -> dict[str, Any]:
     """Return the strip that says where models come from."""
     chosen, place = session.view.source, session.place
     names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
-    offered = {key: names[key] for key in SOURCES if key != "folder" or place.folder}
+    offered = {key: names[key] for key in _offered(session)}
     more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
     error = session.errors.get("load", "")
     told = sentence("bad", error) if error else ""
     strip = f"{segments('source', offered, chosen, 'Source')}{more}<span>{_about(session)}</span>"
     return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
+
+
+def _offered(session: Session) -> tuple[str, ...]:
+    """Return the sources that the operator of this server allows."""
+    allowed = {"demo": True, "folder": session.place.folder is not None, "upload": session.place.limits.uploads > 0}
+    return tuple(key for key in SOURCES if allowed[key])
 
 
 def _projects(session: Session, folder: Path) -> str:
@@ -129,12 +137,9 @@ def _projects(session: Session, folder: Path) -> str:
 def _about(session: Session) -> str:
     """Say what is in the source, or what it wants."""
     if session.view.source == "upload" and session.candidate is None:
-        return (
-            "One zip with recipe.yaml; or base.safetensors and, for each expert, NAME.safetensors, NAME.zip of proxy "
-            "images, NAME.head.safetensors, NAME.validation.zip."
-        )
+        return UPLOADS + (LARGE if session.place.folder else "")
     if session.view.source == "folder" and session.candidate is None and not session.view.project:
-        return "Projects that the operator of this server offers."
+        return "Projects in this server’s folder: nothing is uploaded or copied."
     judgement = _shown(session).judgement
     files = [model.facts for model in judgement.models]
     largest = size(max(file.bytes for file in files))
@@ -158,7 +163,9 @@ def found(session: Session) -> dict[str, Any]:
     kinds = {"ready": "good", "check": "warn", "refused": "bad"}
     pills = "".join(pill(kinds[stance], f"{count} {words}") for stance, count, words in counts if count)
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{pills}</div></div>'
-    return {"html": f'<section class="card found">{head}<p class="how">{HOW}</p>{verdict_table(shown)}</section>'}
+    unused = f"{safe(shown.found.unused_told)} " if shown.found else ""
+    table = verdict_table(shown)
+    return {"html": f'<section class="card found">{head}<p class="how">{unused}{HOW}</p>{table}</section>'}
 
 
 def _shown(session: Session) -> Shown:
@@ -177,6 +184,7 @@ def _shown(session: Session) -> Shown:
             choices=tuple(candidate.choices),
             arch=candidate.arch,
             decides=not candidate.ready_made,
+            found=candidate.found,
         )
     own = _own(session)
     return Shown(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from esm_viz.errors import CheckpointError, EsmVizError
+from esm_viz.finding import Found
 from esm_viz.gate import compare_activations
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
@@ -34,12 +37,32 @@ def stop(session: Session) -> None:
             session.task.cancel()
 
 
-def judge(session: Session, name: str, read: Callable[[], Recipe]) -> None:
-    """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes."""
+def withdraw(session: Session) -> None:
+    """Drop what is proposed and the work on it, and the uploaded files that nothing on screen was made of."""
+    stop(session)
+    session.candidate = None
+    session.forget_uploads()
+
+
+def judge(session: Session, name: str, read: Callable[[], Found], folder: Path | None = None) -> None:
+    """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes.
+
+    Args:
+        session: of the visitor.
+        name: for people.
+        read: finds the recipe.
+        folder: that was made for these files, and goes where they are not proposed in the end.
+    """
 
     def work(job: Job) -> None:
-        candidate = Candidate.of_recipe(name, read())
-        keep(session, job, PIECES, lambda: _propose(session, candidate))
+        proposed = False
+        try:
+            found = read()
+            candidate = Candidate.of_recipe(name, found.recipe, found)
+            proposed = keep(session, job, PIECES, lambda: _propose(session, candidate, folder))
+        finally:
+            if folder is not None and not proposed:
+                shutil.rmtree(folder, ignore_errors=True)
 
     start(session, JUDGING, work, "load", PIECES)
 
@@ -130,10 +153,13 @@ def adopt(session: Session, new: Arrival) -> None:
     session.board, session.thumbs = new.board, new.thumbs
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
     session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="")
+    session.forget_uploads()
 
 
-def _propose(session: Session, candidate: Candidate) -> None:
+def _propose(session: Session, candidate: Candidate, folder: Path | None) -> None:
     session.candidate, session.view.row = candidate, ""
+    if folder is not None:
+        session.uploads.append(folder)
 
 
 def _read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
@@ -151,8 +177,13 @@ def _read(session: Session, job: Job, candidate: Candidate, report: Report) -> P
         found = {**candidate.wrong, **error.wrong}
         keep(session, job, PIECES, lambda: _note(candidate, found))
         raise
-    keep(session, job, (), lambda: setattr(candidate, "project", (chosen, project)))
+    keep(session, job, PIECES, lambda: _opened(candidate, chosen, project))
     return project
+
+
+def _opened(candidate: Candidate, chosen: Recipe, project: Project) -> None:
+    candidate.project, candidate.same = (chosen, project), project.same
+    candidate.judge()
 
 
 def _note(candidate: Candidate, wrong: Mapping[str, EsmVizError]) -> None:

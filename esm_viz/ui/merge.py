@@ -67,9 +67,9 @@ def title_of(method: str, alpha: float) -> str:
 def _changed(session: Session, do: str, name: str, value: Any) -> Any:
     recipe = session.recipe
     if do == "method":
-        if value not in METHODS:
-            raise RecipeError(f"there is no method {value!r}", f"use {', '.join(METHODS)}")
-        return with_method(recipe, str(value))
+        if not isinstance(value, str) or value not in METHODS:
+            raise RecipeError(f"there is no method {value!r:.60}", f"use {', '.join(METHODS)}")
+        return with_method(recipe, value)
     if do == "preset":
         return with_preset(recipe, str(value))
     if do == "reset":

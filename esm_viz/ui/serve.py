@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from esm_viz import load_recipe
 from esm_viz.cache import StageCache
+from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recall import Answers
+from esm_viz.ui import landing
+from esm_viz.ui.address import Site
 from esm_viz.ui.assets import PLOTLY_ROUTE, SHEETS, Preload, plotly_script
-from esm_viz.ui.bar import RECIPE_ROUTE
+from esm_viz.ui.bar import CODE_ROUTE, RECIPE_ROUTE
+from esm_viz.ui.calls import handlers
 from esm_viz.ui.export import ROUTE
+from esm_viz.ui.guard import Guard, Watch
+from esm_viz.ui.limits import USUAL, Limits
+from esm_viz.ui.page import TABS
+from esm_viz.ui.share import link_of, write
 from esm_viz.ui.studio import Studio
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +43,7 @@ ASSETS = ROOT / "assets" / "ui"
 DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
 OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
-UPLOAD_LIMIT = "8gb"
+_PRIVATE = {"Cache-Control": "no-store"}
 
 
 def build(
@@ -37,6 +51,7 @@ def build(
     device: str = "auto",
     cache: StageCache | None = None,
     folder: Path | None = None,
+    limits: Limits = USUAL,
 ) -> Studio:
     """Open a recipe, the demo where none is given, and return the studio on it.
 
@@ -50,7 +65,7 @@ def build(
     if project.answers is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
-    return Studio(project, name, device, folder)
+    return Studio(project, name, device, folder, limits)
 
 
 def serve(
@@ -62,6 +77,9 @@ def serve(
     block: bool = True,
     cache: StageCache | None = None,
     folder: Path | None = None,
+    limits: Limits = USUAL,
+    address: str = "",
+    auth: Sequence[tuple[str, str]] = (),
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -74,55 +92,119 @@ def serve(
         block: wait until interrupted; False returns at once, for tests.
         cache: of all projects' stages; a quarter of memory where None.
         folder: whose projects visitors may open by name; none where None.
+        limits: what one visitor may have.
+        address: by which others reach it, `http://NAME:PORT`; found where empty.
+        auth: names with their passwords; nobody is asked where empty.
 
     Raises:
-        EsmVizError: the recipe or its files are wrong.
+        EsmVizError: the recipe or its files are wrong, or the port is taken.
     """
-    studio = build(recipe, device, cache, folder)
+    _keep_uploads_private()
+    studio = build(recipe, device, cache, folder, limits)
     atexit.register(studio.store.close)
-    studio.blocks.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        quiet=False,
-        run_history=False,
-        footer_links=[],
-        favicon_path=ASSETS / "icon.png",
-        ssr_mode=False,
-        pwa=False,
-        show_error=False,
-        max_file_size=UPLOAD_LIMIT,
-        head=HEAD,
-        app_kwargs={
-            "routes": routes(studio),
-            "middleware": [Middleware(Preload)],
-            "docs_url": None,
-            "redoc_url": None,
-        },
-        prevent_thread_lock=not block,
-    )
+    site = Site(host, port, address, share)
+    try:
+        studio.blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            auth=list(auth) or None,
+            quiet=True,
+            run_history=False,
+            footer_links=[],
+            favicon_path=ASSETS / "icon.png",
+            ssr_mode=False,
+            pwa=False,
+            show_error=False,
+            max_file_size=max(1, limits.uploads),
+            head=HEAD,
+            app_kwargs=app_settings(studio, site),
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise RecipeError(f"nothing can listen on {host}:{port}", "choose another --port", "command line") from error
+    if share and not address:
+        site.address = studio.blocks.share_url.rstrip("/")
+    print(f"esm_viz: {site.url()}/  (for the wall, with a code to scan: {site.url()}/{landing.PAGE})", flush=True)
+    if not auth and not site.local_only:
+        print("esm_viz: whoever reaches this address may come in; --auth asks for a password", flush=True)
+    if block:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files of visitors go then too
+        studio.blocks.block_thread()
     return studio
 
 
-def routes(studio: Studio) -> list[Route | Mount]:
+def app_settings(studio: Studio, site: Site) -> dict[str, Any]:
+    """Return what Gradio's application is made with: our routes, and the gate before all of them."""
+    watch = Watch(site, studio.inbox, handlers(studio.blocks))
+    return {
+        "routes": routes(studio, site),
+        "middleware": [Middleware(Guard, watch=watch), Middleware(Preload)],
+        "docs_url": None,
+        "redoc_url": None,
+    }
+
+
+def _keep_uploads_private() -> None:
+    """Have Gradio put uploads in a new folder that nobody else can guess or read, and that goes with the server."""
+    around = os.environ.get("GRADIO_TEMP_DIR")
+    if around:
+        Path(around).mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="esm_viz-uploads-", dir=around)
+    os.environ["GRADIO_TEMP_DIR"] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def routes(studio: Studio, site: Site) -> list[Route | Mount]:
     """Return what is served beside Gradio's own pages."""
 
     def download(request: Request) -> Response:
         path = studio.store.file(request.path_params["token"], request.path_params["name"])
         if path is None:
             return PlainTextResponse("This download has expired, write the model again.", status_code=404)
-        return FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"})  # an attachment
+        return FileResponse(path, filename=path.name, headers=_PRIVATE)  # an attachment
 
     def recipe(request: Request) -> Response:
         session = studio.store.ticket(request.path_params["ticket"])
         if session is None:
             return PlainTextResponse("This page has expired, reload it.", status_code=404)
-        headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'}
+        headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'} | _PRIVATE
         return Response(session.recipe.to_yaml(), media_type="application/yaml", headers=headers)
+
+    def join(request: Request) -> Response:
+        url, here = site.url(request.headers), studio.store.here()
+        page = landing.page(url, here, request.app.auth is not None, site.local_only)
+        return HTMLResponse(page, headers={"Content-Security-Policy": landing.POLICY} | _PRIVATE)
+
+    def here(_: Request) -> Response:
+        return JSONResponse({"here": landing.told_here(studio.store.here())}, headers=_PRIVATE)
+
+    def code(request: Request) -> Response:
+        """Return the code of a link to what a page shows, and that of the server where no tab is named."""
+        session, url, tab = studio.store.ticket(request.path_params["ticket"]), site.url(request.headers), _tab(request)
+        if session is None:
+            return PlainTextResponse("This page has expired, reload it.", status_code=404)
+        try:
+            to = landing.link(url, tab, write(link_of(session))) if tab else f"{url}/"
+            drawn = landing.code(to, "Code that opens what is on screen" if tab else f"Code that opens {url}")
+        except EsmVizError as error:
+            return PlainTextResponse(str(error), status_code=400)
+        said = {"code": drawn, "address": landing.short(url), "here": landing.told_here(studio.store.here())}
+        return JSONResponse(said, headers=_PRIVATE)
 
     return [
         Route("/" + PLOTLY_ROUTE, plotly_script),
         Mount("/studio/ui", StaticFiles(directory=ASSETS)),
         Route("/" + ROUTE + "/{token}/{name}", download),
         Route("/" + RECIPE_ROUTE + "/{ticket}/recipe.yaml", recipe),
+        Route("/" + CODE_ROUTE + "/{ticket}", code),
+        Route("/" + landing.PAGE, join),
+        Route("/" + landing.HERE, here),
     ]
+
+
+def _tab(request: Request) -> str:
+    """Return the tab that a request names, if there is such a one."""
+    tab = request.query_params.get("tab", "")
+    return tab if tab in {known.name for known in TABS} else ""

@@ -47,7 +47,7 @@ def board(session: Session) -> dict[str, Any]:
     elif not session.board:
         body = '<p class="how">Measuring test images…</p>'
     else:
-        papers = published(session.project.inspection.arch, len(tasks))
+        papers = published(session.project.inspection.arch, tasks)
         body = f'<p class="how">{HOW}</p>{_table(session, papers)}'
         right = _chip(papers) + _compare(session) + _download(session)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{right}</div></div>'
@@ -56,8 +56,10 @@ def board(session: Session) -> dict[str, Any]:
 
 def _chip(papers: Mapping[str, Published]) -> str:
     if not papers:
-        return '<span class="chip">No published numbers for this architecture</span>'
-    return f'<span class="chip published" title="{", ".join(SOURCES)}">Published: other tasks, other fine-tunes</span>'
+        return '<span class="chip">No published numbers for this architecture and these tasks</span>'
+    return (
+        f'<span class="chip published" title="{", ".join(SOURCES)}">Published: the papers’ fine-tunes, not yours</span>'
+    )
 
 
 def _compare(session: Session) -> str:

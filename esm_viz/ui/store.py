@@ -126,8 +126,11 @@ class Session:
     newest: int = 0  # the version of the last change
     pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
+    uploads: list[Path] = field(default_factory=list)  # folders of files that were proposed
     downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be fetched, by token
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
+    address: str = ""  # of the network, from which it was opened
+    uploaded: int = 0  # bytes that the visitor has brought
     left: float | None = None  # when the last page was closed
     seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -198,6 +201,13 @@ class Session:
             self.folder = Path(tempfile.mkdtemp(prefix="esm_viz-"))
         return Path(tempfile.mkdtemp(dir=self.folder))
 
+    def forget_uploads(self) -> None:
+        """Remove uploaded files that neither the project on screen nor what is proposed was made of."""
+        used = [self.project.recipe.folder, *([self.candidate.recipe.folder] if self.candidate else [])]
+        for folder in [each for each in self.uploads if not any(place.is_relative_to(each) for place in used)]:
+            self.uploads.remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
     def stop(self) -> None:
         """Stop its jobs."""
         for job in self._jobs:
@@ -247,6 +257,19 @@ class Store:
         with session.lock:
             session.pages.pop(page, None)
             return session.sight(page)
+
+    def admit(self, session: Session, address: str, most: int) -> None:
+        """Note where a new session comes from; beyond so many of one address the ones idle longest end."""
+        session.address = address
+        own = [known for known in list(self._sessions.values()) if known.address == address and known is not session]
+        own.sort(key=lambda known: (bool(known.pages), known.seen))
+        for old in own[: max(0, len(own) + 1 - most)]:
+            self.drop(old.id)
+
+    def here(self) -> int:
+        """Return how many sessions have a page open."""
+        with self._lock:
+            return len(set(self._pages.values()))
 
     def ticket(self, ticket: str) -> Session | None:
         """Return the session whose recipe this ticket may read."""

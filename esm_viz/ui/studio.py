@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
-from esm_viz.ui import bar, following, load
+from esm_viz.ui import bar, following, load, uploads
 from esm_viz.ui.beginning import begin, copy, resume
 from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
+from esm_viz.ui.guard import caller
+from esm_viz.ui.inbox import Inbox, weighed
 from esm_viz.ui.jobs import UNEXPECTED, Job
+from esm_viz.ui.limits import USUAL, Limits
 from esm_viz.ui.live import FIRST, MORE
+from esm_viz.ui.message import number, plain
 from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
@@ -44,13 +49,17 @@ _LOG = logging.getLogger("esm_viz.ui")
 class Studio:
     """The page and its sessions."""
 
-    def __init__(self, demo: Project, name: str, device: str, folder: Path | None = None) -> None:
+    def __init__(
+        self, demo: Project, name: str, device: str, folder: Path | None = None, limits: Limits = USUAL
+    ) -> None:
         """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
-        self.place = Place(demo, name, device, folder)
+        self.place = Place(demo, name, device, folder, limits)
+        self.inbox = Inbox(Path(get_upload_folder()), limits.uploads)
         self.store = Store()
         recalls = demo.answers is not None
         self.first = begin(self.store, self.place)
         self.parts: dict[str, gr.HTML] = {}
+        self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
         self._asking = 0  # pages that wait for late results
         self.blocks = self._build()
         if recalls:
@@ -84,10 +93,10 @@ class Studio:
         title = f"{number}  {tab.name}"
         with gr.Tab(title, id=tab.name) as made, gr.Column(elem_id=tab.name.lower(), elem_classes="page"):
             self._pieces(tab, values)
-            if tab is load.TAB:
+            if tab is load.TAB and self.place.limits.uploads:
                 self.drop = gr.File(
                     label="Files", show_label=False, file_count="multiple", elem_id="drop", height=68,
-                    file_types=[".safetensors", ".yaml", ".yml", ".zip", ".json"],
+                    file_types=list(uploads.KINDS),
                 )  # fmt: skip
         return made
 
@@ -101,7 +110,8 @@ class Studio:
             if tab.arrive:
                 tabs[tab.name].select(self._arrival(tab, tab.arrive), [self.session_id], every, **quiet)
         self.parts["bar"].tick(self._tick, [self.session_id], every, trigger_mode="multiple", **quiet)
-        self.drop.upload(self._upload, [self.session_id, self.drop], [self.drop, *every], **quiet)
+        if self.drop is not None:
+            self.drop.upload(self._upload, [self.session_id, self.drop], [self.drop, *every], **quiet)
         opened = blocks.load(self._start, [self.session_id], [self.session_id, *every], js=KNOWN, **quiet)
         opened.then(None, [self.session_id], None, js=HOLD, **quiet)
         blocks.unload(self._leave)
@@ -113,6 +123,7 @@ class Studio:
         names: Iterable[str] = (EVERYTHING,)
         if session is None:
             session = copy(self.first, self.store)
+            self.store.admit(session, _caller(request), self.place.limits.sessions)
             names = self.first.changed(BUILT, PIECES)
         else:
             resume(session)
@@ -154,11 +165,11 @@ class Studio:
 
     def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:
         def handle(session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
-            message, page = _message(event), request.session_hash or ""
+            message, page = plain(event._data), request.session_hash or ""
 
             def act(session: Session) -> Names:
                 session.errors.pop(following.PLACE, None)  # the visitor has read it
-                session.sight(page).sequence = max(session.sight(page).sequence, _number(message, "seq") or 0)
+                session.sight(page).sequence = max(session.sight(page).sequence, number(message, "seq", NEWEST) or 0)
                 return tab.act(session, message)
 
             return self._answer(session_id, page, tab, act)
@@ -171,9 +182,14 @@ class Studio:
 
         return handle
 
-    def _upload(self, session_id: str, files: list[str] | None, request: gr.Request) -> dict[Any, Any]:
+    def _upload(self, session_id: str, _: None, request: gr.Request) -> dict[Any, Any]:
+        """Take files that the gate has seen arrive; what the message itself says of files is nobody's word."""
+
         def receive(session: Session) -> Names:
-            return load.receive(session, list(files or []))
+            sent = request.request.state.files if request.request else ()
+            files = self.inbox.take(_caller(request), sent)
+            session.uploaded += weighed(files, self.place.limits.uploads - session.uploaded)
+            return load.receive(session, files)
 
         return {self.drop: None, **self._answer(session_id, request.session_hash or "", load.TAB, receive)}
 
@@ -182,7 +198,7 @@ class Studio:
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
-        page, arrived = request.session_hash or "", _number(_message(event), "arrived")
+        page, arrived = request.session_hash or "", number(plain(event._data), "arrived", NEWEST)
         until = time.monotonic() + min(LONGEST, max(WAIT, self._asking * EACH))
         self._asking += 1
         try:
@@ -199,14 +215,8 @@ class Studio:
         return self._outputs(await asyncio.to_thread(paint, session, names, page, True))
 
 
-def _message(event: gr.EventData) -> dict[str, Any]:
-    return event._data if isinstance(event._data, dict) else {}
-
-
-def _number(message: dict[str, Any], key: str) -> int | None:
-    """Return a whole number of a message, None where there is none."""
-    value = message.get(key)
-    return min(max(value, 0), NEWEST) if type(value) is int else None
+def _caller(request: gr.Request) -> str:
+    return caller(request.request) if request.request else ""
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:

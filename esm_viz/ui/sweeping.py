@@ -69,8 +69,15 @@ def grid_of(session: Session) -> dict[str, tuple[Value, ...]]:
 
 
 def sweep(session: Session) -> None:
-    """Measure every cell on validation images, where there are none by interference; what is stopped stays."""
-    recipe, grid = session.recipe, grid_of(session)
+    """Measure every cell on validation images, where there are none by interference; what is stopped stays.
+
+    Raises:
+        RecipeError: these are more cells than this server allows.
+    """
+    recipe, grid, most = session.recipe, grid_of(session), session.place.limits.cells
+    cells = math.prod(len(values) for values in grid.values())
+    if cells > most:
+        raise RecipeError(f"that makes {cells} cells", f"one sweep here has at most {most}, choose fewer steps")
     asked = with_parameters(recipe, alpha="search") if searches_alpha(session) else recipe
     labelled = session.project.has_labels("validation")
     split: Literal["validation", "none"] = "validation" if labelled else "none"  # nothing is chosen on test images

@@ -43,7 +43,7 @@ def tune(session: Session, more: bool = False) -> None:
     """Search the chosen knobs from the recipe on screen, or go on with the search that is shown.
 
     Raises:
-        RecipeError: no knob is chosen, or there is no search to go on with.
+        RecipeError: no knob is chosen, there is no search to go on with, or that is more than this server allows.
     """
     held = session.searches.tuning
     if more and held is None:
@@ -55,7 +55,9 @@ def tune(session: Session, more: bool = False) -> None:
         storage = session.private_folder() / "trials.json"
     if not knobs:
         raise RecipeError("no knob is chosen", "tick at least one")
-    wanted = made + session.searches.trials
+    wanted, most = made + session.searches.trials, session.place.limits.trials
+    if wanted > most:
+        raise RecipeError(f"that makes {wanted} trials", f"one search here has at most {most}, choose fewer")
 
     def work(job: Job) -> None:
         def seen(record: KnobSearch) -> None:

@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from esm_viz import judging
+from esm_viz import finding
 from esm_viz.data import images
+from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
-from esm_viz.recipe import Recipe, load_text, parse_mapping
+from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
+from esm_viz.recipe import Recipe, load_text
 
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
-RECIPES = ("recipe.yaml", "recipe.yml")
-SUFFIXES = (".safetensors", ".yaml", ".yml", ".zip", ".json")
-_PLACES = {"proxies": "", "head": ".head", "validation": ".validation", "test": ".test"}  # NAME.validation.zip …
-_BESIDE = tuple(suffix for suffix in _PLACES.values() if suffix)
+KINDS = tuple(dict.fromkeys((*WEIGHTS, *PACKED, ".yaml", ".yml", ".json")))
+"""Suffixes of what is taken; the page's file chooser offers the same."""
 
 
-def take(files: list[str], folder: Path) -> Recipe:
+def take(files: list[str], folder: Path) -> Found:
     """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
+
+    Args:
+        files: where they lie now; none of them stays there.
+        folder: that is theirs alone; removed where they are refused.
 
     Raises:
         EsmVizError: what is wrong, in one sentence.
     """
+    try:
+        return _take(files, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+
+
+def _take(files: list[str], folder: Path) -> Found:
     names = [Path(file).name for file in files]
     for name in names:
-        if not name.lower().endswith(SUFFIXES):
-            raise RecipeError(f"{name} is of no kind that is read here", f"upload {', '.join(SUFFIXES)}")
+        if not name.lower().endswith(KINDS):
+            raise RecipeError(f"{name} is of no kind that is read here", f"upload {', '.join(KINDS)}")
     if len(set(names)) != len(names):
-        raise RecipeError("two files have the same name", "rename one of them")
+        raise RecipeError("two files have the same name", "rename one of them, or upload folders as one zip")
     for file, name in zip(files, names, strict=True):
         _bring(Path(file), folder / name)
-    archives = [name for name in names if name.lower().endswith(".zip")]
-    if archives == names and len(names) == 1:
-        unpack(folder / names[0], folder)
+    for archive in [folder / name for name in names if name.lower().endswith(".zip")]:
+        unpack(archive, folder)
     recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
-    return contained(load_text(recipes[0]) if recipes else from_names(_place_of_base(folder)), folder, "the upload")
-
-
-def _place_of_base(folder: Path) -> Path:
-    """Return where the base lies: a zip often has one folder around its files."""
-    return next((path.parent for path in sorted(folder.rglob("base.safetensors"))), folder)
+    found = Found(load_text(recipes[0])) if recipes else finding.find(folder)
+    contained(found.recipe, folder, "the upload")
+    return found
 
 
 def _bring(source: Path, target: Path) -> None:
@@ -61,30 +70,55 @@ def _bring(source: Path, target: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip: plain files only, nothing outside the folder, bounded in number and size.
+    """Replace a zip of models by what is in it: plain files only, nothing outside the folder, bounded.
+
+    A zip without weights is images, and is read as it is. Where the zip is one model's own folder, its files go to a
+    folder of the zip's name.
 
     Raises:
         RecipeError: the zip is damaged, or holds what it should not.
     """
     try:
         with zipfile.ZipFile(archive) as source:
-            entries = [entry for entry in source.infolist() if not entry.is_dir()]
-            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_BYTES:
+            entries = {_inside(entry): entry for entry in source.infolist() if not entry.is_dir()}
+            known = {path: entry for path, entry in entries.items() if _is_known(path)}
+            if not any(path.suffix in WEIGHTS or path.name in RECIPES for path in known):
+                return
+            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
                 raise RecipeError(f"{archive.name} unpacks to too much", "upload fewer or smaller files")
-            for entry in entries:
-                _unpack_one(source, entry, folder)
+            is_model = finding.holds_model(path.name for path in known if len(path.parts) == 1)
+            target = folder / archive.stem if is_model else folder
+            for path, entry in known.items():
+                _unpack_one(source, entry, target / path)
     except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError) as error:
         raise RecipeError(f"{archive.name} is damaged or not a zip", "pack it again") from error
+    archive.unlink()
 
 
-def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """Return where an entry goes, below the folder that it is unpacked to.
+
+    Raises:
+        RecipeError: it is a link, or would go elsewhere.
+    """
     path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if entry.compress_type not in METHODS:
+        raise RecipeError(f"{entry.filename} is packed in an unusual way", "pack it again")
     link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
         raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")
-    if not entry.filename.lower().endswith((*SUFFIXES, *images.SUFFIXES)):
-        return
-    target = folder.joinpath(*path.parts)
+    return path
+
+
+def _is_known(path: PurePosixPath) -> bool:
+    """Say whether a file in a zip is of a kind that is read, and not one that a computer adds for itself."""
+    hidden = any(part.startswith((".", "__")) for part in path.parts)
+    return not hidden and path.name.lower().endswith((*KINDS, *images.SUFFIXES))
+
+
+def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    if target.exists():
+        raise RecipeError(f"{entry.filename} is there twice", "give each file its own name")
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open(entry) as packed, target.open("wb") as plain:
         left = entry.file_size
@@ -107,54 +141,10 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
         RecipeError: a path leads out of it.
     """
     inside = folder.resolve()
-    for path in recipe.paths:
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
         if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
-            raise RecipeError(f"the recipe names {path!r}, outside {what}", "use paths beside the recipe")
+            told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
+            raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe
-
-
-def from_names(folder: Path) -> Recipe:
-    """Make a recipe from plain names: base, and for each expert its weights, head and images.
-
-    The architecture is arch.json's, or the open_clip model whose shapes the base has; which activation its blocks
-    have is not said then, since weights do not tell it.
-
-    Raises:
-        EsmVizError: there is no base, no expert, or no architecture that fits.
-    """
-    weights = {path.stem: path.name for path in sorted(folder.glob("*.safetensors"))}
-    base = weights.pop("base", "")
-    if not base:
-        raise RecipeError("no base model is among the files", "name the pre-trained weights base.safetensors")
-    beside = {name: weights.pop(name) for name in list(weights) if name.endswith(_BESIDE)}
-    if not weights:
-        raise RecipeError("no expert is among the files", "add the fine-tuned weights as NAME.safetensors")
-    beside |= {path.stem: path.name for path in sorted(folder.glob("*.zip"))}
-    models = []
-    for name, file in weights.items():
-        places = {key: beside.get(f"{name}{suffix}", "") for key, suffix in _PLACES.items()}
-        models.append({"name": name, "path": file, **{key: place for key, place in places.items() if place}})
-    raw = {"merge_method": "esm", "arch": _arch(folder), "base_model": {"path": base}, "models": models}
-    return parse_mapping(raw, folder)
-
-
-def _arch(folder: Path) -> Any:
-    """Return what arch.json says, or the config of the first open_clip model that fits, without its activation.
-
-    Raises:
-        RecipeError: arch.json is not JSON, or no model fits.
-    """
-    config = folder / "arch.json"
-    if config.is_file():
-        try:
-            return json.loads(config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RecipeError("arch.json is not JSON", "give an open_clip model config") from error
-    names = judging.fitting_names(folder / "base.safetensors")
-    if not names:
-        raise RecipeError(
-            "no open_clip model has the shapes of base.safetensors", "add arch.json with its open_clip model config"
-        )
-    return judging.config_of(names[0])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from esm_viz.figures.base import task_colour
 from esm_viz.figures.words import DASH, percent, safe, size
+from esm_viz.finding import Found
 from esm_viz.types import ActivationScores, FileFacts, JudgedModel, Judgement, OwnAccuracy, Stance
 from esm_viz.ui.html import button, mark, pill, segments, table
 
@@ -36,6 +37,7 @@ class Shown:
         activations: what the base says of it.
         choices: architectures that fit; `arch` is the one that is chosen.
         decides: whether tasks may be left out here.
+        found: how the recipe was made from names, where it was.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Shown:
     choices: tuple[str, ...] = ()
     arch: str = ""
     decides: bool = False
+    found: Found | None = None
 
 
 def verdict_table(shown: Shown) -> str:
@@ -73,7 +76,7 @@ def _row(shown: Shown, model: JudgedModel, index: int) -> str:
         f'<span class="sw">{sign}</span>{safe(label)}</button>'
     )
     types = ", ".join(SHORT.get(dtype, dtype) for dtype in facts.dtype.split(", ") if dtype)
-    layout = ", ".join(safe(part) for part in (facts.layout.split(" ")[0], types) if part)
+    layout = ", ".join(safe(part) for part in (facts.layout.partition(",")[0], types) if part)
     cells = [
         f"<td>{named}</td><td>{layout}</td><td{short}>{facts.matched} of {whole}</td>",
         f'<td class="r">{model.classes or DASH}</td><td>{_proxies(shown, model)}</td>',
@@ -144,7 +147,8 @@ def _activation(shown: Shown) -> str:
 def _details(shown: Shown, model: JudgedModel, index: int) -> str:
     """Return what does not fit into a row: the whole sentence, keys, head and data."""
     facts = model.facts
-    lines = [("Verdict", safe(model.verdict.sentence))] if model.verdict.sentence else []
+    label = "Note" if model.verdict.stance == "ready" else "Verdict"
+    lines = [(label, safe(model.verdict.sentence))] if model.verdict.sentence else []
     lines.append(("File", f"{safe(facts.file)}, {size(facts.bytes)}, {_weights(facts)}"))
     for what, keys in (("missing", facts.missing), ("of another shape", facts.misshaped), ("not used", facts.extra)):
         if keys:
@@ -155,11 +159,15 @@ def _details(shown: Shown, model: JudgedModel, index: int) -> str:
         images = f"{model.validation} validation and {model.test} test images"
         lines.append(("Data", f"{model.proxies} proxy images, {model.used} of them used; {images}"))
     else:
+        lines.append(("Images are", safe(shown.judgement.preprocessing)))
         lines += [("Note", safe(note)) for note in shown.judgement.notes]
-        lines += [("Architecture", _arch(shown))] if len(shown.choices) > 1 else []
-    told = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines)
+        told = shown.found.arch_told if shown.found else ""
+        if told or len(shown.choices) > 1:
+            chosen = _arch(shown) if len(shown.choices) > 1 else safe(shown.judgement.arch)
+            lines.append(("Architecture", f"{chosen} {told}"))
+    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines)
     leave = shown.decides and index >= 0 and model.name not in shown.left_out
-    return f"<dl>{told}</dl>{button('leave', f'Leave {safe(model.name)} out', name=model.name) if leave else ''}"
+    return f"<dl>{listed}</dl>{button('leave', f'Leave {safe(model.name)} out', name=model.name) if leave else ''}"
 
 
 def _weights(facts: FileFacts) -> str:

@@ -92,11 +92,20 @@ def browser() -> Iterator[sync_api.Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
-    """Open the studio; afterwards no error may stand in the console and no other host may have been asked."""
+@pytest.fixture(scope="session")
+def visitors(browser: sync_api.Browser) -> Iterator[sync_api.BrowserContext]:
+    """Give all tests one cache of the studio's files: fetching them anew would take most of a test's time."""
     context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
-    page = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(visitors: sync_api.BrowserContext, address: str) -> Iterator[sync_api.Page]:
+    """Open the studio as somebody new; afterwards no error may stand in the console, no other host have been asked."""
+    page = visitors.new_page()
+    here = {"origin": address.rstrip("/"), "storageTypes": "local_storage"}
+    visitors.new_cdp_session(page).send("Storage.clearDataForOrigin", here)
     page.set_default_timeout(60_000)
     errors: list[str] = []
     strangers: list[str] = []
@@ -107,7 +116,8 @@ def page(browser: sync_api.Browser, address: str) -> Iterator[sync_api.Page]:
     page.wait_for_selector("#card-map .fig.js-plotly-plot .main-svg")
     page.wait_for_function("document.querySelector('#page-id textarea, #page-id input').value.length > 10")
     yield page
-    context.close()
+    for opened in visitors.pages:
+        opened.close()
     assert errors == []
     assert strangers == []
 

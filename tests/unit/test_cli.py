@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -622,3 +623,54 @@ def test_progress_tells_fraction_words_and_the_time_left(
         ["1 %", "reading"],
         ["25 %", "merging", "15 s left"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (
+            ("--workshop", "--allow-folder", "."),
+            (
+                "--workshop and --allow-folder exclude each other, command line, leave one of them out: a room of "
+                "strangers is shown no paths of this server"
+            ),
+        ),
+        (("--uploads", "much"), "--uploads is 'much', command line, give a size as 50MB or 2GB, or off"),
+        (("--uploads", "0MB"), "--uploads is '0MB', command line, give a size as 50MB or 2GB, or off"),
+        (("--port", "70000"), "--port is 70000, command line, give one from 1 to 65535"),
+        (("--address", "x"), "--address is 'x', command line, give it as https://studio.example.org"),
+        (
+            ("--address", "http://a/b"),
+            "--address is 'http://a/b', command line, give it as https://studio.example.org",
+        ),
+        (
+            ("--auth", "hall"),
+            "--auth has no NAME:PASSWORD, command line, give it as --auth NAME:PASSWORD or in ESM_VIZ_AUTH",
+        ),
+        (("--auth",), "--auth has no NAME:PASSWORD, command line, give it as --auth NAME:PASSWORD or in ESM_VIZ_AUTH"),
+        (
+            ("--auth-file", "nothing"),
+            "--auth-file cannot be read, nothing, write NAME:PASSWORD to it, or set ESM_VIZ_AUTH",
+        ),
+    ],
+)
+def test_a_flag_of_the_app_that_cannot_be_meant_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.delenv("ESM_VIZ_AUTH", raising=False)
+    assert refused(capsys, "app", "no-such-recipe.yaml", *flags) == f"error: {line}"
+
+
+def test_a_workshop_listens_on_the_network_and_passwords_come_from_where_nobody_sees_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("esm_viz.ui.serve", lambda recipe, **how: asked.update(how))
+    monkeypatch.setenv("ESM_VIZ_AUTH", "hall:se:cret")
+    (tmp_path / "people").write_text("ada: one\n\nbob:two\n", encoding="utf-8")
+    assert main(["app", "--workshop", "--uploads", "1.5 MB", "--auth", "--auth-file", str(tmp_path / "people")]) == 0
+    assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("0.0.0.0", 1_500_000, None)
+    assert asked["auth"] == [("ada", "one"), ("bob", "two"), ("hall", "se:cret")]
+    assert main(["app", "--uploads", "off", "--allow-folder", str(tmp_path), "--address", "HTTPS://S.example/"]) == 0
+    assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("127.0.0.1", 0, tmp_path)
+    assert (asked["auth"], asked["address"]) == ([], "https://s.example")

@@ -207,7 +207,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     plain = ImageSet.__getattribute__
 
     def watched(self: ImageSet, name: str) -> Any:
-        if name == "load":
+        if name == "read":
             names.append(plain(self, "name"))
         return plain(self, name)
 

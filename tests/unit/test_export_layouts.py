@@ -13,19 +13,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from esm_viz import export, load_recipe
-from esm_viz.card import loading_code
-from esm_viz.checkpoints.layouts import BASE, CLIP, LAYOUTS, TOWER, chosen_layout, layout_of
+from esm_viz.checkpoints.layouts import BASE, CLIP, HF, LAYOUTS, TOWER, chosen_layout, writable
 from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.checkpoints.writing import sha256_tensors, write_tensors
 from esm_viz.errors import LayoutError, ProofFailed
 from esm_viz.merge import settle
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
+from esm_viz.usage import loading_code
 from tests.support.errors import says
 from tests.support.exports import metadata_of, names
-from tests.support.tiny import FULL_CONFIG, base_weights, full_clip, images, mapping, recipe, relative
+from tests.support.tiny import CONFIG, FULL_CONFIG, base_weights, full_clip, images, mapping, recipe, relative
 
 NAMES = list(base_weights())
+PLAIN = CONFIG["vision_cfg"]
+EVERY = [name for name in LAYOUTS if name != HF.name]  # which needs a base with a text tower of its kind
 TEXT = {name: tensor for name, tensor in full_clip(base_weights()).items() if not name.startswith("visual.")}
 
 
@@ -43,26 +45,19 @@ def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
     return Project.open(settle(parse_mapping({**mapping(alpha=0.7), "arch": FULL_CONFIG}, folder)), device="cpu")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values())
-def test_a_layout_reads_what_it_writes(layout: Any) -> None:
-    named = [layout.in_file(name) for name in NAMES]
-    assert [layout.in_tower(name) for name in named] == NAMES
-    assert layout_of(named) == layout
-
-
 def test_what_stands_outside_the_tower_has_no_name_in_it() -> None:
     assert {CLIP.in_tower(name) for name in TEXT} == {None}
 
 
-@pytest.mark.parametrize("name", ["timm", "", None, 3, ["tower"], {"tower": 1}, "x" * 500])
+@pytest.mark.parametrize("name", ["onnx", "", None, 3, ["tower"], {"tower": 1}, "x" * 500])
 def test_a_layout_that_is_not_there_is_refused(name: object) -> None:
-    with says(LayoutError, f"there is no layout {name!r:.60}, use base, tower, clip"):
-        chosen_layout(name, TOWER)
+    with says(LayoutError, f"there is no layout {name!r:.60}, use base, {', '.join(LAYOUTS)}"):
+        chosen_layout(name, TOWER, PLAIN)
 
 
 @pytest.mark.parametrize("base", [TOWER, CLIP])
 def test_base_is_the_base_files_own_layout(base: Any) -> None:
-    assert chosen_layout(BASE, base) == base
+    assert chosen_layout(BASE, base, PLAIN) == base
 
 
 @pytest.mark.parametrize(
@@ -94,11 +89,11 @@ def test_the_file_has_the_names_of_its_layout_and_the_previews_bits(
 
 
 def test_the_layout_changes_neither_the_recipes_hash_nor_the_tensors(tmp_path: Path, tower: Project) -> None:
-    found = [metadata_of(_exported(tower, tmp_path / layout, layout)) for layout in LAYOUTS]
-    assert found[0] == found[1]
+    found = [metadata_of(_exported(tower, tmp_path / layout, layout)) for layout in EVERY]
+    assert all(each == found[0] for each in found)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EVERY)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_an_export_serves_as_base_and_as_expert_in_every_layout(
     tmp_path: Path, tiny_folder: Path, tower: Project, layout: str, dtype: str
@@ -129,11 +124,28 @@ def _exported(project: Project, folder: Path, layout: str) -> Path:
     return folder / "model.safetensors"
 
 
+@pytest.mark.parametrize("vision", [{"pool_type": "avg"}, {"no_ln_pre": True}, {"attentional_pool": True}])
+def test_what_another_library_has_no_place_for_is_not_offered(vision: dict[str, Any]) -> None:
+    assert list(writable(TOWER, {**PLAIN, **vision})) == ["tower", "clip", "image_encoder"]
+    assert list(writable(TOWER, PLAIN)) == EVERY
+    with says(LayoutError, "timm ViT has no place for a tower of this arch, use tower, clip, image_encoder"):
+        chosen_layout("timm", TOWER, {**PLAIN, **vision})
+
+
+def test_a_hugging_face_clip_needs_a_base_that_brings_its_text_tower() -> None:
+    with says(
+        LayoutError,
+        f"Hugging Face CLIP has a text tower, which the base does not bring, use {', '.join(EVERY)}",
+    ):
+        chosen_layout("hf", TOWER, PLAIN)
+
+
 # The card's own lines load it.
 
 
 @pytest.mark.parametrize(
-    ("project", "layout"), [("tower", "tower"), ("tower", "clip"), ("whole", "clip"), ("whole", "tower")]
+    ("project", "layout"),
+    [*(("tower", layout) for layout in EVERY), ("whole", "clip"), ("whole", "tower"), ("whole", "timm")],
 )
 def test_the_cards_code_loads_the_file_and_gives_the_previews_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, project: str, layout: str
@@ -147,14 +159,14 @@ def test_the_cards_code_loads_the_file_and_gives_the_previews_features(
     exec(found[1], here)  # what the card tells people to run
     pictures = images(5, 9)
     with torch.inference_mode():
-        features = here["tower"].eval()(pictures)
+        features = here["tower"](pictures)
     assert relative(own.encode(own.recipe, pictures), features) < 1e-6  # float32
 
 
 def test_the_card_of_a_named_architecture_asks_no_network() -> None:
     named = recipe(Path(), "averaging").replace(arch="ViT-B-32-quickgelu")
     here: dict[str, Any] = {"load_file": lambda name: {}}
-    lines = loading_code(named, TOWER, whole=False)
+    lines = loading_code(named, CONFIG, TOWER, whole=False)
     exec("\n".join(line for line in lines if "load" not in line), here)
     assert here["tower"].conv1.weight.shape == (768, 3, 32, 32)
 

@@ -3,7 +3,12 @@
 import pytest
 
 from esm_viz.merge import METHODS
-from esm_viz.published import EXPERTS, PRETRAINED, TASKS, Published, published, row_of
+from esm_viz.papers.tasks import SIZES, papers_tasks
+from esm_viz.published import EXPERTS, PRETRAINED, Published, published, row_of
+
+
+def names(count: int) -> list[str]:
+    return [task.name for task in papers_tasks()[:count]]
 
 
 @pytest.mark.parametrize(
@@ -19,18 +24,23 @@ from esm_viz.published import EXPERTS, PRETRAINED, TASKS, Published, published, 
     ],
 )
 def test_a_cell_is_the_papers(arch: str, tasks: int, row: str, number: Published) -> None:
-    assert published(arch, tasks)[row] == number
+    assert published(arch, names(tasks))[row] == number
 
 
 @pytest.mark.parametrize(("arch", "tasks"), [("ViT 6 x 128", 8), ("ViT-B-32", 9), ("ViT-H-14", 8), ("RN50", 8)])
 def test_other_models_and_numbers_of_tasks_have_none(arch: str, tasks: int) -> None:
-    assert published(arch, tasks) == {}
+    assert published(arch, names(tasks)) == {}
+
+
+def test_as_many_other_tasks_have_none() -> None:
+    assert published("ViT-B-32", [*names(7), "animals"]) == {}
+    assert published("ViT-B-32", [f"{name}Val" for name in reversed(names(8))]) != {}
 
 
 def test_every_row_is_a_reference_or_a_method_that_is_registered() -> None:
-    for count in TASKS:
-        for row in published("ViT-B-32", count):
+    for count in SIZES:
+        for row in published("ViT-B-32", names(count)):
             assert row in (PRETRAINED, EXPERTS) or row.split()[0] in METHODS
-    assert row_of("esmpp", 32) in published("ViT-B-32", 8)
-    assert row_of("esmpp", 16) not in published("ViT-B-32", 8)
-    assert row_of("esm") in published("ViT-B-32", 8)
+    assert row_of("esmpp", 32) in published("ViT-B-32", names(8))
+    assert row_of("esmpp", 16) not in published("ViT-B-32", names(8))
+    assert row_of("esm") in published("ViT-B-32", names(8))

@@ -34,16 +34,18 @@ from tests.support.tiny import mapping
 
 HERE = Path()
 TOP = "merge_method, arch, base_model, models, parameters, dtype, seed"
-MODEL = "name, path, sha256, weight, proxies, head, validation, test"
+MODEL = "name, path, sha256, weight, proxies, head, classes, validation, test"
 
 printable = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), min_size=1, max_size=12)
-names = st.text(st.characters(exclude_characters="/\\|", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+names = st.text(st.characters(exclude_characters="/\\|").filter(str.isprintable), min_size=1, max_size=12)
 digests = st.one_of(st.just(""), st.text("0123456789abcdef", min_size=64, max_size=64))
 paths = st.one_of(st.just(""), printable)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.lists(printable, min_size=1, max_size=3).map(tuple)
 heads = st.one_of(paths, st.builds(HeadWords, words, words))
-entries = st.builds(ModelEntry, names, printable, digests, numbers, paths, heads, paths, paths)
+entries = st.builds(
+    ModelEntry, names, printable, digests, numbers, paths, heads, paths, paths, st.one_of(st.just(()), words)
+)
 configs = st.fixed_dictionaries(
     {"embed_dim": st.integers(1, 99), "vision_cfg": st.dictionaries(names, st.one_of(numbers, st.booleans(), names))}
 )
@@ -305,7 +307,7 @@ BAD_YAML = {
     "nesting without end": ("[" * 5000, "the recipe is not valid YAML (cannot be parsed), recipe, mend that line"),
     "a number without end": (
         "a: " + "1" * 5000,
-        "the recipe is not valid YAML (cannot be parsed), recipe, mend that line",
+        "the recipe is not valid YAML (a text of over 4096 characters), recipe, line 1, mend that line",
     ),
     "a key said twice": (
         "merge_method: esm\nseed: 1\nseed: 2",
@@ -333,7 +335,7 @@ def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with says(RecipeError, f"the recipe cannot be opened, {tmp_path.name}, check its path"):
+    with says(RecipeError, f"the recipe is no plain file, {tmp_path.name}, give the YAML text of a recipe"):
         load_text(tmp_path)
 
 
@@ -341,7 +343,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     with path.open("wb") as file:
         file.truncate(LARGEST_RECIPE + 1)
-    with says(RecipeError, "the recipe is larger than 1048576 bytes, huge.yaml, give the YAML text of a recipe"):
+    with says(RecipeError, "the recipe is larger than 262144 bytes, huge.yaml, give the YAML text of a recipe"):
         load_text(path)
 
 

@@ -98,5 +98,5 @@ def test_the_command_line_writes_it_too(tiny_folder: Path, tmp_path: Path, capsy
 def test_a_layout_that_is_not_there_is_refused_before_files_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["merge", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "out"), "--layout", "timm"]) == 2
-    assert "argument --layout: invalid choice: 'timm'" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "out"), "--layout", "onnx"]) == 2
+    assert "argument --layout: invalid choice: 'onnx'" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,8 +13,8 @@ from open_clip.model import CLIP
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from esm_viz.checkpoints import reading
-from esm_viz.checkpoints.reading import Checkpoint, sha256_file, sha256_path
+from esm_viz.checkpoints.reading import Checkpoint, sha256_path
+from esm_viz.checkpoints.stored import Stored, sha256_file
 from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from tests.support.errors import says
 from tests.support.tiny import FULL_CONFIG, base_weights, full_clip, normal
@@ -146,26 +145,13 @@ def test_another_digest_than_the_recipes_is_refused(tmp_path: Path) -> None:
 
 
 def test_opening_and_judging_read_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_file(WEIGHTS, tmp_path / "a.safetensors")
-    plain = reading.safe_open
+    def refuse(self: Stored, file: object) -> Tensor:
+        pytest.fail("a tensor was read before the header was judged")
 
-    class HeaderOnly:
-        def __init__(self, *arguments: Any) -> None:
-            self.file = plain(*arguments)
-
-        def __enter__(self) -> HeaderOnly:
-            self.inside = self.file.__enter__()
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.file.__exit__(*error)
-
-        def __getattr__(self, name: str) -> Any:
-            assert name != "get_tensor", "a tensor was read before the header was judged"
-            return getattr(self.inside, name)
-
-    monkeypatch.setattr(reading, "safe_open", HeaderOnly)
-    Checkpoint("ants", tmp_path / "a.safetensors").judge(SHAPES)
+    monkeypatch.setattr(Stored, "read", refuse)
+    write(tmp_path, WEIGHTS).judge(SHAPES)
+    torch.save(WEIGHTS, tmp_path / "a.pt")
+    Checkpoint("ants", tmp_path / "a.pt").judge(SHAPES)
 
 
 # Files that are no checkpoints.
@@ -178,7 +164,6 @@ def header(text: bytes) -> bytes:
 WHOLE = save({"proj": torch.zeros(4, 4)})
 OVERLAP = json.dumps({name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in ("a", "b")}).encode()
 HOSTILE = {
-    "empty": b"",
     "garbage": b"garbage " * 100,
     "a header longer than the file": struct.pack("<Q", 2**62) + b"{}",
     "a header that is no JSON": header(b"{nonsense}"),
@@ -203,20 +188,27 @@ def test_a_file_that_is_not_whole_safetensors_is_refused(tmp_path: Path, case: s
     assert rest.endswith("), a.safetensors, download or save it again")
 
 
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").touch()
+    with says(CheckpointError, "ants: the file is empty, a.safetensors, download or save it again"):
+        Checkpoint("ants", tmp_path / "a.safetensors")
+
+
 def test_a_missing_file_is_told_without_its_folders(tmp_path: Path) -> None:
     with says(CheckpointError, "ants: there is no such file, no.safetensors, check the path in the recipe"):
         Checkpoint("ants", tmp_path / "no.safetensors")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with says(CheckpointError, f"ants: there is no such file, {tmp_path.name}, check the path in the recipe"):
+def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+    with says(CheckpointError, f"ants: the folder holds no weights, {tmp_path.name}, name the file itself"):
         Checkpoint("ants", tmp_path)
 
 
-def test_a_pytorch_file_is_not_opened(tmp_path: Path) -> None:
-    (tmp_path / "a.pt").write_bytes(HOSTILE["a pickle"])
-    with says(CheckpointError, "ants: this is not a .safetensors file, a.pt, convert it to safetensors"):
-        Checkpoint("ants", tmp_path / "a.pt")
+def test_a_file_of_another_kind_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"numbers")
+    text = "ants: this is no file of weights, a.npz, give .safetensors, .pt, .pth, .bin, .ckpt or a folder"
+    with says(CheckpointError, text):
+        Checkpoint("ants", tmp_path / "a.npz")
 
 
 def test_a_file_that_is_cut_after_it_was_judged_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -17,38 +16,18 @@ from open_clip.transform import image_transform
 from PIL import Image
 from safetensors.torch import save_file
 
-from esm_viz.data import images as module
-from esm_viz.data.images import MEAN, STD, Classes, draw, normalise, open_images, spread, to_pixels
+from esm_viz.data import listed as module
+from esm_viz.data.decoding import Unreadable, decode
+from esm_viz.data.images import MEAN, STD, Classes, Preprocessing, draw, normalise, open_images, spread, to_pixels
 from esm_viz.errors import ImagesError
 from tests.support.errors import says
+from tests.support.pictures import folder_of, picture, zip_of
 from tests.support.tiny import SIDE, images
-
-
-def picture(seed: int, size: tuple[int, int] = (SIDE, SIDE), kind: str = "PNG") -> bytes:
-    """Return an image file of random colours."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
 
 
 def pixels_of(raw: bytes) -> torch.Tensor:
     with Image.open(io.BytesIO(raw)) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-
-
-def folder_of(root: Path, files: dict[str, bytes]) -> Path:
-    for name, raw in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(raw)
-    return root
-
-
-def zip_of(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, raw in files.items():
-            archive.writestr(name, raw)
-    return path
 
 
 FILES = {"b.png": picture(1), "a.png": picture(2), "sub/c.png": picture(3)}
@@ -196,7 +175,9 @@ def test_nothing_there_is_told_without_its_folders(tmp_path: Path) -> None:
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture(1))
-    with says(ImagesError, "images are neither folder, .zip nor .safetensors, a.png, give one of these"):
+    with says(
+        ImagesError, "images are neither folder, .zip, .parquet, .npz nor .safetensors, a.png, give one of these"
+    ):
         open_images(tmp_path / "a.png", SIDE)
 
 
@@ -252,7 +233,7 @@ def test_a_zip_with_a_wrong_checksum_is_told(tmp_path: Path) -> None:
     raw[200] ^= 255
     path.write_bytes(bytes(raw))
     found = open_images(path, SIDE)
-    with says(ImagesError, "an image cannot be read, i.zip, check that the files are still there and whole"):
+    with says(ImagesError, "a.png is not a readable image, i.zip, remove or replace it"):
         found.load([0])
 
 
@@ -306,10 +287,10 @@ def test_a_damaged_image_is_decoded_or_refused_and_nothing_else(kind: str, cut: 
     raw = bytearray(WHOLE[kind])
     raw[place % len(raw)] = byte
     try:
-        found = module._decode(bytes(raw[: len(raw) - cut % len(raw)]), "a", SIDE, "i")
-    except ImagesError:
+        found = decode(bytes(raw[: len(raw) - cut % len(raw)]), Preprocessing(SIDE))
+    except Unreadable:
         return
-    assert found.shape == (1, 3, SIDE, SIDE)
+    assert found.shape == (3, SIDE, SIDE)
 
 
 # Which images are taken.

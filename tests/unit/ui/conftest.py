@@ -14,9 +14,12 @@ from gradio.routes import App
 from starlette.testclient import TestClient
 
 from esm_viz.pipeline import Project
-from esm_viz.ui.serve import routes
+from esm_viz.ui.address import Site
+from esm_viz.ui.serve import app_settings
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
+
+SITE = Site("127.0.0.1", 7860)
 
 
 class Page:
@@ -26,8 +29,8 @@ class Page:
         """Open a page in a browser that keeps this session id, at an address with this query."""
         self.studio = studio
         self.hash, self.query = secrets.token_hex(6), query
-        app = App.create_app(studio.blocks, app_kwargs={"routes": routes(studio)})
-        self.http = TestClient(app)
+        app = App.create_app(studio.blocks, app_kwargs=app_settings(studio, SITE))
+        self.http = TestClient(app, base_url=SITE.url())
         self.ids = {part._id: name for name, part in studio.parts.items()}
         self.pieces: dict[str, dict[str, Any]] = {}
         self.id = self.call("load", studio.blocks, known)[studio.session_id._id]

@@ -327,7 +327,7 @@ def test_an_upload_of_named_files_is_judged_with_its_wrong_file_beside_the_other
     (tmp_path / "arch.json").write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
     target = tmp_path / "private"
     target.mkdir()
-    recipe = uploads.take([str(file) for file in [*files, tmp_path / "arch.json"]], target)
+    recipe = uploads.take([str(file) for file in [*files, tmp_path / "arch.json"]], target).recipe
     assert recipe.tasks == tiny.TASKS
     assert [model.head for model in recipe.models] == [f"{task}.head.safetensors" for task in tiny.TASKS]
     page.session.candidate = Candidate.of_recipe("Upload", recipe)
@@ -341,7 +341,8 @@ def test_an_upload_without_an_architecture_that_fits_says_what_to_add(folder: Pa
     files = [str(shutil.copy(folder / f"{name}.safetensors", tmp_path)) for name in ("base", "ants")]
     target = tmp_path / "private"
     target.mkdir()
-    text = "no open_clip model has the shapes of base.safetensors, add arch.json with its open_clip model config"
+    remedy = "put its config.json beside it, or arch.json with an open_clip model config"
+    text = f"no open_clip model has the shapes of base.safetensors, {remedy}"
     with says(RecipeError, text):
         uploads.take(files, target)
 

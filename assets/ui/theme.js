@@ -1,0 +1,9 @@
+/* The way in wears the visitor's theme, as the studio does. */
+(() => {
+  "use strict";
+  const dark = matchMedia("(prefers-color-scheme: dark)"), asked = new URLSearchParams(location.search).get("__theme");
+  const chosen = () => { try { return localStorage.getItem("esm_viz.theme"); } catch { return null; } };
+  const dress = () => { document.body.classList.toggle("dark", (asked ?? chosen() ?? (dark.matches ? "dark" : "light")) === "dark"); };
+  dark.addEventListener("change", dress);
+  dress();
+})();

@@ -1,0 +1,105 @@
+"""Where a tensor's numbers lie in a file, and how they are read from there: nothing is mapped, all is bounded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+FLOATS = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
+_CHUNK = 1 << 20  # bytes, a multiple of every type's size
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor of a file.
+
+    Attributes:
+        shape: as it is meant.
+        kind: its type in words, one of `FLOATS` where it can be weights.
+        dtype: None where it is nothing that can be read.
+        path: of the file.
+        start, extent: the bytes from its first to behind its last number.
+        stride: in numbers; () where they lie one behind the other.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    dtype: torch.dtype | None
+    path: Path
+    start: int = 0
+    extent: int = 0
+    stride: tuple[int, ...] = ()
+
+    def read(self, file: BinaryIO) -> Tensor:
+        """Read the numbers into memory of their own.
+
+        Raises:
+            EOFError: the file is shorter than its header said.
+        """
+        assert self.dtype is not None  # judged before anything is read
+        held = bytearray(self.extent)
+        file.seek(self.start)
+        if file.readinto(held) != self.extent:
+            raise EOFError
+        if not held:
+            return torch.empty(self.shape, dtype=self.dtype)
+        flat = torch.frombuffer(held, dtype=self.dtype)
+        return flat.as_strided(self.shape, self.stride).contiguous() if self.stride else flat.view(self.shape)
+
+
+def scan(path: Path, tensors: Mapping[str, Stored]) -> tuple[str, dict[str, str]]:
+    """Read a file once, from its first byte to its last: hash it, and look for numbers that are not finite.
+
+    Args:
+        path: of the file.
+        tensors: those of its tensors that are to be looked at, by name.
+
+    Returns:
+        SHA-256 as hex, and "NaN" or "Inf" by name of the tensors that hold one.
+    """
+    digest, wrong = hashlib.sha256(), {}
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb") as file:
+
+        def take(count: int) -> memoryview:
+            part = buffer[: file.readinto(buffer[: min(count, _CHUNK)])]
+            digest.update(part)
+            return part
+
+        at, again = 0, []
+        for name, stored in sorted(tensors.items(), key=lambda item: item[1].start):
+            if stored.start < at:  # it shares bytes with one that was looked at
+                again.append((name, stored))
+                continue
+            while at < stored.start and (part := take(stored.start - at)):
+                at += len(part)
+            end = stored.start + stored.extent
+            while at < end and (part := take(end - at)):
+                at += len(part)
+                _look(name, torch.frombuffer(part, dtype=stored.dtype), wrong)  # type: ignore[arg-type]
+        while take(_CHUNK):
+            pass
+        for name, stored in again:
+            _look(name, stored.read(file), wrong)
+    return digest.hexdigest(), wrong
+
+
+def _look(name: str, numbers: Tensor, wrong: dict[str, str]) -> None:
+    if name not in wrong and not torch.isfinite(numbers).all():
+        wrong[name] = "NaN" if torch.isnan(numbers).any() else "Inf"
+
+
+def sha256_file(path: Path) -> str:
+    """Return a file's SHA-256, as hex."""
+    return scan(path, {})[0]
+
+
+def sha256_text(text: str) -> str:
+    """Return a text's SHA-256, as hex; names of files may hold what is no text."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,49 @@
+"""What a message of the page may hold: a few short words and numbers, whoever sent it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MOST_ENTRIES = 16
+MOST_ITEMS = 8  # of a list
+LONGEST = 300  # characters of a word
+LARGEST = 1 << 53  # whole numbers that JavaScript writes exactly
+
+
+def plain(raw: object) -> dict[str, Any]:
+    """Return a message's small and plain entries; what is not is as if nobody had sent it."""
+    if not isinstance(raw, dict) or len(raw) > MOST_ENTRIES:
+        return {}
+    return {key: value for key, value in raw.items() if _is_word(key) and _is_small(value)}
+
+
+def number(message: dict[str, Any], key: str, most: int) -> int | None:
+    """Return a whole number of a message, brought between 0 and the most; None where there is none."""
+    value = message.get(key)
+    return min(max(value, 0), most) if type(value) is int else None
+
+
+def word(message: dict[str, Any], key: str) -> str | None:
+    """Return a text of a message; None where there is none."""
+    value = message.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _is_small(value: object) -> bool:
+    if isinstance(value, list):
+        return len(value) <= MOST_ITEMS and all(_is_plain(item) for item in value)
+    return _is_plain(value)
+
+
+def _is_plain(value: object) -> bool:
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, int | float):
+        return abs(value) <= LARGEST and math.isfinite(value)
+    return _is_word(value)
+
+
+def _is_word(value: object) -> bool:
+    """Say whether it is a short text that can be written: no half of a character that was torn apart."""
+    return isinstance(value, str) and len(value) <= LONGEST and not any("\ud800" <= half <= "\udfff" for half in value)
