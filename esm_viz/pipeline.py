@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -254,6 +254,15 @@ class Project:
     def scaling_profile(self, recipe: Recipe, report: Report = silent) -> ScalingProfile:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Return the SHA-256 of every file that stages were computed from."""
+        return frozenset(self.stages.digests.values())
+
+    def forget(self, others: Iterable[Project]) -> None:
+        """Drop what is cached of this project's files, but for files that other projects read as well."""
+        self.stages.cache.forget(self.digests.difference(*(other.digests for other in others)))
 
     def at_hand(self, recipe: Recipe) -> bool:
         """Say whether every layer of a merge is known, so that `merge` takes no time."""

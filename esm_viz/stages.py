@@ -18,7 +18,9 @@ The inter-layer level and α are numbers a layer and cost nothing: they act afte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
@@ -28,8 +30,9 @@ import torch
 from torch import Tensor
 
 from esm_viz.cache import StageCache
+from esm_viz.cost import free_memory
 from esm_viz.data.images import drawn
-from esm_viz.errors import ImagesError, NumericsError, located
+from esm_viz.errors import ImagesError, NumericsError, OutOfMemory, located
 from esm_viz.forward import Streams
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import METHODS, LayerUpdate, Memo
@@ -48,6 +51,7 @@ from esm_viz.types import Layer, Report, Stage, silent
 Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
 T = TypeVar("T")
 R = TypeVar("R")
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _PREPARING = 0.6  # about the share of a first merge that goes into decompositions
 
 
@@ -407,10 +411,29 @@ class Stages:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
 
         def alone() -> T:
-            with one_thread():
+            with one_thread(), self._memory_told(str(key[0]) if isinstance(key, tuple) else "a stage"):
                 return compute()
 
         return self.cache.get(key, alone, spills)
+
+    @contextmanager
+    def _memory_told(self, stage: str) -> Iterator[None]:
+        """Say what was needed and what would fit, instead of the allocator's own words.
+
+        Raises:
+            OutOfMemory: memory ran out.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeErrors
+            if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+                raise
+            needed = self.headers.inspection.memory_bytes / 1e9
+            free = f", {free_memory() / 1e9:.1f} GB are free" if free_memory() else ""
+            raise OutOfMemory(
+                f"memory ran out in {stage}: these {len(self.headers.experts)} models need about {needed:.1f} GB{free}",
+                "merge fewer models, draw fewer proxies, or start with a smaller --cache and a --spill folder",
+            ) from error
 
     @cached_property
     def _prepared(self) -> set[int]:
