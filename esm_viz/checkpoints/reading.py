@@ -246,7 +246,10 @@ class Checkpoint:
             whole = [name for name, piece in waiting.items() if parts.keys() >= set(piece.names)]
             for name in whole:
                 piece = waiting.pop(name)
-                tensor = piece.form.join([parts[each] for each in piece.names])
+                try:
+                    tensor = piece.form.join([parts[each] for each in piece.names])
+                except ValueError as error:
+                    raise self._refused(str(error), "set it to 0") from error
                 if not self._verified and not torch.isfinite(tensor).all():
                     kind = "NaN" if torch.isnan(tensor).any() else "Inf"
                     raise NotFinite(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
