@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening")
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd")
 
 
 def main() -> None:
@@ -35,6 +35,10 @@ def main() -> None:
         from benchmarks import opening
 
         opening.main(options.rounds or 5)
+    elif options.what == "crowd":
+        from benchmarks import crowd
+
+        crowd.main(3 if options.quick else crowd.PEOPLE, options.rounds or crowd.MOVES)
     else:
         from benchmarks import browser
 

@@ -145,7 +145,7 @@ class Page:
             self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
-        """Ask for late results while the server is busy: one question at a time, the next 10 ms after its answer."""
+        """Ask for late results while the server is busy: one question at a time, 10 ms after the last answer."""
         while self.pieces["bar"]["busy"]:
             await asyncio.sleep(0.01)
             await self._call(self._late, ("bar", "tick"), [self.id], {})

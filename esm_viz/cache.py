@@ -94,6 +94,15 @@ class StageCache:
         with self._guard:
             return key in self._entries
 
+    def forget(self, digests: Iterable[str]) -> None:
+        """Drop every value that was computed from one of these files, by the digests that its key names."""
+        gone = tuple(digests)
+        with self._guard:
+            for key in [key for key in self._entries if _names_any(key, gone)]:
+                self.bytes -= self._entries.pop(key).size
+        if self._disk:
+            self._disk.forget(gone)
+
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
             entry = self._entries.get(key)
@@ -158,6 +167,14 @@ class _Spill:
                 old.unlink(missing_ok=True)
                 self._bytes -= freed
 
+    def forget(self, digests: tuple[str, ...]) -> None:
+        """Remove the files of values that were computed from one of these files."""
+        with self._guard:
+            for key in [key for key in self._files if _names_any(key, digests)]:
+                path, freed, _, _ = self._files.pop(key)
+                path.unlink(missing_ok=True)
+                self._bytes -= freed
+
     def take(self, key: Hashable) -> object | None:
         """Read a value back; None where it never was, or its file is gone or broken."""
         with self._guard:
@@ -174,6 +191,13 @@ class _Spill:
                 self._bytes -= self._files.pop(key, (path, 0, kind, device))[1]
             return None
         return kind(*(parts[str(at)] for at in range(len(parts))))
+
+
+def _names_any(key: Hashable, digests: tuple[str, ...]) -> bool:
+    """Say whether a digest stands in a key, or in a text of it, as a recipe's identity is one."""
+    if isinstance(key, str):
+        return any(digest in key for digest in digests)
+    return isinstance(key, tuple) and any(_names_any(part, digests) for part in key)
 
 
 def size_in_bytes(value: object) -> int:

@@ -11,6 +11,7 @@
     ├── HeadError            a classification head: missing, wrong width, wrong number of classes
     ├── DeviceError          the device that was asked for is not there
     ├── NumericsError        a NaN or an impossible rank met on the way
+    ├── OutOfMemory          a stage needs more memory than there is
     ├── Busy                 the server has as much work in line as it takes
     ├── ExportError          an export cannot be written
     │   └── ProofFailed      … or the file that was written is not what was on screen
@@ -85,6 +86,10 @@ class DeviceError(EsmVizError):
 
 class NumericsError(EsmVizError):
     """A NaN or an impossible rank was met on the way."""
+
+
+class OutOfMemory(EsmVizError):
+    """A stage needs more memory than the machine or its GPU has left."""
 
 
 class Busy(EsmVizError):

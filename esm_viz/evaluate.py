@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.data.images import Found, ImageSet, spread
-from esm_viz.errors import DeviceError, HeadError, ImagesError
+from esm_viz.errors import DeviceError, HeadError, ImagesError, NumericsError
 from esm_viz.models.heads import Head
 from esm_viz.models.routed import RoutedTower
 from esm_viz.models.tower import encode
@@ -44,13 +44,20 @@ class Answers(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """A model that answers: what its answers are kept under, and how its tower is made where they are not there."""
+    """A model that answers: what its answers are kept under, how its tower is made, and what people call it."""
 
     identity: tuple[Hashable, ...]
     make: Callable[[], nn.Module]
+    title: str = "the merged model"
 
 
-def answer(tower: nn.Module, head: Head, batches: Iterator[Found], boundary: Boundary = lambda images: None) -> Answers:
+def answer(
+    tower: nn.Module,
+    head: Head,
+    batches: Iterator[Found],
+    boundary: Boundary = lambda images: None,
+    where: str = "",
+) -> Answers:
     """Ask a model for the class of every image.
 
     Args:
@@ -58,13 +65,20 @@ def answer(tower: nn.Module, head: Head, batches: Iterator[Found], boundary: Bou
         head: of the task.
         batches: images, each batch at least one.
         boundary: told the number of images in each batch when it is done; may raise to stop.
+        where: which model and images these are, for people.
+
+    Raises:
+        NumericsError: the model is finite, and its features are not.
     """
     if isinstance(tower, RoutedTower):
         tower.take_routes()  # of whatever it ran before
     chosen: list[Tensor] = []
     places: list[int] = []
     for images, kept in batches:
-        chosen.append(head.answers(encode(tower, images)).to(torch.int32))
+        features = encode(tower, images)
+        if not torch.isfinite(features).all():  # or else the largest of them would be called an answer
+            raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
+        chosen.append(head.answers(features).to(torch.int32))
         places += kept
         boundary(len(images))
     answers = torch.cat(chosen)
@@ -221,19 +235,21 @@ class Scorer:
         tower, found = tower.to(self.device), []
         for at, task in enumerate(self.recipe.tasks):
             boundary = self._counting(report, at, task, split, 0, 1, "images of the file")
-            asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary)
+            where = f"the file on the {split} images of {task}"
+            asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary, where)
             found.append(self._scored(asked, task, split, 0))
         return tuple(found)
 
     def base(self) -> Contestant:
         """Return the pre-trained model."""
         identity = self.recipe.arch, self.digests[self.recipe.base]
-        return Contestant(identity, lambda: self._stored(self.headers.base))
+        return Contestant(identity, lambda: self._stored(self.headers.base), "the base")
 
     def expert(self, task: str) -> Contestant:
         """Return the model that was fine-tuned on a task."""
         path = next(model.path for model in self.recipe.models if model.name == task)
-        return Contestant((self.recipe.arch, self.digests[path]), lambda: self._stored(self.headers.experts[task]))
+        identity = self.recipe.arch, self.digests[path]
+        return Contestant(identity, lambda: self._stored(self.headers.experts[task]), task)
 
     def answers(
         self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
@@ -241,7 +257,9 @@ class Scorer:
         """Return what a model answers on a task's labelled images; asked once for all who want to know."""
         head = self.headers.heads[task]
         key = ("answers", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
-        found = self.cache.get(key, lambda: answer(model.make(), head, self._batches(task, split, limit), boundary))
+        where = f"{model.title} on the {split} images of {task}"
+        batches = self._batches(task, split, limit)
+        found = self.cache.get(key, lambda: answer(model.make(), head, batches, boundary, where))
         self._places[task, split, limit] = found.places
         self._listed(task, split).remember(spread(self._listed(task, split).count, limit), found.places)
         return found

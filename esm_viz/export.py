@@ -39,6 +39,8 @@ PAGE = "report.html"
 # What an export may hold: a config only where its layout wants one, experts only where the method has some, the page
 # only where it was asked for.
 FILES = (WEIGHTS, CONFIG, EXPERTS, RECIPE, CARD, PAGE)
+ASIDE = ".????????.part"  # a folder of an export that is being written
+PLACING = "placing"  # in it, once all is proved: the names of its files
 Rescore = Callable[[nn.Module, Split, Report], tuple[Score, ...]]
 MakePage = Callable[[ExportProof, Recipe], str]
 """From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
@@ -163,6 +165,29 @@ def export(
         _put_in_place(aside, folder)
     report(1.0, "exported")
     return proof
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Finish or forget what exports that were killed have left in a folder.
+
+    One that was killed while it put its files in place had proved them before, so the rest of them follow; whatever
+    was not that far is removed. Of two exports into one folder at once, the later one stops the earlier.
+
+    Raises:
+        ExportError: the folder cannot be written.
+    """
+    try:
+        for aside in folder.glob(ASIDE) if folder.is_dir() else ():
+            listed = aside / PLACING
+            names = listed.read_text(encoding="utf-8").split("\n") if listed.is_file() else []
+            for name in FILES if names else ():
+                if (aside / name).is_file():
+                    (aside / name).replace(folder / name)
+                elif name not in names:
+                    (folder / name).unlink(missing_ok=True)  # of the export before
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
 
 
 def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
@@ -350,21 +375,24 @@ def _staging(folder: Path) -> Iterator[Path]:
     Raises:
         ExportError: neither can be made or written.
     """
-    aside = folder / f".{secrets.token_hex(4)}.part"
+    aside = folder / ASIDE.replace("?" * 8, secrets.token_hex(4))
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
         yield aside
     except OSError as error:
-        raise ExportError(
-            f"the export cannot be written ({error.strerror or error})", "choose another folder", folder.name
-        ) from error
+        raise _unwritable(error, folder) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         for place in made:  # innermost first
             if place.is_dir() and not any(place.iterdir()):
                 place.rmdir()
+
+
+def _unwritable(error: OSError, folder: Path) -> ExportError:
+    reason = error.strerror or error
+    return ExportError(f"the export cannot be written ({reason})", "choose another folder", folder.name)
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
@@ -375,6 +403,7 @@ def _put_in_place(aside: Path, folder: Path) -> None:
     earlier = aside / "earlier"
     earlier.mkdir()
     placed = []
+    write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
     try:
         for name in FILES:
             if (folder / name).is_file():

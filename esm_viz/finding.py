@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz import judging
+from esm_viz.checkpoints.layouts import TIMM
 from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.data.decoding import SUFFIXES
 from esm_viz.data.images import KINDS as PACKED
@@ -213,7 +214,16 @@ def _head(place: Path, root: Path, model: _Model) -> Path | None:
             path = stem.with_name(stem.name + suffix)
             if path.is_file():
                 return path
-    return None
+    return model.path if _brings_head(model) else None
+
+
+def _brings_head(model: _Model) -> bool:
+    """Say whether a model is a timm ViT with its classifier on top; one that cannot be opened is refused in its row."""
+    try:
+        checkpoint = Checkpoint(model.name, model.path)
+    except CheckpointError:
+        return False
+    return checkpoint.layout.name == TIMM.name and any(name.endswith("head.weight") for name in checkpoint.names)
 
 
 def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, str]:

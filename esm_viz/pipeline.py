@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -255,6 +255,15 @@ class Project:
         """Return the merge's size per layer with the levels of polarized scaling switched on one after another."""
         return explore.scaling_profile(self.stages, static_part(self._own(recipe)), report)
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """Return the SHA-256 of every file that stages were computed from."""
+        return frozenset(self.stages.digests.values())
+
+    def forget(self, others: Iterable[Project]) -> None:
+        """Drop what is cached of this project's files, but for files that other projects read as well."""
+        self.stages.cache.forget(self.digests.difference(*(other.digests for other in others)))
+
     def at_hand(self, recipe: Recipe) -> bool:
         """Say whether every layer of a merge is known, so that `merge` takes no time."""
         return not self.stages.missing(static_part(self._own(recipe)), measured=True)
@@ -294,6 +303,9 @@ class Project:
 
         Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached. Routed
         experts are not among them, see `experts`.
+
+        Raises:
+            NumericsError: a number is too large for the dtype.
         """
         recipe = static_part(self._own(recipe))
         self._alpha(recipe)
@@ -306,7 +318,11 @@ class Project:
             def weight(name: str) -> Tensor:
                 base = self._headers.base.tensors([name], torch.float64)[name].to(self.device)
                 delta = self.stages.merged(recipe, name, named.get(name)).delta
-                return base.add_(delta, alpha=scales[name]).to(_DTYPES[recipe.dtype])
+                merged = base.add_(delta, alpha=scales[name]).to(_DTYPES[recipe.dtype])
+                if not torch.isfinite(merged.sum(dtype=torch.float64)):
+                    wrong = f"the merged weights do not fit into {recipe.dtype}"
+                    raise NumericsError(wrong, "lower α, or choose a wider type", f"at {name}")
+                return merged
 
             names = list(self._headers.arch.shapes)
             return dict(zip(names, self.stages.spread(weight, names), strict=True))
@@ -691,6 +707,7 @@ class Project:
             ExportError: it cannot be written; nothing is left behind.
         """
         chosen = chosen_layout(layout, self._headers.base.layout, self._vision)
+        export.finish_interrupted(folder)
         export.refuse_overwriting(self._own(recipe), folder)
         recipe = self.with_alpha_found(self._own(recipe), _part(report, 0.0, 0.3))
         experts = self.experts(recipe, _part(report, 0.3, 0.4))

@@ -18,7 +18,9 @@ The inter-layer level and α are numbers a layer and cost nothing: they act afte
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
@@ -28,8 +30,9 @@ import torch
 from torch import Tensor
 
 from esm_viz.cache import StageCache
+from esm_viz.cost import free_memory
 from esm_viz.data.images import drawn
-from esm_viz.errors import ImagesError, NumericsError, located
+from esm_viz.errors import ImagesError, NumericsError, OutOfMemory, located
 from esm_viz.forward import Streams
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.registry import METHODS, LayerUpdate, Memo
@@ -48,6 +51,7 @@ from esm_viz.types import Layer, Report, Stage, silent
 Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
 T = TypeVar("T")
 R = TypeVar("R")
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _PREPARING = 0.6  # about the share of a first merge that goes into decompositions
 
 
@@ -116,7 +120,11 @@ class Stages:
         return arch, self.digests[model.proxies] if model.proxies else "", drawn
 
     def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
-        """Return the second moment of a layer's input in the fine-tuned model."""
+        """Return the second moment of a layer's input in the fine-tuned model.
+
+        Raises:
+            NumericsError: a finite weight is so large that what flows through the model is not.
+        """
 
         def compute() -> Mapping[str, Moment]:
             moments, shapes = {}, self.headers.arch.shapes
@@ -124,6 +132,9 @@ class Stages:
                 total = MomentSum(shapes[name][1], shapes[name][0], self.device)
                 total.add(rows)
                 moments[name] = total.moment()
+                if not torch.isfinite(moments[name].mean).all():  # one NaN or Inf among the tokens is enough
+                    wrong = f"{task}: its proxies give NaN or Inf"
+                    raise NumericsError(wrong, "look for extreme numbers in its weights", f"at the input of {name}")
             return moments
 
         return self.kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
@@ -199,9 +210,11 @@ class Stages:
         def compute() -> Merged:
             updates = self.updates(recipe, name, layer)
             with located(f"at {name}"):
-                delta = (
-                    method.merge_layer(updates, self.memo(recipe, name), **arguments) if matrix else mean_delta(updates)
-                )
+                try:
+                    memo = self.memo(recipe, name)
+                    delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
+                except torch.linalg.LinAlgError as error:  # LAPACK's own words for numbers beyond its range
+                    raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
                 norm = torch.linalg.vector_norm(delta)
                 if not torch.isfinite(norm):
                     raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
@@ -398,10 +411,29 @@ class Stages:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
 
         def alone() -> T:
-            with one_thread():
+            with one_thread(), self._memory_told(str(key[0]) if isinstance(key, tuple) else "a stage"):
                 return compute()
 
         return self.cache.get(key, alone, spills)
+
+    @contextmanager
+    def _memory_told(self, stage: str) -> Iterator[None]:
+        """Say what was needed and what would fit, instead of the allocator's own words.
+
+        Raises:
+            OutOfMemory: memory ran out.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeErrors
+            if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+                raise
+            needed = self.headers.inspection.memory_bytes / 1e9
+            free = f", {free_memory() / 1e9:.1f} GB are free" if free_memory() else ""
+            raise OutOfMemory(
+                f"memory ran out in {stage}: these {len(self.headers.experts)} models need about {needed:.1f} GB{free}",
+                "merge fewer models, draw fewer proxies, or start with a smaller --cache and a --spill folder",
+            ) from error
 
     @cached_property
     def _prepared(self) -> set[int]:

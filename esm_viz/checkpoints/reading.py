@@ -303,10 +303,10 @@ class Checkpoint:
         return CheckpointError(f"{self.title}: the file changed while it was read", "start again", self.path.name)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is replaced or written to."""
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to; of its two times one cannot be put back."""
     found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _side(shapes: Mapping[str, tuple[int, ...]]) -> int:

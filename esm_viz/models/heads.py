@@ -75,7 +75,8 @@ def read_head(path: Path, embed_dim: int) -> Head:
             raise HeadError(f"the head holds {held}{more}", "give weight and bias", path.name)
         found = _floats(source, {ours: its for ours, its in names.items() if its in source.tensors}, path)
     except CheckpointError as error:
-        raise HeadError(error.what, error.remedy, path.name) from error
+        reason = error.what.removeprefix("the head: ")
+        raise HeadError(f"the head cannot be read ({reason})", error.remedy, path.name) from error
     except (OSError, EOFError, ValueError) as error:
         raise HeadError("the head cannot be read", "save it again", path.name) from error
     weight, bias = found["weight"], found.get("bias")

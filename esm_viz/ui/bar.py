@@ -121,6 +121,8 @@ def _running(job: Job) -> tuple[str, str]:
     if job.age > 2 and job.fraction > 0.05:  # enough to tell
         left = f", {_time(job.age * (1 - job.fraction) / job.fraction)} left"
     words = f" · {safe(job.words)}" if job.tells and job.words else ""
+    if place := job.place:
+        words = f" · {ordinal(place)} in line"
     told = f"{job.what}, {done} %{left}"
     line = (
         f'<div class="job" title="{safe(job.words)}"><span class="what">{safe(job.what)}{words}</span>'
@@ -129,6 +131,12 @@ def _running(job: Job) -> tuple[str, str]:
         f"{button('cancel', 'Cancel', 'q link')}</div>"
     )
     return line, told
+
+
+def ordinal(number: int) -> str:
+    """Write a place in a line: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _time(seconds: float) -> str:

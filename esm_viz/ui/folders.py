@@ -16,13 +16,16 @@ MOST = 200  # projects; a longer list is nothing to choose from
 
 
 def listed(folder: Path) -> tuple[str, ...]:
-    """Return the projects below a folder, by their path from it; links to other folders are not followed."""
-    found = []
+    """Return the projects below a folder, by their path from it; links to other folders are not followed.
+
+    The folder itself, where it is a project, is the only one and is named by a dot.
+    """
+    found: list[str] = []
     for place, below, _ in os.walk(folder):
         here = Path(place)
         inside = here.relative_to(folder)
         below[:] = sorted(name for name in below if not name.startswith(".")) if len(inside.parts) < DEEPEST else []
-        if inside.parts and finding.is_project(here):
+        if finding.is_project(here):
             found.append(inside.as_posix())
             below.clear()  # what lies below belongs to it
         if len(found) == MOST:

@@ -129,22 +129,25 @@ class Job:
     def step(self) -> Turn | None:
         """Work until the end (None) or until the next turn; whatever goes wrong stays in the job."""
         try:
-            self.report(0.0, "") if self._steps is None else self.report(self.fraction, self.words)
             if self._steps is None:
+                self.report(0.0, "")
                 self._steps = self._begin(self)
+            else:
+                self.report(self.fraction, self.words)
             turn = next(self._steps, None) if self._steps is not None else None
         except Cancelled:
             _LOG.debug("%s: cancelled", self.what)
-            turn = self._end()
+            self._end()
         except EsmVizError as error:
-            turn = self._end(str(error))
+            self._end(str(error))
         except BaseException:  # noqa: BLE001 - a visitor sees a sentence, and the worker lives on
             _LOG.debug("%s: unexpected", self.what, exc_info=True)
-            turn = self._end(UNEXPECTED)
+            self._end(UNEXPECTED)
         else:
             if turn is None:
                 self._end()
-        return turn
+            return turn
+        return None
 
     def withdrawn(self) -> None:
         """End without having been given another turn."""

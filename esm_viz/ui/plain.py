@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import BlockFunction
+from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
 
 if importlib.util.find_spec("matplotlib") is None:  # at every event Gradio searches the whole path for it, twice

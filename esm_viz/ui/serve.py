@@ -104,7 +104,7 @@ def serve(
     atexit.register(studio.store.close)
     site = Site(host, port, address, share)
     try:
-        studio.blocks.launch(
+        _, _, public = studio.blocks.launch(
             server_name=host,
             server_port=port,
             share=share,
@@ -124,7 +124,7 @@ def serve(
     except OSError as error:
         raise RecipeError(f"nothing can listen on {host}:{port}", "choose another --port", "command line") from error
     if share and not address:
-        site.address = studio.blocks.share_url.rstrip("/")
+        site.address = (public or "").rstrip("/")  # none where the tunnel could not be made
     print(f"esm_viz: {site.url()}/  (for the wall, with a code to scan: {site.url()}/{landing.PAGE})", flush=True)
     if not auth and not site.local_only:
         print("esm_viz: whoever reaches this address may come in; --auth asks for a password", flush=True)

@@ -29,6 +29,7 @@ MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
 GRACE_SECONDS = 600.0  # after the last page was closed or its connection lost
 STOP_SECONDS = 60.0  # until the work of a session without a page is stopped: a reload is back before that
+SWEEP_SECONDS = 60.0  # between two looks for sessions that have ended
 MOST_PAGES = 32  # of one session
 MOST_HISTORY = 40
 EVERYTHING = "everything"  # instead of the names of pieces to be painted anew
@@ -229,16 +230,30 @@ class Store:
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._watch: threading.Thread | None = None
 
     def open(self, place: Place) -> Session:
         """Return a new session on the opening project; the oldest idle ones make room."""
         session = Session(secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
             self._sessions[session.id] = session
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._sweep_often, name="sessions", daemon=True)
+                self._watch.start()
+        self.sweep()
+        return session
+
+    def sweep(self) -> None:
+        """End the sessions whose visitors will not come back, and the oldest idle ones beyond what is kept."""
+        with self._lock:
             gone = self._expired()
         for old in gone:
             self.drop(old)
-        return session
+
+    def _sweep_often(self) -> None:
+        while not self._closed.wait(SWEEP_SECONDS):
+            self.sweep()
 
     def get(self, session_id: object) -> Session | None:
         """Return the session of this id, or None where there is none."""
@@ -282,6 +297,8 @@ class Store:
             self._pages = {page: owner for page, owner in self._pages.items() if owner != session_id}
         if session is not None:
             session.close()
+            others = [known.project for known in list(self._sessions.values())]
+            session.project.forget([session.place.demo, *others])
 
     def leave(self, page: str) -> None:
         """Forget a page that was closed; after the last one its session's work stops, unless somebody comes back."""
@@ -310,6 +327,7 @@ class Store:
 
     def close(self) -> None:
         """End every session."""
+        self._closed.set()
         for session_id in list(self._sessions):
             self.drop(session_id)
 

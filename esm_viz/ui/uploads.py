@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 import zlib
@@ -140,11 +141,15 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     Raises:
         RecipeError: a path leads out of it.
     """
-    inside = folder.resolve()
+    inside = Path(os.path.realpath(folder))
+
+    def lies_inside(place: Path) -> bool:
+        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve fails where links go in a loop
+
     for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
         place = recipe.resolve(path)
-        files = place.rglob("*") if place.is_dir() and place.resolve().is_relative_to(inside) else ()
-        if not all(file.resolve().is_relative_to(inside) for file in (place, *files)):
+        files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
+        if not all(map(lies_inside, (place, *files))):
             told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
             raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe

@@ -72,6 +72,7 @@ class _Permit:
     urgency: int = NOW  # of its holder
     claim: int = NOW  # with which its holder got it, for so long as a quantum
     since: float = 0.0
+    extra: bool = False  # beyond the usual ones
 
 
 def usual(count: int) -> tuple[int, ...]:
@@ -144,33 +145,35 @@ class Workers:
             return sum(place.since <= now for place in self._line)
 
     def boundary(self, work: Work) -> None:
-        """Let go first whoever has a better claim; never while others may wait for what this thread is computing.
+        """Let go first whoever has a better claim, and stand aside while somebody's knob moves.
 
-        Even then it stands still for a moment while somebody's knob moves, which leaves permit and cores to that.
+        While others may be waiting for what this thread is computing it only stands still, for a moment.
         """
         permit = self._held.get(work)
         if permit is None:
             return
-        if permit.urgency > NOW:
-            self._ease(work, permit)
-        if computing():
-            return
         over = self.clock() - permit.since >= QUANTUM
-        if permit.claim <= NOW and not over:
+        own = permit.urgency if over else permit.claim
+        if own <= NOW and not over:
+            return
+        if computing():
+            self._ease(work, permit)
             return
         with self._change:
-            now = self.clock()
-            own = permit.urgency if over else permit.claim
-            best = self._best(permit.least, now)
-            if best is None or (best.work.owner == work.owner and best.urgency == permit.urgency):
-                return
-            theirs = self._claim(best)[0]
-            if theirs > own or (theirs == own and not over):
+            best = self._best(permit.least, self.clock())
+            if not (self._better(best, work, own, over) or (own > NOW and self._pressing())):
                 return
             self._give_back(self._held.pop(work))
             go = self._wait(work, permit.urgency, begun=True)
         self._unless_cancelled(work)
         go.wait()
+
+    def _better(self, best: _Place | None, work: Work, own: int, over: bool) -> bool:
+        """Say whether the first in line has a better claim than work that has begun."""
+        if best is None:
+            return False
+        theirs = self._claim(best)[0]
+        return theirs < own or (theirs == own and over and best.work.owner != work.owner)
 
     def asleep(self, work: Work, sleep: Callable[[], None]) -> None:
         """Sleep without a permit, and wait for the next one afterwards."""
@@ -191,6 +194,7 @@ class Workers:
         due, go = self.clock() + after, threading.Event()
         self._line.append(_Place(work, urgency, due, next(self._numbers), go if begun else None))
         self._deal()
+        self._change.notify_all()  # one that keeps the time may have to look earlier
         return go
 
     def _ease(self, work: Work, permit: _Permit) -> None:
@@ -204,7 +208,7 @@ class Workers:
                 self._free.remove(permit)
                 self._held[work] = permit
             else:
-                self._held[work] = replace(permit)
+                self._held[work] = replace(permit, extra=True)
 
     def _pressing(self) -> bool:
         """Say whether a knob's own work runs or waits."""
@@ -257,15 +261,16 @@ class Workers:
                 if self._idle < len(self._begun) and self._threads < self._bound:
                     self._threads += 1
                     threading.Thread(target=self._work, name=f"work-{self._threads}", daemon=True).start()
-        self._change.notify_all()
+                self._change.notify_all()
         if len(self._served) > 4 * self.most:
             self._served = {place.work.owner: self._served.get(place.work.owner, 0.0) for place in self._line}
 
     def _give_back(self, permit: _Permit) -> None:
-        """Free a permit, unless another one was made while this one was lent."""
-        if len(self._free) + len(self._held) < len(self.kinds):
+        """Free a permit; one that was made because the holder's own was lent for too long is gone."""
+        if not permit.extra:
             self._free.append(permit)
         self._deal()
+        self._change.notify_all()  # whoever stood still for it
 
     def _work(self) -> None:
         """Do one step after the other, as long as the process lives."""
@@ -290,5 +295,5 @@ class Workers:
                 if not self._begun:
                     self._deal()
             self._idle -= 1
-            self._change.notify_all()  # another one keeps the time
+            self._change.notify()  # another one keeps the time
             return self._begun.popleft()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.cache import SPILL_FACTOR, StageCache, default_limit, size_in_bytes
+from esm_viz.cache import SPILL_FACTOR, StageCache, computing, default_limit, size_in_bytes
 from esm_viz.errors import Cancelled
 from esm_viz.numerics.decompose import Decomposition
 
@@ -280,3 +280,21 @@ def test_a_view_counts_with_all_that_it_keeps_alive() -> None:
 
 def test_the_default_limit_is_a_share_of_this_machines_memory() -> None:
     assert 2**28 < default_limit() < 2**45
+
+
+def test_what_came_from_a_private_file_leaves_with_it_and_all_else_stays() -> None:
+    cache = StageCache()
+    for key in (("delta", "aa", "bb"), ("moments", ("x", ("aa",))), ("weights", '{"base":"aa"}'), ("delta", "bb")):
+        cache.get(key, block)
+    cache.forget(["aa"])
+    assert [cache.has(key) for key in (("delta", "aa", "bb"), ("moments", ("x", ("aa",))))] == [False, False]
+    assert not cache.has(("weights", '{"base":"aa"}'))
+    assert cache.has(("delta", "bb"))
+    assert cache.bytes == ENTRY
+
+
+def test_a_thread_knows_whether_it_is_computing() -> None:
+    cache, seen = StageCache(), []
+    cache.get("outer", lambda: cache.get("inner", lambda: seen.append(computing())))
+    assert seen == [True]
+    assert not computing()

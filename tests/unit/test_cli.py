@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -674,3 +675,31 @@ def test_a_workshop_listens_on_the_network_and_passwords_come_from_where_nobody_
     assert main(["app", "--uploads", "off", "--allow-folder", str(tmp_path), "--address", "HTTPS://S.example/"]) == 0
     assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("127.0.0.1", 0, tmp_path)
     assert (asked["auth"], asked["address"]) == ([], "https://s.example")
+
+
+# Finding what a folder holds.
+
+
+def test_find_writes_a_recipe_that_check_reads_once_the_activation_is_said(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, out = tmp_path / "own", tmp_path / "found.yaml"
+    own.mkdir()
+    for name in ("base", *tiny.TASKS):
+        shutil.copy(project / f"{name}.safetensors", own)
+    for task in tiny.TASKS:
+        shutil.copy(project / f"{task}_proxies.safetensors", own / f"{task}.proxies.safetensors")
+    (own / "notes.txt").write_text("x", encoding="utf-8")
+    config = {key: value for key, value in tiny.CONFIG.items() if key != "quick_gelu"}
+    (own / "arch.json").write_text(json.dumps(config), encoding="utf-8")
+    line = refused(capsys, "find", own, "--out", out)
+    what = "error: the weights do not say which activation they were trained with"
+    assert line == f"{what}, own, give --activation quickgelu or gelu"
+    assert not out.exists()
+    status, text, _ = run(capsys, "find", own, "--out", out, "--activation", "quickgelu")
+    assert status == 0
+    assert "ants            own/ants.safetensors, proxies own/ants.proxies.safetensors" in text
+    assert text.rstrip().endswith("Not used: notes.txt.")
+    assert run(capsys, "check", out)[0] == 0
+    assert refused(capsys, "find", own, "--out", out).startswith("error: --out found.yaml is no new .yaml")
+    assert refused(capsys, "find", out, "--out", out).startswith("error: found.yaml is no folder")

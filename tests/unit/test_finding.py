@@ -125,6 +125,13 @@ def test_what_belongs_to_a_model_may_lie_in_its_folder(folder: Path) -> None:
     assert beside(found, "bees") == {"path": "bees.pt", "proxies": "bees/proxies", "test": "bees/test.zip"}
 
 
+def test_a_timm_vit_brings_its_head_along(folder: Path) -> None:
+    names = ("patch_embed.proj.weight", "cls_token", "pos_embed", "head.weight", "head.bias")
+    save_file({name: torch.zeros(4, 4) for name in names}, folder / "ants.safetensors")
+    touch(folder, "base.safetensors")
+    assert beside(find(folder), "ants")["head"] == "ants.safetensors"
+
+
 def test_layouts_are_mixed_freely_and_what_was_not_used_is_told(folder: Path) -> None:
     touch(folder, "zeroshot.pt", "ants.safetensors", "bees/model.safetensors", "CarsVal/finetuned.pt")
     touch(folder, "notes.pdf", ".hidden.pt", "__MACOSX/ants.safetensors", *(f"x{at}.txt" for at in range(6)))

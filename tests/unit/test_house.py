@@ -38,7 +38,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "judging": (*WORDS, "recipe", "cost", "checkpoints", "models", "data", "merge", "opening"),
     "finding": (*WORDS, "recipe", "checkpoints", "models", "data", "judging"),
     "forward": ("checkpoints", "models"),
-    "stages": (*(*WORDS, "recipe", "cache", "parallel", "models", "data", "numerics", "merge", "opening", "forward"),),
+    "stages": (
+        *(*WORDS, "recipe", "cost", "cache", "parallel", "models", "data", "numerics", "merge", "opening", "forward"),
+    ),
     "explore": (*WORDS, "recipe", "models", "data", "numerics", "stages"),
     "experts": (*WORDS, "recipe", "models", "numerics", "merge", "stages"),
     "outcomes": WORDS,

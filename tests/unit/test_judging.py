@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -279,3 +280,73 @@ def test_activations_need_images_to_be_told_apart(folder: Path) -> None:
     text = "no task has labelled validation images, choose the activation by its training"
     with says(ImagesError, text):
         compare_activations(recipe(folder, bare), "cpu", StageCache())
+
+
+# Files that are odd, and files that are another's.
+
+
+def test_weights_of_the_base_or_of_another_task_are_found_under_any_name_when_they_are_read(folder: Path) -> None:
+    base = load_file(folder / "base.safetensors")
+    save_file(
+        dict(reversed(base.items())), folder / "ants.safetensors", {"by": "somebody"}
+    )  # other bytes, same numbers
+    shutil.copy(folder / "bees.safetensors", folder / "cats.safetensors")
+    own = recipe(folder)
+    assert {model.verdict.stance for model in judge(own).models} == {"ready"}  # headers do not tell
+    project = Project.open(own, device="cpu")
+    assert project.same == {"ants": "the base", "cats": "bees"}
+    ants, bees, cats = (model.verdict for model in project.judgement.experts)
+    assert (ants.stance, ants.words, bees.stance, cats.words) == (
+        *("check", "Same weights as the base", "ready", "Same weights as bees"),
+    )
+    assert ants.sentence == (
+        "ants has the weights of the base, so it adds no change of its own, give it its own weights or leave it out"
+    )
+    assert cats.sentence == (
+        "cats has the weights of bees, so that change counts twice, give it its own weights or leave it out"
+    )
+    assert judge(own, same=project.same).models == project.judgement.models
+
+
+def test_a_text_tower_and_mixed_types_are_remarks_on_files_that_are_ready(folder: Path) -> None:
+    save_file(tiny.full_clip(load_file(folder / "base.safetensors")), folder / "base.safetensors")
+    weights = load_file(folder / "bees.safetensors")
+    save_file({**weights, "proj": weights["proj"].half()}, folder / "bees.safetensors")
+    found = judge(recipe(folder))
+    base, bees = found.base.verdict, found.experts[1].verdict
+    assert (base.stance, base.sentence) == ("ready", "base: its text tower takes no part in the merge, which is fine")
+    assert bees.stance == "ready"
+    assert bees.sentence == "bees: its tensors are float16, float32 mixed, which is fine: sums run in float64"
+
+
+def test_a_tower_for_other_images_an_adapter_and_a_hostile_pickle_are_refused_in_words(folder: Path) -> None:
+    weights = load_file(folder / "ants.safetensors")
+    position = torch.zeros(10, weights["positional_embedding"].shape[1])
+    save_file({**weights, "positional_embedding": position}, folder / "ants.safetensors")
+    lora = {f"base_model.model.layers.0.self_attn.q_proj.lora_{part}.weight": torch.zeros(2, 2) for part in "AB"}
+    save_file(lora, folder / "bees.safetensors")
+    torch.save({"weight": Harmful()}, folder / "cats.pt")
+
+    def pickled(raw: dict[str, Any]) -> None:
+        raw["models"][2]["path"] = "cats.pt"
+
+    found = judge(recipe(folder, pickled)).refused
+    assert [(model.name, model.verdict.words) for model in found] == [
+        ("ants", "Refused: reads images of another size"),
+        ("bees", "Refused: a LoRA adapter"),
+        ("cats", "Refused: asks to run a program"),
+    ]
+    assert "made for images of 24 pixels a side, the arch reads 16" in found[0].verdict.sentence
+    assert "merge it into its base first" in found[1].verdict.sentence
+    assert not (folder / "ran").exists()
+
+
+class Harmful:
+    """What a hostile file pickles: unpickled, it would run a program."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ran",)
+
+
+def test_how_images_are_prepared_is_said_in_words(folder: Path) -> None:
+    assert judge(recipe(folder)).preprocessing.startswith("16 x 16 pixels, bicubic, shorter side resized")

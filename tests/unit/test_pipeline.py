@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from esm_viz import stages
 from esm_viz.cache import StageCache
 from esm_viz.checkpoints.writing import sha256_tensors
 from esm_viz.data.images import to_pixels
@@ -29,6 +30,7 @@ from esm_viz.errors import (
     LayoutError,
     NotFinite,
     NumericsError,
+    OutOfMemory,
     RecipeError,
 )
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
@@ -673,3 +675,37 @@ def test_asking_changes_no_file_of_the_recipe(own: Path) -> None:
     project.merge(project.recipe)
     project.evaluate(project.recipe)
     assert digest_of(own) == before
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_what_would_fit(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    project = Project.open(recipe(tiny_folder), device="cpu")
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(stages, "esd_of_all", fail)
+    with pytest.raises(OutOfMemory) as error:
+        project.merge(project.recipe)
+    assert str(error.value).startswith("memory ran out in esd: these ")
+    assert str(error.value).endswith("or start with a smaller --cache and a --spill folder")
+
+
+def test_another_error_of_torch_stays_what_it_is(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project.open(recipe(tiny_folder), device="cpu")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(stages, "esd_of_all", fail)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        project.merge(project.recipe)

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from esm_viz.checkpoints.layouts import CLIP, ENCODER, HF, HF_VISION, LAYOUTS, TIMM, TOWER, Layout
 from esm_viz.checkpoints.reading import Checkpoint
+from esm_viz.checkpoints.writing import sha256_tensors
 from esm_viz.errors import CheckpointError, LayoutError, ShapeMismatch
 from esm_viz.models.tower import Architecture, encode
+from esm_viz.pipeline import Project
+from esm_viz.recipe import parse_mapping
 from tests.support.errors import says
-from tests.support.tiny import CONFIG, FULL_CONFIG, base_weights, full_clip, normal, relative
+from tests.support.tiny import CONFIG, FULL_CONFIG, base_weights, full_clip, mapping, normal, relative, write_project
 
 WEIGHTS = base_weights()
 ARCH = Architecture("", CONFIG)
@@ -402,3 +405,33 @@ def test_without_a_config_nothing_is_said_of_the_activation(tmp_path: Path) -> N
     checkpoint = Checkpoint("ants", tmp_path / "a.safetensors")
     assert (checkpoint.config(), checkpoint.hints()) == (None, {})
     assert checkpoint.tower_shapes() == ARCH.shapes
+
+
+# A merge does not know in which layouts its files came.
+
+
+def test_a_merge_of_files_in_four_layouts_is_that_of_the_plain_towers(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    plain = merged(tmp_path, mapping("esm"))
+    for layout, (stem, ending) in zip(
+        (HF_VISION, TIMM, ENCODER, CLIP),
+        (("base", "bin"), ("ants", "pt"), ("bees", "ckpt"), ("cats", "safetensors")),
+        strict=True,
+    ):
+        tower = load_file(tmp_path / f"{stem}.safetensors")
+        (tmp_path / f"{stem}.safetensors").unlink()
+        held = {name: tensor.contiguous() for name, tensor in layout.written(tower).items()}
+        path = tmp_path / f"{stem}.{ending}"
+        save_file(held, path) if ending == "safetensors" else torch.save({"state_dict": held}, path)
+    raw = mapping("esm")
+    raw["base_model"]["path"] = "base.bin"
+    for model, ending in zip(raw["models"], ("pt", "ckpt", "safetensors"), strict=True):
+        model["path"] = f"{model['name']}.{ending}"
+    mixed = merged(tmp_path, raw)
+    assert sha256_tensors(mixed) == sha256_tensors(plain)
+
+
+def merged(folder: Path, raw: dict[str, Any]) -> dict[str, Tensor]:
+    project = Project.open(parse_mapping(raw, folder), device="cpu")
+    project.prepare()
+    return project.materialize(project.recipe)

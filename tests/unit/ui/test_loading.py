@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import secrets
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from esm_viz.errors import RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
-from esm_viz.ui import folders, uploads
+from esm_viz.ui import folders, load, uploads
 from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
@@ -351,3 +353,106 @@ def test_what_was_judged_can_be_opened_as_a_project(folder: Path, tmp_path: Path
     candidate = Candidate.of_recipe("tiny", tiny.recipe(folder))
     assert candidate.reason == ""
     assert Project.open(candidate.chosen, device="cpu").tasks == tiny.TASKS
+
+
+def zipped(path: Path, files: dict[str, Path | bytes]) -> str:
+    """Write a zip of files or bytes by their names in it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content if isinstance(content, bytes) else content.read_bytes())
+    return str(path)
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """Return the folder of one upload."""
+    (tmp_path / "private").mkdir()
+    return tmp_path / "private"
+
+
+def test_zips_of_models_are_opened_and_zips_of_images_stay(folder: Path, private: Path, tmp_path: Path) -> None:
+    (tmp_path / "arch.json").write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    config = b'{"model_type": "none"}'
+    files = [
+        zipped(tmp_path / "base.zip", {"model.safetensors": folder / "base.safetensors", "config.json": config}),
+        zipped(
+            tmp_path / "more.zip", {"ants/model.safetensors": folder / "ants.safetensors", "__MACOSX/._x.json": b""}
+        ),
+        zipped(tmp_path / "ants.zip", {"1.png": b"", "2.png": b""}),
+        str(tmp_path / "arch.json"),
+    ]
+    found = uploads.take(files, private)
+    assert (found.recipe.base, found.recipe.models[0].path, found.recipe.models[0].proxies) == (
+        *("base", "ants", "ants.zip"),
+    )
+    assert sorted(path.name for path in private.iterdir()) == ["ants", "ants.zip", "arch.json", "base"]
+    assert not any(Path(file).exists() for file in files)  # moved, and a zip that was unpacked is not kept as well
+
+
+def test_a_zip_cannot_replace_what_is_there(folder: Path, private: Path, tmp_path: Path) -> None:
+    base = str(shutil.copy(folder / "base.safetensors", tmp_path))
+    packed = zipped(tmp_path / "mine.zip", {"base.safetensors": folder / "ants.safetensors"})
+    with says(RecipeError, "base.safetensors is there twice, give each file its own name"):
+        uploads.take([base, packed], private)
+
+
+def receive(page: Page, folder: Path, *names: str) -> Path:
+    """Upload named files of the tiny project; return where they lie then."""
+    place = folder.parent / secrets.token_hex(4)
+    place.mkdir()
+    files = [str(shutil.copy(folder / f"{name}.safetensors", place)) for name in names]
+    for name in names:
+        if name != "base":
+            part = folder / f"{name}_proxies.safetensors"
+            files.append(str(shutil.copy(part, place / f"{name}.proxies.safetensors")))
+    (place / "arch.json").write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    load.receive(page.session, [*files, str(place / "arch.json")])
+    page.rest()
+    assert page.session.candidate is not None, page.session.errors
+    return page.session.candidate.recipe.folder
+
+
+def test_an_upload_goes_when_another_replaces_it_and_stays_while_it_is_on_screen(page: Page, folder: Path) -> None:
+    first = receive(page, folder, "base", "ants")
+    second = receive(page, folder, "base", "bees")
+    assert [place.exists() for place in (first, second)] == [False, True]
+    page.act("cost", do="decompose")
+    page.rest()
+    assert page.session.project.tasks == ("bees",)
+    third = receive(page, folder, "base", "cats")
+    page.act("source", do="source", value="demo")
+    assert [place.exists() for place in (second, third)] == [True, False]
+    page.act("cost", do="decompose")
+    page.rest()
+    assert not second.exists()
+    assert page.session.uploads == []
+
+
+def test_nothing_of_a_refused_upload_stays(page: Page, folder: Path, tmp_path: Path) -> None:
+    load.receive(page.session, [str(shutil.copy(folder / "ants.safetensors", tmp_path))])
+    page.rest()
+    assert "no base model is among the files" in page.session.errors["load"]
+    assert list(tmp_path.iterdir()) == []
+    assert list(page.session.folder.iterdir()) == []
+
+
+def test_the_way_without_an_upload_is_offered_first_and_all_kinds_are_taken(visitor: Page, studio: Studio) -> None:
+    html = visitor.act("source", do="source", value="upload")["source"]["html"]
+    assert html.index("Folder on this server") < html.index("Upload") < html.index("tiny")
+    assert "Large files need no upload" in html
+    assert studio.drop.file_types == list(uploads.KINDS)
+
+
+def test_details_say_where_the_architecture_is_from_and_how_images_are_prepared(visitor: Page) -> None:
+    (visitor.session.place.folder / "named" / "notes.pdf").write_bytes(b"")
+    choose(visitor, "named")
+    html = visitor.act("found", do="row", name="base")["found"]["html"]
+    assert "ViT 2 x 16 as arch.json says" in html
+    assert "16 x 16 pixels, bicubic, shorter side resized" in html
+    assert "Not used: notes.pdf." in html
+
+
+def test_the_allowed_folder_may_be_the_project_itself(offered: Path) -> None:
+    assert "." not in folders.listed(offered)
+    assert folders.listed(offered / "whole") == (".",)
+    assert folders.open_listed(offered / "whole", ".").recipe.tasks == tiny.TASKS

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from esm_viz.pipeline import Project
 from esm_viz.ui import beginning, live, store
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.page import PIECES
@@ -183,3 +186,32 @@ def test_the_pages_of_one_session_are_not_remembered_without_end(studio: Studio)
     for at in range(3 * store.MOST_PAGES):
         session.sight(str(at))
     assert len(session.pages) == store.MOST_PAGES
+
+
+def test_sessions_end_without_anybody_new_arriving(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SWEEP_SECONDS", 0.01)
+    sessions = store.Store()
+    session = sessions.open(studio.place)
+    session.left = -1e9
+    until = time.monotonic() + 20
+    while sessions.get(session.id) is not None and time.monotonic() < until:
+        session.left = -1e9  # looking at it counted as coming back
+        time.sleep(0.05)
+    assert sessions.get(session.id) is None
+    sessions.close()
+
+
+def test_a_private_projects_stages_leave_with_its_last_session(studio: Studio, folder: Path) -> None:
+    sessions, cache = store.Store(), studio.place.demo.stages.cache
+    one, other = sessions.open(studio.place), sessions.open(studio.place)
+    private = Project.open(tiny.recipe(folder), device="cpu", cache=cache)
+    private.stages = dataclasses.replace(private.stages, digests={"a": "private", **private.stages.digests})
+    one.project = other.project = private
+    cache.get(("delta", "private"), lambda: 1)
+    demo = next(iter(studio.place.demo.digests))
+    cache.get(("of the demo", demo), lambda: 1)
+    sessions.drop(one.id)
+    assert cache.has(("delta", "private"))
+    sessions.drop(other.id)
+    assert not cache.has(("delta", "private"))
+    assert cache.has(("of the demo", demo))
