@@ -77,7 +77,7 @@ def _is_identity(projection: Tensor, _parts: int) -> list[Tensor] | None:
 
 
 PLAIN = Form(lambda shapes: shapes[0], lambda parts: parts[0], lambda tensor, _: [tensor])
-STACKED = Form(_stacked, torch.cat, lambda tensor, parts: list(tensor.chunk(parts)))
+STACKED = Form(_stacked, lambda parts: torch.cat(list(parts)), lambda tensor, parts: list(tensor.chunk(parts)))
 """q, k and v apart are the rows of in_proj."""
 PROJECTION = Form(lambda shapes: tuple(reversed(shapes[0])), _projection, _transposed)
 """Transposed, and the bias that timm's linear map has where CLIP's has none."""

@@ -291,7 +291,7 @@ class Checkpoint:
     def _refused(self, what: str, remedy: str) -> LayoutError:
         return LayoutError(f"{self.title}: {what}", remedy, self.path.name)
 
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+    def _stamps(self) -> tuple[tuple[int, ...], ...]:
         return tuple(_stamp(path) for path in self._source.files)
 
     def _same(self) -> None:

@@ -139,13 +139,13 @@ class TorchFile:
         word = FLOATS.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
         if not self.lazy:
             return Stored(shape, word, tensor.dtype, self._path)
-        storage, size = tensor.untyped_storage(), tensor.element_size()
-        place = storage._checkpoint_offset  # type: ignore[attr-defined]
+        storage: Any = tensor.untyped_storage()
+        size, place = tensor.element_size(), storage._checkpoint_offset
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
         if places.get(place) != storage.nbytes() or (tensor.storage_offset() + extent) * size > storage.nbytes():
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")
-        start = place + tensor.storage_offset() * size
-        stride = () if tensor.is_contiguous() else tensor.stride()
+        start = place + int(tensor.storage_offset()) * size
+        stride = () if tensor.is_contiguous() else tuple(tensor.stride())
         return Stored(shape, word, tensor.dtype, self._path, start, extent * size, stride)
 
     def _unsafe(self) -> CheckpointError:
@@ -157,10 +157,11 @@ class TorchFile:
 
 def _bounded(pickled: bytes) -> bool:
     """Say whether the reader, which does what it allows, can only take memory and time in the measure of a pickle."""
-    calls, names = 0, set()
+    calls = 0
+    names: set[str] = set()
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL":
-            names.add(argument)
+            names.add(str(argument))
         elif isinstance(argument, str) and "punycode" in argument.lower():  # an encoding in quadratic time
             return False
         calls += opcode.name in ("REDUCE", "NEWOBJ", "BUILD")
@@ -220,7 +221,9 @@ def _tensors(found: object) -> Iterator[tuple[str, Tensor]]:
             yield name, value.detach()
         elif visits < _MOST_VISITS and depth < _DEEPEST and (inside := _inside(value)) is not None:
             start = f"{name}." if name else ""
-            todo += [(f"{start}{key}", inner, depth + 1) for key, inner in reversed(inside.items()) if type(key) is str]
+            todo += [
+                (f"{start}{key}", inner, depth + 1) for key, inner in reversed([*inside.items()]) if type(key) is str
+            ]
 
 
 def _attributes(found: object) -> dict[str, str]:

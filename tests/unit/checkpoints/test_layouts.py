@@ -221,6 +221,14 @@ def test_a_timm_projection_with_a_bias_is_no_projection_of_clip(tmp_path: Path) 
         checkpoint.tensors(arch.shapes)
 
 
+def test_a_config_cannot_make_timm_read_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({n: t.contiguous() for n, t in TIMM.written(WEIGHTS).items()}, tmp_path / "model.safetensors")
+    said = {"architecture": "vit_tiny_patch16_224", "model_args": {"depth": 2, "checkpoint_path": "theirs.pth"}}
+    (tmp_path / "config.json").write_text(json.dumps(said), encoding="utf-8")
+    monkeypatch.setattr("timm.models._factory.load_checkpoint", lambda *_, **__: pytest.fail("timm read a file"))
+    assert Checkpoint("ants", tmp_path).config()["vision_cfg"]["layers"] == 2
+
+
 TIMM_REFUSED = {
     "register tokens": {"reg_tokens": 4},
     "layer scale": {"init_values": 1e-4},
