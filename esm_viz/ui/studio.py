@@ -242,7 +242,7 @@ class Studio:
                 names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
                 if names or not session.busy or time.monotonic() > until:
                     break
-                while session.newest == newest and session.busy and time.monotonic() < until:
+                while _stands(session, newest) and time.monotonic() < until:
                     await asyncio.sleep(LOOK)
         finally:
             self._asking -= 1
@@ -251,6 +251,11 @@ class Studio:
 
 def _caller(request: gr.Request) -> str:
     return caller(request.request) if request.request else ""
+
+
+def _stands(session: Session, newest: int) -> bool:
+    """Say whether work goes on and nothing came of it since a version."""
+    return session.busy and session.newest == newest
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:
