@@ -118,7 +118,6 @@ def test_a_session_comes_back_with_its_recipe_its_a_and_its_view(serve: Serve, s
     page.act("rail", do="method", value="ties")
     page.act("rail", do="weight", name="bees", value=1.5)
     page.act("map", do="kind", value="norm")
-    page.call("select", page.tab("Export"), page.id)
     page.act("form", do="dtype", value="float16")
     before = page.session
     killed(page.studio)
