@@ -74,8 +74,7 @@ def find(folder: Path, chosen: str) -> Path:
     Raises:
         RecipeError: it is not among the listed ones, or leads out of the folder.
     """
-    place = (folder / chosen).resolve()
-    if chosen not in listed(folder) or not place.is_relative_to(folder.resolve()):
+    if chosen not in listed(folder) or not (place := (folder / chosen).resolve()).is_relative_to(folder.resolve()):
         raise _unknown()
     return place
 

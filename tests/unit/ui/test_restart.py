@@ -23,7 +23,7 @@ from esm_viz.pipeline import Project
 from esm_viz.recipe import sha256_text
 from esm_viz.ui import leftovers, shelf
 from esm_viz.ui.shelf import Kept, Shelf, private
-from esm_viz.ui.store import GRACE_SECONDS, Lost
+from esm_viz.ui.store import GRACE_SECONDS, Lost, Store
 from esm_viz.ui.studio import Studio
 from tests.support import tiny
 from tests.support.errors import says
@@ -93,10 +93,14 @@ def lay(state: Path, session_id: str, kept: Kept) -> None:
     (state / f"{sha256_text(session_id)}.json").write_text(kept.write(), encoding="utf-8")
 
 
+def shelf_of(studio: Studio) -> Shelf:
+    assert studio.shelf is not None
+    return studio.shelf
+
+
 def killed(studio: Studio) -> None:
     """Leave a server as a signal does that nobody can catch: what was kept stays, all else is gone."""
-    assert studio.shelf is not None
-    studio.shelf.close()
+    shelf_of(studio).close()
     studio.shelf = None
     studio.store.close()
 
@@ -141,7 +145,7 @@ def test_nothing_is_kept_of_who_only_looks_and_without_a_folder(serve: Serve, st
     page = Page(serve())
     page.rest()
     page.studio.first.touch(("bar",))  # whose id nobody has
-    page.studio.shelf.keep()
+    shelf_of(page.studio).keep()
     assert studio.shelf is None
     known = [path for path in files(state) if path.name != f"{sha256_text(page.id)}.json"]
     assert known == []
@@ -202,17 +206,17 @@ def test_a_damaged_or_foreign_file_is_ignored(serve: Serve, state: Path, tmp_pat
     later = serve()
     for what, content in spoiled(text).items():
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        assert later.shelf.find(page.id) is None, what
+        assert shelf_of(later).find(page.id) is None, what
     path.unlink()
     (tmp_path / "elsewhere").write_text(text, encoding="utf-8")
     path.symlink_to(tmp_path / "elsewhere")
-    assert later.shelf.find(page.id) is None
+    assert shelf_of(later).find(page.id) is None
     path.unlink()
     os.mkfifo(path)
-    assert later.shelf.find(page.id) is None
+    assert shelf_of(later).find(page.id) is None
     path.unlink()
     path.write_text(text, encoding="utf-8")
-    assert later.shelf.find(page.id) is not None
+    assert shelf_of(later).find(page.id) is not None
 
 
 def test_a_value_that_no_longer_fits_is_told_and_the_rest_of_the_page_stands(serve: Serve, state: Path) -> None:
@@ -287,12 +291,12 @@ def test_what_is_kept_stays_until_the_project_is_back(
     assert at.wait(30)
     assert "team has to be loaded again" in notice(again)
     again.act("rail", do="knob", name="alpha", value=0.5)  # of the opening project, meanwhile
-    again.studio.shelf.keep()
+    shelf_of(again.studio).keep()
     (path,) = files(state)
     assert Kept.read(path.read_text(encoding="utf-8")) == kept
     go.set()
     again.rest()
-    again.studio.shelf.keep()
+    shelf_of(again.studio).keep()
     found = Kept.read(path.read_text(encoding="utf-8"))
     assert found.source == shelf.OPENING
     assert found.lost is not None
@@ -351,15 +355,15 @@ def test_an_upload_is_gone_and_the_page_says_so(serve: Serve, folder: Path) -> N
 def test_what_is_kept_goes_with_a_session_that_ends_but_not_with_the_server(serve: Serve, state: Path) -> None:
     page = Page(serve())
     page.act("rail", do="knob", name="alpha", value=0.31)
-    page.studio.shelf.keep()
+    shelf_of(page.studio).keep()
     assert len(files(state)) == 1
     page.studio.close()
     assert len(files(state)) == 1
     again = Page(serve(), known=page.id)
     again.session.left = time.monotonic() - GRACE_SECONDS - 1
-    again.studio.shelf.keep()
+    shelf_of(again.studio).keep()
     again.studio.store.sweep()
-    again.studio.shelf.keep()
+    shelf_of(again.studio).keep()
     assert files(state) == []
 
 
@@ -373,7 +377,7 @@ def test_old_files_and_too_many_go_and_those_of_others_stay(state: Path, monkeyp
         os.utime(path, (now - age, now - age))
     (state / "notes.json").touch()
     os.utime(state / "notes.json", (0, 0))
-    Shelf(state, Studio.__new__(Studio), lambda _: True)._closed.set()
+    Shelf(state, Store(), lambda _: True)._closed.set()
     assert [path.name for path in files(state)] == [*(f"{at:064x}.json" for at in range(3)), "notes.json"]
 
 
