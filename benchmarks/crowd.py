@@ -160,7 +160,7 @@ def main(people: int, rounds: int) -> None:
             used, lasted = processor_seconds(server.pid) - before, time.monotonic() - begun
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
         _print(told, people * rounds, used, lasted, sweeping)
 
 

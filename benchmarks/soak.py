@@ -28,8 +28,8 @@ from esm_viz import load_recipe
 from esm_viz.pipeline import Project
 
 MOVES, CYCLES = 1000, 50
-WARM, WARM_CYCLES = 150, 6
-CACHE = 0.3  # GB: the demo's own stages and some dozen merges
+WARM, WARM_CYCLES = 100, 3
+CACHE = 1.0  # GB: all that a merge of the demo reads, and some sixty merges
 TASKS = ("mnist", "fashion")  # of the projects that come and go
 PROJECTS = (0.9, 0.8, 0.7)  # each has the demo's experts, so far from the base; the next one has other files
 LOOKS = 20  # moves until everything is measured once
@@ -49,7 +49,7 @@ def main(moves: int, cycles: int) -> None:
             asyncio.run(soak(server.pid, moves, cycles))
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
     finally:
         shutil.rmtree(folder)
 
@@ -83,12 +83,12 @@ async def soak(pid: int, moves: int, cycles: int) -> None:
     visitor = Page(person.page.server)
     await visitor.open()
     await visitor.rest()
+    show("open", pid, 0.0)
     for number in range(WARM_CYCLES):
         await load_and_leave(visitor, number)
-    for number, (knob, value) in enumerate(own[:WARM]):
+    for knob, value in own[:WARM]:
         await person.move(knob, value)
-        if number % LOOKS == 0:
-            await person.page.rest()
+    await person.page.rest()
     warm = before = show("warm", pid, 0.0)
     for number, (knob, value) in enumerate(own[WARM:], 1):
         await person.move(knob, value)
