@@ -1,14 +1,16 @@
 """What the C library keeps of memory that was freed: few heaps, and given back now and then (glibc; nothing elsewhere).
 
-Left alone, glibc makes eight heaps a core, one for each thread that comes along, and keeps in each what a merge of that
-thread once needed: after some dozen merges of the demo in changing threads that was four times the cache's bound.
+Left alone, glibc makes up to eight heaps a core, one for each thread that comes along, and keeps in each what a merge
+of that thread once needed: a gigabyte after some dozen merges of the demo (benchmarks/README.md).
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+from typing import Any
 
-_C = ctypes.CDLL(None) if hasattr(ctypes, "RTLD_GLOBAL") else None
+_C: Any = ctypes.CDLL(None) if os.name == "posix" else None
 _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 HEAPS = 2
 
