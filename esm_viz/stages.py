@@ -213,7 +213,7 @@ class Stages:
                 try:
                     memo = self.memo(recipe, name)
                     delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
-                except torch.linalg.LinAlgError as error:  # LAPACK's own words for numbers beyond its range
+                except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined] # numbers beyond LAPACK's range
                     raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
                 norm = torch.linalg.vector_norm(delta)
                 if not torch.isfinite(norm):

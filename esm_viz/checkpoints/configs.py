@@ -33,6 +33,11 @@ _HF_DEFAULTS: dict[str, Any] = {
     "layer_norm_eps": _EPS,
 }
 _TIMM_NAME = re.compile(r"vit_\w{1,80}")
+_TIMM_SIZES = frozenset(
+    "img_size patch_size embed_dim depth num_heads mlp_ratio qkv_bias pre_norm global_pool fc_norm act_layer".split()
+)
+"""What a config may tell timm to build; others could name files that timm would read."""
+_MOST_BLOCKS = 200
 
 
 def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | None:
@@ -134,14 +139,16 @@ def _from_timm(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
     import timm  # slow to import, and rarely asked
 
     name = raw.get("architecture") or raw.get("pretrained_cfg", {}).get("architecture")
-    arguments = raw.get("model_args") or {}
+    arguments = {key: value for key, value in (raw.get("model_args") or {}).items() if key in _TIMM_SIZES}
     if not isinstance(name, str) or not _TIMM_NAME.fullmatch(name) or not timm.is_model(name):
         raise LayoutError(f"timm has no ViT named {name!r:.60}", "give a plain ViT of timm")
     size = (raw.get("pretrained_cfg") or {}).get("input_size", (3, 224, 224))
-    if int(arguments.get("depth", 0)) > 1000 or int(arguments.get("embed_dim", 0)) > 1 << 16:
+    if int(arguments.get("depth", 0)) > _MOST_BLOCKS or int(arguments.get("embed_dim", 0)) > 1 << 16:
         raise LayoutError("the model is absurdly large", "give a plain ViT of timm")
     with torch.device("meta"):
-        model = timm.create_model(name, pretrained=False, **{"num_classes": 0, "img_size": int(size[-1]), **arguments})
+        model: Any = timm.create_model(
+            name, pretrained=False, **{"num_classes": 0, "img_size": int(size[-1]), **arguments}
+        )
     block = model.blocks[0]
     rows = int(raw.get("num_classes") or (raw.get("pretrained_cfg") or {}).get("num_classes") or model.embed_dim)
     found = _config(

@@ -17,7 +17,7 @@ class Form(NamedTuple):
 
     Attributes:
         shape: of the tower's tensor, from those of the file's; parts that do not belong together give a part's own.
-        join: the file's tensors, of such shapes, to the tower's.
+        join: the file's tensors, of such shapes, to the tower's; a ValueError says why they are none.
         split: the tower's tensor, and the number of parts, to the file's; None where it cannot be.
     """
 
@@ -56,6 +56,16 @@ def _without_bias(position: Tensor, parts: int) -> list[Tensor]:
     return [position[None], position.new_zeros(position.shape[-1])][:parts]
 
 
+def _projection(parts: Sequence[Tensor]) -> Tensor:
+    if len(parts) > 1 and parts[1].any():
+        raise ValueError("its projection has a bias, which CLIP's has not")
+    return parts[0].mT.contiguous()
+
+
+def _transposed(projection: Tensor, parts: int) -> list[Tensor]:
+    return [projection.mT, projection.new_zeros(projection.shape[-1])][:parts]
+
+
 def _identity(parts: Sequence[Tensor]) -> Tensor:
     return torch.eye(parts[0].numel(), dtype=parts[0].dtype)
 
@@ -67,11 +77,10 @@ def _is_identity(projection: Tensor, _parts: int) -> list[Tensor] | None:
 
 
 PLAIN = Form(lambda shapes: shapes[0], lambda parts: parts[0], lambda tensor, _: [tensor])
-STACKED = Form(_stacked, torch.cat, lambda tensor, parts: list(tensor.chunk(parts)))
+STACKED = Form(_stacked, lambda parts: torch.cat(list(parts)), lambda tensor, parts: list(tensor.chunk(parts)))
 """q, k and v apart are the rows of in_proj."""
-TRANSPOSED = Form(
-    lambda shapes: tuple(reversed(shapes[0])), lambda parts: parts[0].mT.contiguous(), lambda tensor, _: [tensor.mT]
-)
+PROJECTION = Form(lambda shapes: tuple(reversed(shapes[0])), _projection, _transposed)
+"""Transposed, and the bias that timm's linear map has where CLIP's has none."""
 ROW = Form(_row, lambda parts: parts[0].flatten(), lambda tensor, _: [tensor[None, None]])
 PATCHES = Form(_patches, _with_bias, _without_bias)
 """(1, tokens, width), and the bias of the patches where there is one, which open_clip's tower has no place for."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from esm_viz.checkpoints.forms import IDENTITY, PATCHES, PLAIN, ROW, STACKED, TRANSPOSED, Form, Shape
+from esm_viz.checkpoints.forms import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Form, Shape
 from esm_viz.errors import LayoutError
 
 BASE = "base"  # not a layout of its own: whichever the base file has
@@ -45,6 +45,7 @@ class Layout:
         block: what a block's tensors start with below the prefix, `{}` for its number.
         inside: how a block's tensors lie below that.
         projection: the file's whole name of the projection; empty where it has none, which is the identity.
+        bias: the file's whole name of the projection's bias, which has to be 0; empty where it has none.
         drops: starts of names below the prefix that are no weights of the tower: buffers, a classifier.
     """
 
@@ -55,6 +56,7 @@ class Layout:
     block: str = ""
     inside: Mapping[str, Piece] = field(default_factory=dict)
     projection: str = ""
+    bias: str = ""
     drops: tuple[str, ...] = ()
 
     def piece(self, name: str) -> Piece | None:
@@ -63,7 +65,7 @@ class Layout:
             return Piece((self.prefix + name,))
         if name == "proj":
             if self.projection:
-                return Piece((self.projection,), TRANSPOSED)
+                return Piece((self.projection, self.bias) if self.bias else (self.projection,), PROJECTION)
             return Piece(tuple(self.prefix + part for part in self.stem["class_embedding"].names), IDENTITY)
         match = _BLOCK.fullmatch(name)
         below, start = (self.inside.get(match[2]), self.block.format(match[1])) if match else (self.stem.get(name), "")
@@ -102,11 +104,11 @@ class Layout:
             shapes: by the file's names.
             projection: the shape of the tower's `proj`.
         """
-        head = self.prefix + TIMM.projection
-        if self.name != TIMM.name or len(projection) != 2 or f"{self.prefix}head.bias" not in shapes:
+        head, bias = self.prefix + TIMM.projection, f"{self.prefix}head.bias"
+        if self.name != TIMM.name or len(projection) != 2 or bias not in shapes:
             return self
         wanted = projection[0] != projection[1] and shapes.get(head) == projection[::-1]
-        return dataclasses.replace(self, projection=head if wanted else "")
+        return dataclasses.replace(self, projection=head if wanted else "", bias=bias if wanted else "")
 
     def written(self, tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a tower's tensors under the file's names and in its shapes.
@@ -147,7 +149,7 @@ _HF_BLOCK = {
         "mlp.c_proj": "mlp.fc2",
     }
 )
-_HF = ("encoder.layers.{}.", _HF_BLOCK, "visual_projection.weight", ("embeddings.position_ids",))
+_HF = ("encoder.layers.{}.", _HF_BLOCK, "visual_projection.weight", "", ("embeddings.position_ids",))
 
 
 def _timm_stem(biased: bool, pooled: bool) -> dict[str, Piece]:
@@ -171,7 +173,7 @@ ENCODER = Layout("image_encoder", "image encoder, model.visual. names", "model.v
 HF_VISION = Layout("hf_vision", "Hugging Face CLIP vision model", "vision_model.", _HF_STEM, *_HF)
 HF = dataclasses.replace(HF_VISION, name="hf", title="Hugging Face CLIP")
 TIMM = Layout(
-    "timm", "timm ViT", "", _timm_stem(False, False), "blocks.{}.", _TIMM_BLOCK, "head.weight", ("head.", "head_drop.")
+    "timm", "timm ViT", "", _timm_stem(False, False), "blocks.{}.", _TIMM_BLOCK, "head.weight", drops=("head.",)
 )
 LAYOUTS = {layout.name: layout for layout in (TOWER, CLIP, ENCODER, HF_VISION, HF, TIMM)}
 _SIZES = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "norm_kwargs", "patch_dropout"}
@@ -215,12 +217,16 @@ def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
     """Tell timm's variants apart: a `head.weight` is a projection, or a classifier that is no part of the tower."""
     biased = f"{prefix}patch_embed.proj.bias" in shapes
     pooled = f"{prefix}fc_norm.weight" in shapes
-    head = prefix + TIMM.projection
-    plain = f"{prefix}head.bias" not in shapes
+    head, bias = prefix + TIMM.projection, f"{prefix}head.bias"
+    plain = bias not in shapes
     like_clip = f"{prefix}norm_pre.weight" in shapes and tuple(reversed(shapes.get(head, ()))) in CLIP_WIDTHS
     projected = head in shapes and (plain or like_clip)
     return dataclasses.replace(
-        TIMM, prefix=prefix, stem=_timm_stem(biased, pooled), projection=head if projected else ""
+        TIMM,
+        prefix=prefix,
+        stem=_timm_stem(biased, pooled),
+        projection=head if projected else "",
+        bias=bias if projected and not plain else "",
     )
 
 

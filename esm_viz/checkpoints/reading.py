@@ -246,7 +246,10 @@ class Checkpoint:
             whole = [name for name, piece in waiting.items() if parts.keys() >= set(piece.names)]
             for name in whole:
                 piece = waiting.pop(name)
-                tensor = piece.form.join([parts[each] for each in piece.names])
+                try:
+                    tensor = piece.form.join([parts[each] for each in piece.names])
+                except ValueError as error:
+                    raise self._refused(str(error), "set it to 0") from error
                 if not self._verified and not torch.isfinite(tensor).all():
                     kind = "NaN" if torch.isnan(tensor).any() else "Inf"
                     raise NotFinite(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
@@ -288,7 +291,7 @@ class Checkpoint:
     def _refused(self, what: str, remedy: str) -> LayoutError:
         return LayoutError(f"{self.title}: {what}", remedy, self.path.name)
 
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+    def _stamps(self) -> tuple[tuple[int, ...], ...]:
         return tuple(_stamp(path) for path in self._source.files)
 
     def _same(self) -> None:

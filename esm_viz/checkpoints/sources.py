@@ -98,7 +98,8 @@ class Source:
         Returns:
             SHA-256, as hex, of the file, or of several files' names and digests; "NaN" or "Inf" by tensor.
         """
-        digests, wrong = {}, {}
+        digests: dict[str, str] = {}
+        wrong: dict[str, str] = {}
         wanted = {name: self.tensors[name] for name in names}
         for path in self.files:
             here = {name: stored for name, stored in wanted.items() if stored.path == path}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class Stored:
     extent: int = 0
     stride: tuple[int, ...] = ()
 
-    def read(self, file: BinaryIO) -> Tensor:
+    def read(self, file: BufferedReader | FileIO) -> Tensor:
         """Read the numbers into memory of their own.
 
         Raises:
@@ -63,7 +63,8 @@ def scan(path: Path, tensors: Mapping[str, Stored]) -> tuple[str, dict[str, str]
     Returns:
         SHA-256 as hex, and "NaN" or "Inf" by name of the tensors that hold one.
     """
-    digest, wrong = hashlib.sha256(), {}
+    digest = hashlib.sha256()
+    wrong: dict[str, str] = {}
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb") as file:
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,9 @@ from esm_viz.checkpoints.stored import FLOATS, Stored
 from esm_viz.errors import CheckpointError
 
 MOST_WHOLE = 2 << 30  # bytes of a file that has to be loaded whole
-_MOST_PICKLE = 64 << 20  # bytes of names and shapes in a zip; numbers lie beside them
+_MOST_PICKLE = 4 << 20  # bytes of names and shapes in a zip; numbers lie beside them
+_MOST_CALLS = 100_000  # two a tensor; each takes the reader microseconds
+_MOST_NAMES = 500  # of classes; the reader goes through all of them at each call
 _MOST_RECORDS = 100_000
 _MOST_VISITS = 1_000_000  # a few bytes of pickle can name one dict very often
 _DEEPEST = 40
@@ -85,7 +88,7 @@ class TorchFile:
         except MemoryError as error:
             raise self._error("there is not enough memory to read it", "save it as safetensors") from error
         except Exception as error:  # a hostile pickle fails in any way it likes
-            raise self._error("not a file of tensors that can be read safely", CONVERT) from error
+            raise self._unsafe() from error
 
     def _records(self) -> dict[int, int]:
         """Return the size of every record by where it starts in the file."""
@@ -93,12 +96,12 @@ class TorchFile:
         try:
             with zipfile.ZipFile(self._path) as archive, self._path.open("rb") as file:
                 records = archive.infolist()
-                names = [record.filename.partition("/")[2] for record in records[:_MOST_RECORDS]]
+                names = [record.filename.partition("/")[2].lower() for record in records[:_MOST_RECORDS]]
                 if "constants.pkl" in names:
                     raise self._error(
                         "this is a TorchScript archive, which is a program", "load it and save model.state_dict()"
                     )
-                if "data.pkl" not in names or len(records) > _MOST_RECORDS:
+                if names.count("data.pkl") != 1 or len(records) > _MOST_RECORDS:
                     raise self._error("a zip that torch.save did not write", "give a file of weights")
                 if any(record.compress_type != zipfile.ZIP_STORED for record in records):
                     raise self._error("its tensors are compressed", "save it again by torch.save")
@@ -115,9 +118,14 @@ class TorchFile:
     def _unknown(self) -> list[str]:
         """Return the names of classes that the weights-only reader does not know, none of which can do harm."""
         try:
-            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(self._path))
+            with zipfile.ZipFile(self._path) as archive:
+                listed = next(name for name in archive.namelist() if name.lower().endswith("/data.pkl"))
+                bounded = _bounded(archive.read(listed))
+            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(self._path)) if bounded else []
         except Exception as error:  # likewise
-            raise self._error("not a file of tensors that can be read safely", CONVERT) from error
+            raise self._unsafe() from error
+        if not bounded:
+            raise self._unsafe()
         wrong = [name for name in names if harmful(name)]
         if wrong:
             raise self._error(f"refused, it asks to run {wrong[0]:.60}", "get the weights from somebody you trust")
@@ -131,17 +139,33 @@ class TorchFile:
         word = FLOATS.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
         if not self.lazy:
             return Stored(shape, word, tensor.dtype, self._path)
-        storage, size = tensor.untyped_storage(), tensor.element_size()
-        place = storage._checkpoint_offset  # type: ignore[attr-defined]
+        storage: Any = tensor.untyped_storage()
+        size, place = tensor.element_size(), storage._checkpoint_offset
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
         if places.get(place) != storage.nbytes() or (tensor.storage_offset() + extent) * size > storage.nbytes():
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")
-        start = place + tensor.storage_offset() * size
-        stride = () if tensor.is_contiguous() else tensor.stride()
+        start = place + int(tensor.storage_offset()) * size
+        stride = () if tensor.is_contiguous() else tuple(tensor.stride())
         return Stored(shape, word, tensor.dtype, self._path, start, extent * size, stride)
+
+    def _unsafe(self) -> CheckpointError:
+        return self._error("not a file of tensors that can be read safely", CONVERT)
 
     def _error(self, what: str, remedy: str) -> CheckpointError:
         return CheckpointError(f"{self._title}: {what}", remedy, self._path.name)
+
+
+def _bounded(pickled: bytes) -> bool:
+    """Say whether the reader, which does what it allows, can only take memory and time in the measure of a pickle."""
+    calls = 0
+    names: set[str] = set()
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL":
+            names.add(str(argument))
+        elif isinstance(argument, str) and "punycode" in argument.lower():  # an encoding in quadratic time
+            return False
+        calls += opcode.name in ("REDUCE", "NEWOBJ", "BUILD")
+    return calls <= _MOST_CALLS and len(names) <= _MOST_NAMES and not any(n.endswith(" bytearray") for n in names)
 
 
 def _placed(tensor: Tensor) -> bool:
@@ -197,10 +221,12 @@ def _tensors(found: object) -> Iterator[tuple[str, Tensor]]:
             yield name, value.detach()
         elif visits < _MOST_VISITS and depth < _DEEPEST and (inside := _inside(value)) is not None:
             start = f"{name}." if name else ""
-            todo += [(f"{start}{key}", inner, depth + 1) for key, inner in reversed(inside.items()) if type(key) is str]
+            todo += [
+                (f"{start}{key}", inner, depth + 1) for key, inner in reversed([*inside.items()]) if type(key) is str
+            ]
 
 
 def _attributes(found: object) -> dict[str, str]:
-    state = found.state if isinstance(found, Inert) else {}
+    state = found.state if isinstance(found, Inert) and isinstance(found.state, dict) else {}
     plain = {key: value for key, value in state.items() if isinstance(value, bool | int | float | str)}
     return {key: json.dumps(value) for key, value in plain.items() if type(key) is str}

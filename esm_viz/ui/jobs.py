@@ -43,6 +43,7 @@ class Job:
         self.resting = False
         self.first = threading.Event()
         self.done = threading.Event()
+        self._over = False
         self._stop = threading.Event()
         self._asked = time.monotonic()
         self._begin: Callable[[Job], Steps | None] = lambda _: None
@@ -96,12 +97,12 @@ class Job:
     @property
     def alive(self) -> bool:
         """Say whether it still has something to do for somebody."""
-        return not self.done.is_set() and not self.cancelled
+        return not self._over and not self.cancelled
 
     @property
     def running(self) -> bool:
         """Say whether somebody waits for it."""
-        return self.alive and not self.resting
+        return not self.done.is_set() and not self.cancelled and not self.resting
 
     @property
     def place(self) -> int:
@@ -164,3 +165,4 @@ class Job:
             self.done.set()
             self.first.set()
             self._ended()
+            self._over = True  # only now: until then there is something for somebody to come back for

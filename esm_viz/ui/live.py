@@ -96,7 +96,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
         keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
     if first:
         yield Turn(LATER)
-        if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.waiting():
+        if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.others(session.id):
             _measure(session, recipe, job, MORE)
             yield Turn(LATER)
         _measure(session, recipe, job, 0)

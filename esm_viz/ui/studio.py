@@ -208,15 +208,26 @@ class Studio:
                 names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
                 if names or not session.busy or time.monotonic() > until:
                     break
-                while session.newest == newest and session.busy and time.monotonic() < until:
+                while _stands(session, newest) and time.monotonic() < until:
                     await asyncio.sleep(LOOK)
         finally:
             self._asking -= 1
-        return self._outputs(await asyncio.to_thread(paint, session, names, page, True))
+        return self._outputs(await asyncio.to_thread(_late, session, page, arrived))
 
 
 def _caller(request: gr.Request) -> str:
     return caller(request.request) if request.request else ""
+
+
+def _late(session: Session, page: str, arrived: int | None) -> dict[str, str]:
+    """Paint what changed and whether more is to come, of one moment: a page is not asked again after the last."""
+    with session.lock:
+        return paint(session, session.changed(page, PIECES, arrived), page, True)
+
+
+def _stands(session: Session, newest: int) -> bool:
+    """Say whether work goes on and nothing came of it since a version."""
+    return session.busy and session.newest == newest
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:

@@ -12,12 +12,12 @@ from esm_viz import finding
 from esm_viz.data import images
 from esm_viz.data.listed import METHODS
 from esm_viz.errors import RecipeError
-from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, PACKED, RECIPES, WEIGHTS, Found
+from esm_viz.finding import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, Found
 from esm_viz.recipe import Recipe, load_text
 
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
-KINDS = tuple(dict.fromkeys((*WEIGHTS, *PACKED, ".yaml", ".yml", ".json")))
+KINDS = tuple(dict.fromkeys((*WEIGHTS, *images.KINDS, ".yaml", ".yml", ".json")))
 """Suffixes of what is taken; the page's file chooser offers the same."""
 
 

@@ -138,11 +138,11 @@ class Workers:
                 return 0
             return 1 + sum(p.since <= now and self._claim(p) < self._claim(own) for p in self._line)
 
-    def waiting(self) -> int:
-        """Return how many wait for their turn now."""
+    def others(self, owner: str) -> int:
+        """Return how many pieces of other people's work wait for their turn now."""
         with self._change:
             now = self.clock()
-            return sum(place.since <= now for place in self._line)
+            return sum(place.since <= now and place.work.owner != owner for place in self._line)
 
     def boundary(self, work: Work) -> None:
         """Let go first whoever has a better claim, and stand aside while somebody's knob moves.

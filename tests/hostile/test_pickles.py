@@ -17,13 +17,13 @@ def test_the_library_refuses(bench: Bench, group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_command_line_refuses(bench: Bench, group: str) -> None:
-    bench.refuses(GROUPS[group], check)
+    bench.refuses(GROUPS[group][::3], check)
     bench.refuses(GROUPS[group][::9], evaluate)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_an_upload_refuses(bench: Bench, group: str) -> None:
-    bench.refuses(GROUPS[group], upload)
+    bench.refuses(GROUPS[group][::7], upload)
 
 
 def test_the_tripwire_sees_a_pickle_that_is_read() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from esm_viz.errors import HeadError
@@ -114,6 +118,65 @@ def test_a_heads_digest_depends_on(other: str) -> None:
         "order of names": Head(WEIGHT, head.bias, ("b", "a", "c", "d")),  # folders are labelled by these names
     }
     assert changed[other].digest != head.digest
+
+
+def test_a_heads_digest_is_what_it_has_always_been() -> None:
+    """Recipes and caches of before name it."""
+    head = Head(WEIGHT, torch.ones(4), ("a", "b"))
+    written = WEIGHT.numpy().tobytes() + torch.ones(4).numpy().tobytes() + b'["a", "b"]'
+    assert head.digest == hashlib.sha256(written).hexdigest()
+    assert Head(WEIGHT, torch.ones(4), ("a", "b"), normalised=False).digest != head.digest
+
+
+# Files of other kinds.
+
+
+def test_a_classifier_in_a_timm_file_reads_features_as_they_are(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": EMBED, "depth": 1, "num_heads": 2, "num_classes": 4}
+    model = VisionTransformer(**sizes).eval()
+    torch.nn.init.normal_(model.head.weight)
+    torch.nn.init.normal_(model.head.bias)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "vit.pt")
+    head = read_head(tmp_path / "vit.pt", EMBED)
+    features = 5 * normal(40, EMBED, seed=3, dtype=torch.float32)
+    with torch.inference_mode():
+        truth = model.head(features).argmax(1)
+    assert torch.equal(head.answers(features), truth)
+    assert not torch.equal(Head(head.weight, head.bias, ()).answers(features), truth)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_pickled_classification_head_says_whether_it_normalises(tmp_path: Path, normalised: bool) -> None:
+    module = types.ModuleType("their_heads")
+    kind = type("ClassificationHead", (torch.nn.Linear,), {"__module__": "their_heads"})
+    module.ClassificationHead = kind
+    made = kind(EMBED, 4)
+    made.normalize = normalised
+    sys.modules["their_heads"] = module
+    try:
+        torch.save(made, tmp_path / "head_ants.pt")
+    finally:
+        del sys.modules["their_heads"]
+    head = read_head(tmp_path / "head_ants.pt", EMBED)
+    assert head.normalised is normalised
+    assert torch.equal(head.weight, made.weight)
+    assert torch.equal(head.bias, made.bias)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_of_a_head_is_normalised_as_clips(tmp_path: Path, zipped: bool) -> None:
+    torch.save({"weight": WEIGHT.half()}, tmp_path / "h.pt", _use_new_zipfile_serialization=zipped)
+    head = read_head(tmp_path / "h.pt", EMBED)
+    assert head.normalised
+    assert torch.equal(head.weight, WEIGHT.half().float())
+    assert head.digest == read_head(write(tmp_path, {"weight": WEIGHT.half()}), EMBED).digest
+
+
+def test_a_towers_file_is_no_head(tmp_path: Path) -> None:
+    torch.save(base_weights(), tmp_path / "h.pt")
+    with pytest.raises(HeadError, match="the head holds class_embedding"):
+        read_head(tmp_path / "h.pt", EMBED)
 
 
 # Words.

@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": (config(colour="red"), NO_CONFIG),
     "a word for a number": (config(width="wide"), NO_CONFIG),
     "a width of nothing": (config(head_width=0), NO_CONFIG),
-    "a list for a number": (config(layers=[1]), NO_CONFIG),
+    "a list for a number": (config(layers=[1]), NO_VIT),
     "a number beyond all": (config(ls_init_value=10**20), NO_CONFIG),
     "a number for a name": (config(act_kwargs=3), NO_CONFIG),
     "a model of another library": (config(timm_model_name="vit_tiny_patch16_224", timm_model_pretrained=True), NO_VIT),
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         config(image_size=[16, 32]),
         "arch reads 16 x 32 images, use a ViT of square images",
     ),
-    "more blocks than any tower has": (config(layers=10**6), "arch has 1000000 blocks, use at most 1000"),
+    "more blocks than any tower has": (config(layers=10**6), "arch has 1000000 blocks, use at most 200"),
 }
 
 
