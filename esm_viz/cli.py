@@ -172,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"ask visitors for it; without a value the environment's {AUTH}, which no list of processes shows",
     )
     app.add_argument("--auth-file", type=Path, metavar="FILE", help="with a NAME:PASSWORD in each line")
+    # only where it is asked for: a server should write to nobody's home by itself, a hall's least of all
+    app.add_argument("--state", type=Path, metavar="DIR", help="private folder; sessions come back from it; none")
     app.set_defaults(json=False)
     return parser
 
@@ -327,6 +329,7 @@ def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui import serve  # the command line must not wait for a web server's imports
     from esm_viz.ui.address import checked_address
     from esm_viz.ui.limits import USUAL, WORKSHOP, upload_size
+    from esm_viz.ui.shelf import private
 
     folder, workshop = options.allow_folder, options.workshop
     if folder is not None and workshop:
@@ -350,6 +353,7 @@ def _app(options: argparse.Namespace) -> tuple[Any, str]:
         limits=limits,
         address=checked_address(options.address) if options.address else "",
         auth=_auth(options),
+        state=private(options.state) if options.state is not None else None,
     )
     return {}, "stopped"
 

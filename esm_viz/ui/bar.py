@@ -39,7 +39,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.explored = None  # the pictures of Explore are to be measured when somebody comes back to them
         return (EVERYTHING,)
     if message.get("do") == "dismiss":
-        return ()  # any message takes the notice away
+        session.lost = None
+        return ()  # any message takes what was wrong with a link away
     merge.act(session, message)
     explore.arrive(session)
     if session.closer:  # somebody has looked at Evaluate
@@ -91,11 +92,14 @@ def _icon(act: str, icon: str, title: str, off: bool = False, **data: str) -> st
 
 
 def _notice(session: Session) -> str:
-    """Return what was wrong with the link that opened the page, until the visitor does something."""
-    if following.PLACE not in session.errors:
-        return ""
+    """Return what was wrong with the link that opened the page, and what an earlier server took along, until read."""
+    wrong, lost = session.errors.get(following.PLACE, ""), session.lost
+    told = sentence("warn", wrong) if wrong else ""
+    if lost is not None:
+        at = f"./{RECIPE_ROUTE}/{session.ticket}/before.yaml"
+        told += f'{sentence("warn", lost.words)}<a class="btn" href="{at}" download>{DOWNLOAD}Its recipe</a>'
     away = button("dismiss", "✕", "q sq tiny", title="Dismiss")
-    return f'<div class="notice">{sentence("warn", session.errors[following.PLACE])}{away}</div>'
+    return f'<div class="notice">{told}{away}</div>' if told else ""
 
 
 def _line(session: Session) -> tuple[str, str]:

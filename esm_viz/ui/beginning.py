@@ -27,9 +27,15 @@ def begin(store: Store, place: Place) -> Session:
     return first
 
 
-def copy(first: Session, store: Store) -> Session:
-    """Return a new visitor's session, as the first one is now; nothing that can change is shared."""
-    session = store.open(first.place)
+def copy(first: Session, store: Store, session_id: str = "") -> Session:
+    """Return a new visitor's session, as the first one is now; nothing that can change is shared.
+
+    Args:
+        first: the session that every visitor's begins as.
+        store: where it is kept.
+        session_id: under which a visitor comes back; a new one where empty.
+    """
+    session = store.open(first.place, session_id)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own

@@ -8,10 +8,11 @@ from pathlib import Path
 from esm_viz import finding
 from esm_viz.errors import RecipeError
 from esm_viz.finding import RECIPES, Found
-from esm_viz.recipe import load_text
+from esm_viz.recipe import Recipe, load_text, parse_text
 from esm_viz.ui.uploads import contained
 
 DEEPEST = 3  # levels below the allowed folder
+NAME = "this server's folder"
 MOST = 200  # projects; a longer list is nothing to choose from
 
 
@@ -44,15 +45,39 @@ def open_listed(folder: Path, chosen: str) -> Found:
         RecipeError: it is not among the listed ones, or leads out of the folder.
         EsmVizError: its recipe is wrong, or none can be made from its names.
     """
-    unknown = RecipeError("there is no such project in this server's folder", "choose one of the list")
-    if chosen not in listed(folder):
-        raise unknown
-    place = (folder / chosen).resolve()
-    if not place.is_relative_to(folder.resolve()):
-        raise unknown
+    place = find(folder, chosen)
     recipes = [place / name for name in RECIPES if (place / name).is_file()]
     if recipes and not recipes[0].resolve().is_relative_to(folder.resolve()):
-        raise unknown
+        raise _unknown()
     found = Found(load_text(recipes[0])) if recipes else finding.find(place)
-    contained(found.recipe, folder, "this server's folder")
+    contained(found.recipe, folder, NAME)
     return found
+
+
+def open_kept(folder: Path, chosen: str, text: str) -> Recipe:
+    """Return a recipe that was made of a listed project; every file it names lies in the allowed folder.
+
+    Args:
+        folder: that the operator allowed.
+        chosen: as `listed` names it.
+        text: the recipe as YAML, its paths from the project's folder.
+
+    Raises:
+        RecipeError: the project is no longer listed, the text is no recipe, or a path leads out of the folder.
+    """
+    return contained(parse_text(text, find(folder, chosen), chosen), folder, NAME)
+
+
+def find(folder: Path, chosen: str) -> Path:
+    """Return where a listed project lies.
+
+    Raises:
+        RecipeError: it is not among the listed ones, or leads out of the folder.
+    """
+    if chosen not in listed(folder) or not (place := (folder / chosen).resolve()).is_relative_to(folder.resolve()):
+        raise _unknown()
+    return place
+
+
+def _unknown() -> RecipeError:
+    return RecipeError("there is no such project in this server's folder", "choose one of the list")

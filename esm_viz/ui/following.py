@@ -19,12 +19,17 @@ PLACE = "link"  # key of Session.errors
 def follow(session: Session, text: str) -> None:
     """Bring a session to what a link says; what is wrong with the link is one sentence, and all else stays."""
     try:
-        _follow(session, share.read(text))
+        bring(session, share.read(text))
     except EsmVizError as error:
         session.errors[PLACE] = str(error)
 
 
-def _follow(session: Session, link: share.Link) -> None:
+def bring(session: Session, link: share.Link) -> None:
+    """Bring a session to a link's state, or leave it as it was.
+
+    Raises:
+        EsmVizError: the link is for other files, or names what this project does not have.
+    """
     if link.files != share.files_of(session):
         here = f"this page has {session.name} open, with other files"
         raise RecipeError(f"This link is for {link.project}", "open that project and then the link again", here)

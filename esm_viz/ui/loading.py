@@ -81,7 +81,7 @@ def measure_own(session: Session) -> None:
         return
 
     def work(job: Job) -> None:
-        project = _read(session, job, candidate, part(job.report, 0.0, 0.3, "reading"))
+        project = read(session, job, candidate, part(job.report, 0.0, 0.3, "reading"))
         own = project.own_accuracy(part(job.report, 0.3, 0.7, ""))
         keep(session, job, PIECES, lambda: setattr(candidate, "own", own))
 
@@ -101,25 +101,30 @@ def measure_activations(session: Session, candidate: Candidate) -> None:
 
 def decompose(session: Session, candidate: Candidate) -> None:
     """Read, decompose and put on screen what was proposed; the old project stays until the new one is whole."""
+    start(session, LOADING, lambda job: bring(session, job, candidate), "load", PIECES)
 
-    def work(job: Job) -> None:
-        project = _read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
-        project.prepare(part(job.report, 0.2, 0.6, ""))
-        recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
-        own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
 
-        new = Arrival.of(session, candidate.name, project, recipe)
+def bring(session: Session, job: Job, candidate: Candidate) -> None:
+    """Do what `decompose` starts, in a job that runs.
 
-        def on_screen() -> None:
-            adopt(session, new)
-            session.own = own
+    Raises:
+        EsmVizError: a file is wrong, or somebody stopped the job.
+    """
+    project = read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
+    project.prepare(part(job.report, 0.2, 0.6, ""))
+    recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
+    own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
 
-        if keep(session, job, (), on_screen):
-            set_recipe(session, recipe)
-            look(session)
-            session.touch((EVERYTHING,))
+    new = Arrival.of(session, candidate.name, project, recipe)
 
-    start(session, LOADING, work, "load", PIECES)
+    def on_screen() -> None:
+        adopt(session, new)
+        session.own = own
+
+    if keep(session, job, (), on_screen):
+        set_recipe(session, recipe)
+        look(session)
+        session.touch((EVERYTHING,))
 
 
 class Arrival(NamedTuple):
@@ -162,7 +167,7 @@ def _propose(session: Session, candidate: Candidate, folder: Path | None) -> Non
         session.uploads.append(folder)
 
 
-def _read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
+def read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
     """Open the chosen models' files, once; a wrong one is noted in its row.
 
     Raises:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +24,7 @@ from esm_viz.cache import StageCache
 from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.pipeline import Project
 from esm_viz.recall import Answers
-from esm_viz.ui import landing
+from esm_viz.ui import landing, leftovers
 from esm_viz.ui.address import Site
 from esm_viz.ui.assets import PLOTLY_ROUTE, SHEETS, Preload, plotly_script
 from esm_viz.ui.bar import CODE_ROUTE, RECIPE_ROUTE
@@ -53,6 +51,7 @@ def build(
     cache: StageCache | None = None,
     folder: Path | None = None,
     limits: Limits = USUAL,
+    state: Path | None = None,
 ) -> Studio:
     """Open a recipe, the demo where none is given, and return the studio on it.
 
@@ -66,7 +65,7 @@ def build(
     if project.answers is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
-    return Studio(project, name, device, folder, limits)
+    return Studio(project, name, device, folder, limits, state)
 
 
 def serve(
@@ -81,6 +80,7 @@ def serve(
     limits: Limits = USUAL,
     address: str = "",
     auth: Sequence[tuple[str, str]] = (),
+    state: Path | None = None,
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -96,14 +96,15 @@ def serve(
         limits: what one visitor may have.
         address: by which others reach it, `http://NAME:PORT`; found where empty.
         auth: names with their passwords; nobody is asked where empty.
+        state: private folder from which sessions come back after a restart; nothing is kept where None.
 
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
     """
     few_heaps()
     _keep_uploads_private()
-    studio = build(recipe, device, cache, folder, limits)
-    atexit.register(studio.store.close)
+    studio = build(recipe, device, cache, folder, limits, state)
+    atexit.register(studio.close)
     site = Site(host, port, address, share)
     try:
         _, _, public = studio.blocks.launch(
@@ -149,13 +150,18 @@ def app_settings(studio: Studio, site: Site) -> dict[str, Any]:
 
 
 def _keep_uploads_private() -> None:
-    """Have Gradio put uploads in a new folder that nobody else can guess or read, and that goes with the server."""
+    """Have Gradio put uploads in a new folder that nobody else can guess or read, and that goes with the server.
+
+    What servers that were killed have left goes now.
+    """
+    leftovers.clear()
     around = os.environ.get("GRADIO_TEMP_DIR")
     if around:
         Path(around).mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="esm_viz-uploads-", dir=around)
-    os.environ["GRADIO_TEMP_DIR"] = folder
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        leftovers.clear(around)
+    folder = leftovers.make("uploads-", around)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    atexit.register(leftovers.remove, folder)
 
 
 def routes(studio: Studio, site: Site) -> list[Route | Mount]:
@@ -169,10 +175,11 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
 
     def recipe(request: Request) -> Response:
         session = studio.store.ticket(request.path_params["ticket"])
-        if session is None:
-            return PlainTextResponse("This page has expired, reload it.", status_code=404)
-        headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'} | _PRIVATE
-        return Response(session.recipe.to_yaml(), media_type="application/yaml", headers=headers)
+        return _recipe(session.recipe.to_yaml() if session else None)
+
+    def before(request: Request) -> Response:
+        session = studio.store.ticket(request.path_params["ticket"])
+        return _recipe(session.lost.recipe if session and session.lost else None)
 
     def join(request: Request) -> Response:
         url, here = site.url(request.headers), studio.store.here()
@@ -200,10 +207,18 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
         Mount("/studio/ui", StaticFiles(directory=ASSETS)),
         Route("/" + ROUTE + "/{token}/{name}", download),
         Route("/" + RECIPE_ROUTE + "/{ticket}/recipe.yaml", recipe),
+        Route("/" + RECIPE_ROUTE + "/{ticket}/before.yaml", before),
         Route("/" + CODE_ROUTE + "/{ticket}", code),
         Route("/" + landing.PAGE, join),
         Route("/" + landing.HERE, here),
     ]
+
+
+def _recipe(text: str | None) -> Response:
+    if text is None:
+        return PlainTextResponse("This page has expired, reload it.", status_code=404)
+    headers = {"Content-Disposition": 'attachment; filename="recipe.yaml"'} | _PRIVATE
+    return Response(text, media_type="application/yaml", headers=headers)
 
 
 def _tab(request: Request) -> str:

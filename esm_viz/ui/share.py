@@ -115,13 +115,13 @@ def write(link: Link) -> str:
     return json.dumps(kept, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def read(text: str) -> Link:
-    """Read a link's state, whoever wrote it.
+def read(text: str, longest: int = LONGEST) -> Link:
+    """Read a link's state of at most so many characters, whoever wrote it.
 
     Raises:
         RecipeError: it is no link of ours.
     """
-    if len(text) > LONGEST:
+    if len(text) > longest:
         _broken("it is too long")
     try:
         raw = json.loads(text, parse_constant=lambda _: _broken("it holds something that is no number"))

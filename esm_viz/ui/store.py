@@ -20,6 +20,7 @@ from typing import Any
 from esm_viz.pipeline import Project
 from esm_viz.recipe import Recipe
 from esm_viz.types import AlphaSearch, Difference, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
+from esm_viz.ui import leftovers
 from esm_viz.ui.candidate import Candidate
 from esm_viz.ui.heap import give_back
 from esm_viz.ui.jobs import Job
@@ -56,6 +57,14 @@ class BoardRow:
     searched: bool
     seconds: float = 0.0  # that the row took here
     kept: bool = False  # it was measured when the opening project was built, see esm_viz/leaderboard.py
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What did not come back after the server was restarted: why, in one sentence, and its recipe as YAML."""
+
+    words: str
+    recipe: str
 
 
 @dataclass
@@ -119,6 +128,7 @@ class Session:
     own: tuple[OwnAccuracy, ...] = ()  # the experts on their own validation images
     candidate: Candidate | None = None  # what is about to be loaded
     errors: dict[str, str] = field(default_factory=dict)
+    lost: Lost | None = None  # with an earlier server, told until the visitor has read it
     live: Job | None = None
     task: Job | None = None
     look: Job | None = None
@@ -200,7 +210,7 @@ class Session:
     def private_folder(self) -> Path:
         """Return a new folder that only this session knows."""
         if self.folder is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="esm_viz-"))
+            self.folder = leftovers.make()
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def forget_uploads(self) -> None:
@@ -220,7 +230,7 @@ class Session:
         """Stop its jobs and forget its files."""
         self.stop()
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            leftovers.remove(self.folder)
 
 
 class Store:
@@ -234,9 +244,9 @@ class Store:
         self._closed = threading.Event()
         self._watch: threading.Thread | None = None
 
-    def open(self, place: Place) -> Session:
-        """Return a new session on the opening project; the oldest idle ones make room."""
-        session = Session(secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
+    def open(self, place: Place, session_id: str = "") -> Session:
+        """Return a new session on the opening project, or under an id of before; the oldest idle ones make room."""
+        session = Session(session_id or secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
             self._sessions[session.id] = session
             if self._watch is None:
@@ -263,6 +273,10 @@ class Store:
         if session is not None:
             session.seen, session.left = time.monotonic(), None
         return session
+
+    def opened(self) -> list[Session]:
+        """Return all sessions."""
+        return list(self._sessions.values())
 
     def arrive(self, page: str, session: Session) -> Sight:
         """Note that a page shows a session from now on, and return what it was sent."""

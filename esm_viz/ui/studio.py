@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from esm_viz.errors import EsmVizError
 from esm_viz.pipeline import Project
-from esm_viz.ui import bar, following, load, uploads
+from esm_viz.ui import bar, following, load, returning, uploads
 from esm_viz.ui.beginning import begin, copy, resume
 from esm_viz.ui.closer import look_closer
 from esm_viz.ui.components import make
@@ -28,6 +29,7 @@ from esm_viz.ui.page import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.piece import Names, Tab
 from esm_viz.ui.place import Place
 from esm_viz.ui.plain import Plain
+from esm_viz.ui.shelf import Shelf
 from esm_viz.ui.store import EVERYTHING, Session, Store
 
 OPENING = "Explore"
@@ -50,7 +52,13 @@ class Studio:
     """The page and its sessions."""
 
     def __init__(
-        self, demo: Project, name: str, device: str, folder: Path | None = None, limits: Limits = USUAL
+        self,
+        demo: Project,
+        name: str,
+        device: str,
+        folder: Path | None = None,
+        limits: Limits = USUAL,
+        state: Path | None = None,
     ) -> None:
         """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
         self.place = Place(demo, name, device, folder, limits)
@@ -58,6 +66,8 @@ class Studio:
         self.store = Store()
         recalls = demo.answers is not None
         self.first = begin(self.store, self.place)
+        self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
+        self._coming = threading.Lock()  # so that two pages of one session bring it back once
         self.parts: dict[str, gr.HTML] = {}
         self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
         self._asking = 0  # pages that wait for late results
@@ -119,7 +129,7 @@ class Studio:
     def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
         """Give a page that opens the session it knows, else a new one; then what a share link says."""
         page, link = request.session_hash or "", request.query_params.get("state")
-        session = self.store.get(known)
+        session = self.store.get(known) or self._back(known, _caller(request))
         names: Iterable[str] = (EVERYTHING,)
         if session is None:
             session = copy(self.first, self.store)
@@ -133,6 +143,30 @@ class Studio:
             touch(session, (EVERYTHING,))
             names = (EVERYTHING,)
         return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
+
+    def _back(self, known: str, address: str) -> Session | None:
+        """Return the session of an earlier server that is kept under this id, or None where there is none."""
+        kept = self.shelf.find(known) if self.shelf else None
+        if kept is None:
+            return None
+        with self._coming:
+            session = self.store.get(known)
+            if session is not None:
+                return session
+            session = copy(self.first, self.store, known)
+            self.store.admit(session, address, self.place.limits.sessions)
+            returning.bring_back(session, kept)
+        session.touch((EVERYTHING,))
+        return session
+
+    def _skips(self, session: Session) -> bool:
+        return session is self.first or returning.waits(session)
+
+    def close(self) -> None:
+        """End every session; what is kept of them stays."""
+        if self.shelf is not None:
+            self.shelf.close()
+        self.store.close()
 
     def _gone(self) -> dict[Any, str]:
         return {self.parts["bar"]: encode(bar.gone(), NEWEST)}

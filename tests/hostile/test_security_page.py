@@ -10,7 +10,7 @@ import pytest
 from esm_viz.data import decoding
 from esm_viz.models import tower
 from esm_viz.recipe import LARGEST_RECIPE, LONGEST_SCALAR
-from esm_viz.ui import store, uploads
+from esm_viz.ui import shelf, store, uploads
 from esm_viz.ui.limits import WORKSHOP
 
 PAGE = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
@@ -24,6 +24,7 @@ PROMISES = {
     r"files and (\d+) bytes unpacked": uploads.MOST_BYTES,
     r"(\d+) hours after its last request": store.IDLE_SECONDS / 3600,
     r"(\d+) minutes after its last page": store.GRACE_SECONDS / 60,
+    r"or (\d+) days after the last change": shelf.KEPT_SECONDS / 86400,
     r"\((\d+) bytes of uploads\)": WORKSHOP.uploads,
 }
 

@@ -674,7 +674,9 @@ def test_a_workshop_listens_on_the_network_and_passwords_come_from_where_nobody_
     assert asked["auth"] == [("ada", "one"), ("bob", "two"), ("hall", "se:cret")]
     assert main(["app", "--uploads", "off", "--allow-folder", str(tmp_path), "--address", "HTTPS://S.example/"]) == 0
     assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("127.0.0.1", 0, tmp_path)
-    assert (asked["auth"], asked["address"]) == ([], "https://s.example")
+    assert (asked["auth"], asked["address"], asked["state"]) == ([], "https://s.example", None)
+    assert main(["app", "--state", str(tmp_path / "state")]) == 0
+    assert asked["state"] == tmp_path / "state"
 
 
 # Finding what a folder holds.
