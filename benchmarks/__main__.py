@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd")
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd", "soak")
 
 
 def main() -> None:
@@ -39,6 +39,10 @@ def main() -> None:
         from benchmarks import crowd
 
         crowd.main(3 if options.quick else crowd.PEOPLE, options.rounds or crowd.MOVES)
+    elif options.what == "soak":
+        from benchmarks import soak
+
+        soak.main(options.rounds or (100 if options.quick else soak.MOVES), 10 if options.quick else soak.CYCLES)
     else:
         from benchmarks import browser
 

@@ -160,7 +160,7 @@ def main(people: int, rounds: int) -> None:
             used, lasted = processor_seconds(server.pid) - before, time.monotonic() - begun
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
         _print(told, people * rounds, used, lasted, sweeping)
 
 
@@ -182,9 +182,9 @@ def calm(pid: int) -> None:
         used, before = processor_seconds(pid), used
 
 
-def start() -> subprocess.Popen[bytes]:
+def start(*flags: str) -> subprocess.Popen[bytes]:
     """Start the studio on the demo as a person does."""
-    command = [sys.executable, "app.py", "--port", str(PORT), "--device", "cpu"]
+    command = [sys.executable, "app.py", "--port", str(PORT), "--device", "cpu", *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -31,6 +31,7 @@ from esm_viz.ui.bar import CODE_ROUTE, RECIPE_ROUTE
 from esm_viz.ui.calls import handlers
 from esm_viz.ui.export import ROUTE
 from esm_viz.ui.guard import Guard, Watch
+from esm_viz.ui.heap import few_heaps
 from esm_viz.ui.limits import USUAL, Limits
 from esm_viz.ui.page import TABS
 from esm_viz.ui.share import link_of, write
@@ -100,6 +101,7 @@ def serve(
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
     """
+    few_heaps()
     _keep_uploads_private()
     studio = build(recipe, device, cache, folder, limits, state)
     atexit.register(studio.close)

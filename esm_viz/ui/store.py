@@ -22,6 +22,7 @@ from esm_viz.recipe import Recipe
 from esm_viz.types import AlphaSearch, Difference, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
 from esm_viz.ui import leftovers
 from esm_viz.ui.candidate import Candidate
+from esm_viz.ui.heap import give_back
 from esm_viz.ui.jobs import Job
 from esm_viz.ui.place import Place
 from esm_viz.ui.searches import Searches
@@ -264,6 +265,7 @@ class Store:
     def _sweep_often(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):
             self.sweep()
+            give_back()
 
     def get(self, session_id: object) -> Session | None:
         """Return the session of this id, or None where there is none."""
