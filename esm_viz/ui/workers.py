@@ -78,7 +78,7 @@ class _Permit:
 def usual(count: int) -> tuple[int, ...]:
     """Return what so many cores' permits are for: half are kept for what people wait for, one for the instant."""
     count = max(2, count)
-    return (AT_ONCE, *(SOON,) * (count // 2), *(LONG,) * (count - count // 2))
+    return (AT_ONCE, *(NOW,) * (count // 2), *(LONG,) * (count - count // 2))
 
 
 @dataclass
