@@ -149,7 +149,7 @@ def _cells(pieces: Pieces, told: Told) -> None:
 def main(people: int, rounds: int) -> None:
     """Print the seconds from a move to its numbers, alone and beside somebody's sweep."""
     project = Project.open(load_recipe(DEMO), device="cpu")
-    for sweeping in (False, True) if "both" in sys.argv else ("sweep" in sys.argv,):
+    for sweeping in (False, True):
         server = start()
         try:
             wait_for_page(server)
