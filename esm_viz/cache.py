@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -79,8 +80,9 @@ class StageCache:
             with turn:
                 found, value = self._find(key)
                 if not found:
-                    value = self._disk.take(key) if self._disk and spills else None
-                    value = _computed(compute) if value is None else value
+                    with torch.inference_mode(False):  # tensors of that mode serve nobody who asks outside of it
+                        value = self._disk.take(key) if self._disk and spills else None
+                        value = _computed(compute) if value is None else value
                     self._keep(key, value, spills)
         finally:
             with self._guard:  # the lock goes with the last who waits for it, also after a failure

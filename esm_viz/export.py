@@ -105,6 +105,11 @@ class Preview:
             if base.layout.beside(name)
         }
 
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the weights file holds, under the names of its layout."""
+        return self.layout.written({name: tensor.cpu() for name, tensor in self.weights.items()}) | self.beside
+
 
 def export(
     preview: Preview,
@@ -133,7 +138,7 @@ def export(
     written = _written_recipe(preview, folder, portable)
     with _staging(folder) as aside:
         report(0.0, "writing")
-        write_tensors(aside / WEIGHTS, _tensors(preview), _metadata(preview))
+        write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
         digest = sha256_file(aside / WEIGHTS)
         if preview.config is not None:
             write_text(aside / CONFIG, json.dumps(preview.config, indent=2))
@@ -226,7 +231,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
     rows = [
         ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
         *_compare_beside(preview, again, facts.extra),
-        ProofRow("number of tensors", str(len(_tensors(preview))), str(len(again.names))),
+        ProofRow("number of tensors", str(len(preview.tensors)), str(len(again.names))),
         ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
         ProofRow("layout", preview.layout.title, facts.layout),
         *_compare_config(preview, arch),
@@ -321,12 +326,6 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
         for mine, model in zip(recipe.models, moved.models, strict=True)
     )
     return moved.replace(base_sha256=digests[recipe.base], models=models)
-
-
-def _tensors(preview: Preview) -> dict[str, Tensor]:
-    """Return what the weights file holds, under the names of its layout."""
-    merged = preview.layout.written({name: tensor.cpu() for name, tensor in preview.weights.items()})
-    return merged | preview.beside
 
 
 def _written(path: Path) -> WrittenFile:

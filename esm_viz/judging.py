@@ -72,13 +72,13 @@ def judge(
     wrong = wrong or {}
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # those are judged below
     arch = Architecture(recipe.arch, recipe.arch_config)
-    base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
+    _, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
     for model in recipe.models:
         _, facts, error = _header(model.name, recipe.resolve(model.path), arch)
-        beside = open_beside(model, recipe, arch, base, embed=False)
+        beside = open_beside(model, recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         proxies = beside.proxies.count if beside.proxies is not None else 0
         known = JudgedModel(

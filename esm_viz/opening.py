@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from esm_viz.checkpoints.layouts import TOWER
+from torch import Tensor
+
 from esm_viz.checkpoints.reading import Checkpoint, sha256_path
 from esm_viz.cost import expected_cost
 from esm_viz.data.images import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
@@ -86,8 +88,9 @@ def open_headers(recipe: Recipe) -> Headers:
     proxies: dict[str, ImageSet] = {}
     heads: dict[str, Head] = {}
     labelled: dict[Split, dict[str, ImageSet]] = {"validation": {}, "test": {}}
-    for model in recipe.models:  # after all headers: a head from words reads the base's text tower
-        beside = open_beside(model, recipe, arch, base)
+    text = functools.cache(base.text_tower)  # read once for all heads from words, and not where there are none
+    for model in recipe.models:  # after all headers, which cost nothing
+        beside = open_beside(model, recipe, arch, text)
         if beside.errors:
             raise beside.errors[0]
         if beside.proxies is not None:
@@ -104,7 +107,7 @@ def open_headers(recipe: Recipe) -> Headers:
 
 
 def open_beside(
-    model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None, embed: bool = True
+    model: ModelEntry, recipe: Recipe, arch: Architecture, text: Callable[[], Mapping[str, Tensor]] | None
 ) -> Beside:
     """Open a model's proxies, head and labelled images, and collect what is wrong instead of stopping at it.
 
@@ -112,8 +115,8 @@ def open_beside(
         model: an entry of the recipe.
         recipe: for its paths.
         arch: the tower that reads the images and gives the features.
-        base: whose text tower makes heads from words; None where the file could not be opened.
-        embed: whether to make them, which runs the text tower.
+        text: reads the base's text tower, by open_clip's names, for heads from words; None where they are not to be
+            made.
     """
     errors: list[EsmVizError] = []
 
@@ -128,10 +131,10 @@ def open_beside(
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), how)) if model.proxies else None
     head, classes = None, None
-    if isinstance(model.head, HeadWords) and not embed:
+    if isinstance(model.head, HeadWords) and text is None:
         classes = Classes(len(model.head.classes), model.head.classes)
     elif model.head:
-        head = attempt(lambda: _open_head(model, recipe, arch, base))
+        head = attempt(lambda: _open_head(model, recipe, arch, text))
         classes = Classes(len(head.weight), head.classes) if head is not None else None
     if (rows := classes) is not None and model.classes:
         classes = attempt(lambda: _renamed(rows, model.classes))
@@ -180,13 +183,16 @@ def _labelled_places(model: ModelEntry) -> list[tuple[Split, str]]:
     return [(split, place) for split, place in places if place]
 
 
-def _open_head(model: ModelEntry, recipe: Recipe, arch: Architecture, base: Checkpoint | None) -> Head:
+def _open_head(
+    model: ModelEntry, recipe: Recipe, arch: Architecture, text: Callable[[], Mapping[str, Tensor]] | None
+) -> Head:
     if isinstance(model.head, HeadWords):
-        if base is None or base.layout.name == TOWER.name:
+        weights = text() if text else {}
+        if not weights:
             raise HeadError(
                 "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
             )
-        return head_from_words(arch.config, dict(base.everything()), model.head.classes, model.head.templates)
+        return head_from_words(arch.config, weights, model.head.classes, model.head.templates)
     path = recipe.resolve(model.head)
     if not path.exists():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)

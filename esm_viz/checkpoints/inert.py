@@ -8,11 +8,12 @@ is called; a file that asks for a function by which a pickle could do harm is re
 from __future__ import annotations
 
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from esm_viz.silence import quiet
 
 _HARMFUL = frozenset(
     "_codecs _ctypes _io _pickle _posixsubprocess _thread asyncio bdb code codeop commands concurrent cffi ctypes dill "
@@ -63,6 +64,5 @@ def load_inert(path: Path, names: list[str], map_location: str, mmap: bool) -> A
         Exception: of many kinds, where the file is not what torch.save writes.
     """
     stand_ins: list[Any] = [(Inert, name) for name in names]
-    with _LOCK, warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-        warnings.simplefilter("ignore")  # of what a stranger's file makes torch say
+    with _LOCK, quiet(), torch.serialization.safe_globals(stand_ins):
         return torch.load(path, weights_only=True, map_location=map_location, mmap=mmap)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -152,6 +152,19 @@ _HF_BLOCK = {
 _HF = ("encoder.layers.{}.", _HF_BLOCK, "visual_projection.weight", "", ("embeddings.position_ids",))
 
 
+_HF_TEXT = Layout(
+    "hf_text",
+    "Hugging Face CLIP's text tower",
+    "text_model.",
+    {
+        "token_embedding.weight": Piece(("embeddings.token_embedding.weight",)),
+        "positional_embedding": Piece(("embeddings.position_embedding.weight",)),
+        **_norms({"ln_final": "final_layer_norm"}),
+    },
+    *_HF,
+)
+
+
 def _timm_stem(biased: bool, pooled: bool) -> dict[str, Piece]:
     """Return timm's names outside the blocks: patches may have a bias, the last norm stands before or after pooling."""
     position = ("pos_embed", "patch_embed.proj.bias") if biased else ("pos_embed",)
@@ -228,6 +241,29 @@ def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
         projection=head if projected else "",
         bias=bias if projected and not plain else "",
     )
+
+
+def text_pieces(layout: Layout, names: Iterable[str]) -> dict[str, Piece]:
+    """Return how the text tower beside a vision tower lies in a file, by open_clip's names; empty where there is none.
+
+    Args:
+        layout: of the vision tower.
+        names: of the file's tensors.
+    """
+    if layout.name in (CLIP.name, ENCODER.name):
+        outer = layout.prefix.removesuffix(CLIP.prefix)
+        return {
+            name.removeprefix(outer): Piece((name,)) for name in names if name.startswith(outer) and layout.beside(name)
+        }
+    if layout.name != HF.name:
+        return {}
+    outer = layout.prefix.removesuffix(HF_VISION.prefix)
+    projection = f"{outer}text_projection.weight"
+    text = dataclasses.replace(_HF_TEXT, prefix=outer + _HF_TEXT.prefix, projection=projection)
+    inner = {found for name in names if (found := text.in_tower(name)) is not None}
+    pieces = {name: piece for name in sorted(inner) if (piece := text.piece(name))}
+    renamed = {"text_projection" if name == "proj" else name: piece for name, piece in pieces.items()}
+    return {**renamed, "logit_scale": Piece((f"{outer}logit_scale",))}
 
 
 def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layout:

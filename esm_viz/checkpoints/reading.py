@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.checkpoints.configs import config_beside, config_for, hints
-from esm_viz.checkpoints.layouts import Layout, Piece, layout_of
+from esm_viz.checkpoints.layouts import Layout, Piece, layout_of, text_pieces
 from esm_viz.checkpoints.sources import Source
 from esm_viz.checkpoints.stored import FLOATS, sha256_file, sha256_text
 from esm_viz.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
@@ -193,6 +193,20 @@ class Checkpoint:
             raise CheckpointError(f"{self.title}: {odd} is {kind}", "leave it out of the file", self.path.name)
         yield from self._read(self.names)
 
+    @property
+    def has_text(self) -> bool:
+        """Say whether a text tower stands beside the vision tower."""
+        return "token_embedding.weight" in self._text
+
+    def text_tower(self) -> dict[str, Tensor]:
+        """Read the text tower beside the vision tower, by open_clip's names of a CLIP; empty where there is none.
+
+        Raises:
+            CheckpointError: the file changed underneath.
+        """
+        parts = dict(self._read(dict.fromkeys(part for piece in self._text.values() for part in piece.names)))
+        return {name: piece.form.join([parts[part] for part in piece.names]) for name, piece in self._text.items()}
+
     def verify(self, names: Iterable[str], expected: str = "") -> str:
         """Read every file once: hash it, and refuse numbers that are not finite.
 
@@ -232,6 +246,13 @@ class Checkpoint:
         """Return how one of the tower's tensors lies in the file, if it does."""
         piece = self.layout.piece(name)
         return piece if piece and all(part in self._source.tensors for part in piece.names) else None
+
+    @property
+    def _text(self) -> dict[str, Piece]:
+        """Return how the parts of the text tower lie in the file that can be read."""
+        readable = {name for name, stored in self._source.tensors.items() if stored.dtype is not None}
+        pieces = text_pieces(self.layout, self.names)
+        return {name: piece for name, piece in pieces.items() if readable.issuperset(piece.names)}
 
     def _kinds(self, name: str) -> set[str]:
         piece = self._piece(name)

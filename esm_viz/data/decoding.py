@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 
 from PIL import Image
 from torch import Tensor
 
 from esm_viz.data.preprocessing import Preprocessing
+from esm_viz.silence import quiet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start programs: EPS runs Ghostscript
@@ -35,7 +35,7 @@ def decode(raw: bytes, how: Preprocessing) -> Tensor:
         Unreadable: it is no whole image, or one of too many pixels or too much text.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+        with quiet(), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             # Only the header is read so far, and Pillow bounds PNG's texts; what it warns of lies beside the pixels.
             if image.width * image.height > MOST_PIXELS:
                 raise Unreadable(f"has {image.width} x {image.height} pixels", "give smaller images")

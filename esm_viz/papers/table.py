@@ -18,7 +18,6 @@ from esm_viz.presets import PRESETS, with_preset
 from esm_viz.recipe import Recipe, parse_mapping
 
 PARTS = ("proxies", "validation", "test")
-_TEXT_TOWER = "token_embedding.weight"
 _TUNED = ("ViT-B-32", "ViT-B-16", "ViT-L-14")  # OpenAI's, which have QuickGELU, whatever the repositories call them
 
 
@@ -130,7 +129,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 def _has_text_tower(base: Path) -> bool:
     try:
-        return _TEXT_TOWER in Checkpoint("base", base).names
+        return Checkpoint("base", base).has_text
     except EsmVizError:  # likewise
         return False
 

@@ -54,6 +54,13 @@ def test_a_value_that_is_none_is_kept_too() -> None:
     assert work.runs == 1
 
 
+def test_what_was_first_asked_for_in_inference_mode_serves_everybody() -> None:
+    cache = StageCache()
+    with torch.inference_mode():
+        cache.get("key", block)
+    assert not cache.get("key", block).is_inference()
+
+
 def test_the_least_recently_used_leaves_first() -> None:
     cache = StageCache(3 * ENTRY)
     for key in "abc":

@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from esm_viz.checkpoints.reading import Checkpoint
 from esm_viz.checkpoints.writing import sha256_tensors
 from esm_viz.errors import CheckpointError, LayoutError, ShapeMismatch
 from esm_viz.models.tower import Architecture, encode
+from esm_viz.models.words import head_from_words
+from esm_viz.opening import open_headers
 from esm_viz.pipeline import Project
 from esm_viz.recipe import parse_mapping
 from tests.support.errors import says
@@ -106,6 +109,57 @@ def said_by(model: nn.Module) -> Tensor:
     with torch.inference_mode():
         pooled = getattr(model, "vision_model", model)(IMAGES).pooler_output
         return model.visual_projection(pooled) if hasattr(model, "visual_projection") else pooled
+
+
+# Text towers beside vision towers.
+
+
+def test_words_mean_what_transformers_own_text_tower_makes_of_them(tmp_path: Path, transformers: Any) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": 49408, "max_position_embeddings": 12, "bos_token_id": 49406, "eos_token_id": 49407}
+    config = transformers.CLIPConfig(vision_config={**sizes, "image_size": 16}, text_config=text, projection_dim=8)
+    model = stirred(transformers.CLIPModel(config))
+    model.save_pretrained(tmp_path)
+    checkpoint = Checkpoint("base", tmp_path)
+    assert checkpoint.has_text
+    head = head_from_words(FULL_CONFIG, checkpoint.text_tower(), ("ant", "big bee"), ("a photo of a {}.",))
+    tokens = SimpleTokenizer(context_length=12)(["a photo of a ant.", "a photo of a big bee."])
+    with torch.inference_mode():
+        own = model.text_projection(model.text_model(tokens).pooler_output)
+    assert relative(head.weight, torch.nn.functional.normalize(own, dim=-1)) < CLOSE
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_a_text_tower_has_open_clips_names_whatever_stands_before_them(tmp_path: Path, outer: str) -> None:
+    state = full_clip(WEIGHTS)
+    save_file({outer + name: tensor for name, tensor in state.items()}, tmp_path / "base.safetensors")
+    text = Checkpoint("base", tmp_path / "base.safetensors").text_tower()
+    assert text.keys() == {name for name in state if not name.startswith("visual.")}
+    assert all(torch.equal(tensor, state[name]) for name, tensor in text.items())
+
+
+def test_a_vision_tower_alone_has_no_text_tower(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "base.safetensors")
+    checkpoint = Checkpoint("base", tmp_path / "base.safetensors")
+    assert not checkpoint.has_text
+    assert checkpoint.text_tower() == {}
+
+
+def test_the_text_tower_is_read_once_for_the_words_of_all_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path)
+    state = {f"model.{name}": tensor for name, tensor in full_clip(WEIGHTS).items()}
+    save_file(state, tmp_path / "base.safetensors")
+    raw = {**mapping(), "arch": FULL_CONFIG}
+    for model in raw["models"]:
+        model["head"] = {"classes": ["ant", "bee", "cat", "dog"], "templates": ["a photo of a {}."]}
+    read = []
+    own = Checkpoint.text_tower
+    monkeypatch.setattr(Checkpoint, "text_tower", lambda self: read.append(self.title) or own(self))
+    opened = open_headers(parse_mapping(raw, tmp_path))
+    assert read == ["base"]
+    assert len(opened.heads) == len(raw["models"])
 
 
 MODELS = {"CLIPModel": HF, "CLIPVisionModelWithProjection": HF_VISION, "CLIPVisionModel": HF_VISION}
