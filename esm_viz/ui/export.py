@@ -104,7 +104,8 @@ def form(session: Session) -> dict[str, Any]:
     """Return the choices of type and layout, and the button that writes."""
     recipe, layouts = session.recipe, session.project.layouts()
     own = next(iter(layouts))
-    titles = {name: "As the base file" if name == own else safe(title) for name, title in layouts.items()}
+    short = {name: safe(title.partition(",")[0]) for name, title in layouts.items()}
+    titles = {**short, own: "As the base file"}
     parameters = session.project.inspection.files[0].parameters
     weight = size(parameters * BITS[recipe.dtype] / 8)
     told = f"{parameters / 1e6:.2f} M numbers, {weight}. The base file: {safe(layouts[own])}."
@@ -115,16 +116,18 @@ def form(session: Session) -> dict[str, Any]:
     cost = f", {session.proof[1].seconds:.0f} s" if session.proof and session.proof[1].seconds >= 1 else ""
     label = ("Write and check again" if known else "Write and check the model") + cost
     go = button("export", label, "" if known else "pri", off=running)
-    choices = _choice("dtype", "Numbers as", {name: name for name in DTYPES}, recipe.dtype) + _choice(
-        "layout", "Layout", titles, _layout(session)
+    numbers = _choice("dtype", "Numbers as", {name: name for name in DTYPES}, recipe.dtype)
+    laid_out = _choice("layout", "Layout", titles, _layout(session))
+    body = (
+        f'<div class="choices">{numbers}<p class="how">{told}</p></div>'
+        f'<div class="choices">{laid_out}<span class="right">{go}</span></div>'
     )
-    body = f'<div class="choices">{choices}<span class="right">{go}</span></div><p class="how">{told}</p>'
     return {"html": f'<section class="card">{body}</section>'}
 
 
 def _choice(act: str, label: str, titles: dict[str, str], chosen: str) -> str:
     """Return a strip of which one is chosen, with its label."""
-    return f'<span class="label">{label}</span>{segments(act, titles, chosen, label)}'
+    return f'<span class="choice"><span class="label">{label}</span>{segments(act, titles, chosen, label)}</span>'
 
 
 def proof(session: Session) -> dict[str, Any]:

@@ -131,12 +131,17 @@ class Workers:
             work.withdrawn()
 
     def place(self, work: Work) -> int:
-        """Return its place in the line, the first being 1; 0 where it is at work, or not due yet."""
+        """Return its place in the line, the first being 1; 0 where it waits for nobody else's work, or not at all."""
         with self._change:
             own, now = self._place_of(work), self.clock()
-            if own is None or own.since > now:
+            if own is None or own.since > now or not self._has_company(work.owner, now):
                 return 0
             return 1 + sum(p.since <= now and self._claim(p) < self._claim(own) for p in self._line)
+
+    def _has_company(self, owner: str, now: float) -> bool:
+        """Say whether work of somebody else is done or waits; what has no owner is the server's own."""
+        working = {*self._held, *(place.work for place in self._line if place.since <= now)}
+        return not {work.owner for work in working} <= {owner, ""}
 
     def others(self, owner: str) -> int:
         """Return how many pieces of other people's work wait for their turn now."""
