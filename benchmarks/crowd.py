@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from benchmarks.opening import PORT, ROOT, processor_seconds, wait_for_page
 from benchmarks.page import Page, Pieces, Server
 from esm_viz import load_recipe
+from esm_viz.core.recipe import Recipe
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.pipeline import Project
-from esm_viz.recipe import Recipe
+from esm_viz.project.project import Project
 
 PEOPLE, MOVES = 30, 10
 BETWEEN = (1.0, 3.0)  # seconds

@@ -24,9 +24,9 @@ from torch import Tensor
 
 import esm_viz
 from benchmarks import plain, plain_run, synthetic
-from esm_viz.cache import StageCache
-from esm_viz.models.tower import ESSENTIAL
-from esm_viz.recipe import Recipe
+from esm_viz.core.recipe import Recipe
+from esm_viz.families.vision_tower import ESSENTIAL
+from esm_viz.runtime.stage_cache import StageCache
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo" / "recipe.yaml"
 KNOBS: dict[str, tuple[str, float]] = {

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import esm_viz
 from benchmarks import synthetic
-from esm_viz.cache import StageCache
+from esm_viz.runtime.stage_cache import StageCache
 
 TASKS, PROXIES, BLOCKS, ALL_BLOCKS = 20, 32, 2, 24
 CACHE = 1_500_000_000

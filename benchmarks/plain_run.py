@@ -17,8 +17,8 @@ from torch.utils.hooks import RemovableHandle
 
 import esm_viz
 from benchmarks import plain
-from esm_viz.models.tower import ESSENTIAL, module_of
-from esm_viz.types import Layer
+from esm_viz.core.records import Layer
+from esm_viz.families.vision_tower import ESSENTIAL, module_of
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "ACTIVE"}
 

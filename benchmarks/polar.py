@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from esm_viz.numerics.polar import polar
+from esm_viz.numerics.polar_factor import polar
 
 TASKS = 8
 SIDES = (384, 768, 2304, 3072)

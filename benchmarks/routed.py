@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.plain_run import watch
-from esm_viz.models.routed import Experts, RoutedTower, add_gathered, add_grouped, routed_layers
-from esm_viz.models.tower import Architecture, encode
-from esm_viz.types import Layer
+from esm_viz.core.records import Layer
+from esm_viz.families.routed_tower import Experts, RoutedTower, add_gathered, add_grouped, routed_layers
+from esm_viz.families.vision_tower import Architecture, encode
 
 ARCH, BATCH, TASKS, RANK = "ViT-B-32-quickgelu", 64, 8, 32
 

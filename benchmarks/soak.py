@@ -25,7 +25,7 @@ from benchmarks.crowd import DEMO, Person, Told, calm, settled, start, values
 from benchmarks.opening import PORT, wait_for_page
 from benchmarks.page import Page, Pieces, Server
 from esm_viz import load_recipe
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 
 MOVES, CYCLES = 1000, 50
 WARM, WARM_CYCLES = 100, 3

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import esm_viz
-from esm_viz.models.tower import Architecture
-from esm_viz.recipe import Recipe, parse_mapping
+from esm_viz.core.recipe import Recipe, parse_mapping
+from esm_viz.families.vision_tower import Architecture
 
 VIT_B_32 = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
 VIT_L_14 = {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14}

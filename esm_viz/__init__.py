@@ -10,16 +10,16 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from esm_viz import threads as _threads  # noqa: F401 - before anything imports torch
+from esm_viz.runtime import blas_threads as _threads  # noqa: F401 - before anything imports torch
 
 # isort: split
 from pathlib import Path
 
-from esm_viz.errors import EsmVizError
+from esm_viz.core.errors import EsmVizError
+from esm_viz.core.recipe import Recipe, load_text
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
-from esm_viz.pipeline import Project, inspect
-from esm_viz.presets import PRESETS, with_preset
-from esm_viz.recipe import Recipe, load_text
+from esm_viz.merge.presets import PRESETS, with_preset
+from esm_viz.project.project import Project, inspect
 
 __all__ = [
     "METHODS",

@@ -2,6 +2,6 @@
 
 import sys
 
-from esm_viz.cli import main
+from esm_viz.cli.commands import main
 
 sys.exit(main(sys.argv[1:]))

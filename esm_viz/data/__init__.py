@@ -1,1 +1,1 @@
-"""Images: folders, zips, tables and arrays, listed first and decoded when asked for; `images.py` is the door."""
+"""What goes into a model: sets of examples, their labels, and how they are decoded and prepared."""

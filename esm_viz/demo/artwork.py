@@ -16,8 +16,8 @@ import resvg_py
 from fontTools.ttLib import TTCollection, TTFont
 from PIL import Image, ImageDraw, ImageFont
 
-from esm_viz.demo.labelled import Bytes
-from esm_viz.demo.sources import Sources
+from esm_viz.demo.labelled_pictures import Bytes
+from esm_viz.demo.package_sources import Sources
 
 GLYPH_SIDE = 48  # pixels of a glyph mask, with the glyph itself at most GLYPH_EXTENT
 GLYPH_EXTENT = 40

@@ -4,7 +4,7 @@ One file a question: `subspaces` (spectra, ranks, overlaps, angles), `subspace_m
 """
 
 from esm_viz.explore.patches import MOST_PATCHES, patches
-from esm_viz.explore.scaling import scaling_profile
+from esm_viz.explore.scaling_profile import scaling_profile
 from esm_viz.explore.stability import stability
 from esm_viz.explore.subspace_map import subspace_map
 from esm_viz.explore.subspaces import MAP_KINDS, angles, layer_map, overlaps, pairs_of, rank_of, spectrum

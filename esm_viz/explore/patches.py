@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from esm_viz.data.images import to_png
-from esm_viz.errors import RecipeError
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import HeatImage, Layer, Patch, Patches, Report, silent
+from esm_viz.data.images.image_source import to_png
 from esm_viz.explore.subspaces import leading, task_key
-from esm_viz.recipe import Recipe
-from esm_viz.stages import Stages
-from esm_viz.types import HeatImage, Layer, Patch, Patches, Report, silent
+from esm_viz.stages.merge_stages import Stages
 
 MOST_PATCHES = 24  # patches looked for; the strongest ones often lie in one image
 

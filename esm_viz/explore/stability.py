@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Draws, Layer, Report, Spread, Stability, silent
 from esm_viz.explore.subspaces import leading, rank_of, task_key
-from esm_viz.numerics.decompose import svd_basis
-from esm_viz.numerics.subspace import overlap
-from esm_viz.recipe import Recipe
-from esm_viz.stages import Stages
-from esm_viz.types import Draws, Layer, Report, Spread, Stability, silent
+from esm_viz.numerics.essential_subspace_decomposition import svd_basis
+from esm_viz.numerics.subspace_overlap import overlap
+from esm_viz.stages.merge_stages import Stages
 
 SIZES = (1, 4, 8, 16, 32)  # proxies in a draw
 SEEDS = 5  # draws of each size

@@ -11,11 +11,11 @@ import math
 
 import torch
 
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Report, SubspaceMap, silent
 from esm_viz.explore.subspaces import decomposed, overlaps
-from esm_viz.numerics.embedding import plane_of
-from esm_viz.recipe import Recipe
-from esm_viz.stages import Stages
-from esm_viz.types import Report, SubspaceMap, silent
+from esm_viz.numerics.multidimensional_scaling import plane_of
+from esm_viz.stages.merge_stages import Stages
 
 _COMPARING = 0.7  # of the progress, before the points are moved
 

@@ -8,13 +8,13 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from esm_viz.errors import RecipeError
-from esm_viz.numerics.decompose import Decomposition, functional_energies
-from esm_viz.numerics.spectrum import cumulative_energy, live_directions, rank_for_energy, rank_of_ratio
-from esm_viz.numerics.subspace import overlap, principal_angles, random_subspace
-from esm_viz.recipe import Recipe
-from esm_viz.stages import Stages
-from esm_viz.types import Angles, Layer, LayerMap, Overlap, Report, Spectrum, silent
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Angles, Layer, LayerMap, Overlap, Report, Spectrum, silent
+from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, live_directions, rank_for_energy, rank_of_ratio
+from esm_viz.numerics.essential_subspace_decomposition import Decomposition, functional_energies
+from esm_viz.numerics.subspace_overlap import overlap, principal_angles, random_subspace
+from esm_viz.stages.merge_stages import Stages
 
 MAP_KINDS = ("rank90", "energy", "norm", "overlap")
 SHARE = 0.9  # of the energy, in the rank map

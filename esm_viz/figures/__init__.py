@@ -1,23 +1,23 @@
 """Record to picture, one file each, no computing: `accuracy_figure(evaluation)` and so on."""
 
-from esm_viz.figures.accuracy import accuracy_figure
-from esm_viz.figures.angles import angles_figure
-from esm_viz.figures.base import Figure
-from esm_viz.figures.confusion import confusion_figure
-from esm_viz.figures.curve import curve_figure
-from esm_viz.figures.interference import interference_figure
-from esm_viz.figures.layer_map import KINDS, layer_map_figure
-from esm_viz.figures.norms import norms_figure
-from esm_viz.figures.overlap import overlap_figure
-from esm_viz.figures.patches import patches_figure
-from esm_viz.figures.routing import routes_figure, routing_figure
-from esm_viz.figures.scaling import scaling_figure
-from esm_viz.figures.spectrum import spectrum_figure
-from esm_viz.figures.stability import stability_figure
-from esm_viz.figures.subspace_map import subspace_map_figure
-from esm_viz.figures.sweep import sweep_figure
-from esm_viz.figures.theme import paint
-from esm_viz.figures.tuning import tuning_figure
+from esm_viz.figures.accuracy_figure import accuracy_figure
+from esm_viz.figures.alpha_curve_figure import curve_figure
+from esm_viz.figures.angles_figure import angles_figure
+from esm_viz.figures.colour_theme import paint
+from esm_viz.figures.confusion_figure import confusion_figure
+from esm_viz.figures.figure_parts import Figure
+from esm_viz.figures.interference_figure import interference_figure
+from esm_viz.figures.knob_tuning_figure import tuning_figure
+from esm_viz.figures.layer_map_figure import KINDS, layer_map_figure
+from esm_viz.figures.layer_norms_figure import norms_figure
+from esm_viz.figures.overlap_figure import overlap_figure
+from esm_viz.figures.patches_figure import patches_figure
+from esm_viz.figures.routing_figure import routes_figure, routing_figure
+from esm_viz.figures.scaling_profile_figure import scaling_figure
+from esm_viz.figures.spectrum_figure import spectrum_figure
+from esm_viz.figures.stability_figure import stability_figure
+from esm_viz.figures.subspace_map_figure import subspace_map_figure
+from esm_viz.figures.sweep_figure import sweep_figure
 
 __all__ = [
     "KINDS",

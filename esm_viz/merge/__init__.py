@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from esm_viz.merge.registry import (
+from esm_viz.merge.method_registry import (
     METHODS,
     LayerUpdate,
     Memo,

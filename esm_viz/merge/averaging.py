@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
 
 @merge_method("averaging", title="Averaging", source="arXiv:2203.05482")

@@ -8,9 +8,9 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
+from esm_viz.core.records import Knob
 from esm_viz.merge.averaging import total_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
-from esm_viz.types import Knob
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
 MASK_SCALE = Knob(
     label="Mask",

@@ -13,13 +13,13 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.core.records import Knob, Value
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.merge.tsv_m import merge_singular_vectors
-from esm_viz.numerics.polar import orthogonalized
-from esm_viz.numerics.scaling import relative_power
-from esm_viz.numerics.singular import gram, right_levels, through_polar
-from esm_viz.numerics.spectrum import live_directions, rank_of_ratio, spectrum_weights
-from esm_viz.types import Knob, Value
+from esm_viz.numerics.eigenvalue_spectrum import live_directions, rank_of_ratio, spectrum_weights
+from esm_viz.numerics.gram_svd import gram, right_levels, through_polar
+from esm_viz.numerics.polar_factor import orthogonalized
+from esm_viz.numerics.polarized_scaling import relative_power
 
 RANK_RATIO = Knob(
     label="Rank",

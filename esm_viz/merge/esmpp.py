@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from esm_viz.core.records import FAMILIES, Knob
 from esm_viz.merge.esm import AFTER, esm, live_effects
-from esm_viz.merge.registry import merge_method
-from esm_viz.types import FAMILIES, Knob
+from esm_viz.merge.method_registry import merge_method
 
 EXPERT_RANK = Knob(
     label="Expert rank",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from esm_viz.merge.averaging import total_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
-from esm_viz.numerics.polar import orthogonalized
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.polar_factor import orthogonalized
 
 
 @merge_method("iso_c", title="Iso-C", source="arXiv:2502.04959")

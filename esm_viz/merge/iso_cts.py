@@ -8,12 +8,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from esm_viz.core.records import Knob
 from esm_viz.merge.averaging import mean_delta, total_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.merge.tsv_m import leading_triplets
-from esm_viz.numerics.polar import polar
-from esm_viz.numerics.selection import count_of_share
-from esm_viz.types import Knob
+from esm_viz.numerics.magnitude_selection import count_of_share
+from esm_viz.numerics.polar_factor import polar
 
 COMMON_SHARE = Knob(
     label="Common share",

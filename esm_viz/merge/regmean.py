@@ -8,10 +8,10 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
+from esm_viz.core.records import Knob
 from esm_viz.merge.averaging import mean_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
-from esm_viz.numerics.solving import least_norm_solution
-from esm_viz.types import Knob
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.least_squares import least_norm_solution
 
 OFF_DIAGONAL = Knob(
     label="Correlations",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from esm_viz.merge.averaging import total_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
 
 @merge_method("task_arithmetic", title="Task Arithmetic", source="arXiv:2212.04089")

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
-from esm_viz.types import Knob
+from esm_viz.core.records import Knob
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
 KEEP = Knob(
     label="Keep",

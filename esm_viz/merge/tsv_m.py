@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from esm_viz.merge.averaging import mean_delta
-from esm_viz.merge.registry import LayerUpdate, Memo, merge_method, run_now
-from esm_viz.numerics.polar import polar
-from esm_viz.numerics.singular import NULL, singular
+from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.numerics.gram_svd import NULL, singular
+from esm_viz.numerics.polar_factor import polar
 
 
 @merge_method("tsv_m", title="TSV-M", source="arXiv:2412.00081")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from esm_viz.numerics.moments import Moment
+from esm_viz.numerics.second_moments import Moment
 
 
 class Shift(NamedTuple):

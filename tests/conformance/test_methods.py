@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.errors import RecipeError
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import parse_mapping
+from esm_viz.core.records import Knob
 from esm_viz.merge import METHODS, LayerUpdate, run_now, settle
-from esm_viz.merge.registry import Method
-from esm_viz.numerics.decompose import esd
-from esm_viz.numerics.moments import Moment
-from esm_viz.pipeline import Project
-from esm_viz.recipe import parse_mapping
-from esm_viz.types import Knob
+from esm_viz.merge.method_registry import Method
+from esm_viz.numerics.essential_subspace_decomposition import esd
+from esm_viz.numerics.second_moments import Moment
+from esm_viz.project.project import Project
 from tests.support.errors import says
 from tests.support.tiny import generator, mapping, normal, recipe, relative, write_project
 

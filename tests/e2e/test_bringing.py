@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 import transformers
 
-from esm_viz.checkpoints.reading import Checkpoint
-from esm_viz.models.tower import Architecture, encode
+from esm_viz.checkpoints.checkpoint import Checkpoint
+from esm_viz.families.vision_tower import Architecture, encode
 from tests.e2e.conftest import sync_api
 from tests.support import foreign, tiny
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from esm_viz import with_parameters
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 from tests.e2e.conftest import sync_api
 from tests.e2e.test_studio import RANGE, SLIDE, project, tab, wait_for
 

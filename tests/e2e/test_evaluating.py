@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from esm_viz import load_recipe, with_parameters
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 from tests.e2e.conftest import sync_api
 from tests.e2e.test_studio import SLIDE, slider, tab
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from esm_viz.checkpoints.writing import sha256_tensors
-from esm_viz.cli import main
+from esm_viz.checkpoints.atomic_write import sha256_tensors
+from esm_viz.cli.commands import main
 from tests.e2e.conftest import sync_api
 from tests.support.exports import metadata_of
 

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from esm_viz import load_recipe
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 from tests.e2e.conftest import DEMO, is_stranger, served, sync_api
 
 Page = sync_api.Page

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from esm_viz import load_recipe, with_parameters, with_preset
-from esm_viz.figures.words import short
-from esm_viz.pipeline import Project
+from esm_viz.figures.number_format import short
+from esm_viz.project.project import Project
 from tests.e2e.conftest import sync_api
 from tests.e2e.test_studio import SLIDE, slider, tab, wait_for, wait_for_scores
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from esm_viz import load_recipe, with_parameters
-from esm_viz.pipeline import Project
-from esm_viz.recipe import Recipe
+from esm_viz.core.recipe import Recipe
+from esm_viz.project.project import Project
 from tests.e2e.conftest import sync_api
 
 Page = sync_api.Page

@@ -25,12 +25,13 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from esm_viz import cli, load_recipe
-from esm_viz.checkpoints.reading import sha256_file
-from esm_viz.errors import EsmVizError
-from esm_viz.pipeline import Project
-from esm_viz.ui import uploads
-from esm_viz.ui.candidate import Candidate
+from esm_viz import load_recipe
+from esm_viz.checkpoints.checkpoint import sha256_file
+from esm_viz.cli import commands
+from esm_viz.core.errors import EsmVizError
+from esm_viz.project.project import Project
+from esm_viz.ui.server import upload_unpack
+from esm_viz.ui.session.candidate_project import Candidate
 from tests.support import tiny
 
 TASK = "ants"
@@ -217,10 +218,10 @@ def command(*arguments: str | Path) -> str:
     """Run the command line in this process; return what follows `error: ` in its one line."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.main([str(argument) for argument in arguments])
-    if status == cli.DONE:
+        status = commands.main([str(argument) for argument in arguments])
+    if status == commands.DONE:
         return ""
-    assert status == cli.WRONG_INPUT, f"status {status}, {err.getvalue()}"
+    assert status == commands.WRONG_INPUT, f"status {status}, {err.getvalue()}"
     verdicts = out.getvalue()
     lines = [line for line in err.getvalue().splitlines() if not PROGRESS.match(line)]
     assert arguments[0] == "check" or not verdicts, f"printed {verdicts:.200}"
@@ -256,7 +257,7 @@ def upload(folder: Path) -> str:
                     shutil.copy(path, received)
                     files.append(str(Path(received, path.name)))
             try:
-                taken = uploads.take(files, private)
+                taken = upload_unpack.take(files, private)
             except EsmVizError as error:
                 assert not private.exists(), "the session's folder is still there"
                 return str(error)

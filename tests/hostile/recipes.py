@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from esm_viz.core.recipe import LARGEST_RECIPE
 from esm_viz.merge import METHODS
-from esm_viz.recipe import LARGEST_RECIPE
 from tests.hostile.bench import CANARY, Case, change_recipe, raw_recipe, write_recipe
 from tests.hostile.weights import ESCAPES
 from tests.support import tiny

@@ -18,11 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from esm_viz import export
-from esm_viz.checkpoints.reading import sha256_file
-from esm_viz.errors import CheckpointError, EsmVizError, ExportError, NumericsError
+from esm_viz.checkpoints.checkpoint import sha256_file
+from esm_viz.core.errors import CheckpointError, EsmVizError, ExportError, NumericsError
+from esm_viz.export import verified_export
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 from tests.support import tiny
 from tests.support.errors import says
 from tests.support.exports import metadata_of, names
@@ -49,8 +49,8 @@ def change(folder: Path, task: str, edit: Callable[[dict[str, torch.Tensor]], ob
 
 def digests(folder: Path) -> dict[str, str]:
     """Return what each file of an export holds; two files of the same weights differ in the order of their metadata."""
-    return {name: sha256_file(folder / name) for name in names(folder) if name != export.WEIGHTS} | {
-        export.WEIGHTS: metadata_of(folder / export.WEIGHTS)["esm_viz.recipe_sha256"]
+    return {name: sha256_file(folder / name) for name in names(folder) if name != verified_export.WEIGHTS} | {
+        verified_export.WEIGHTS: metadata_of(folder / verified_export.WEIGHTS)["esm_viz.recipe_sha256"]
     }
 
 
@@ -94,7 +94,7 @@ def test_no_room_at_any_write_is_one_sentence_and_leaves_nothing(
     def fails(*_arguments: object) -> None:
         raise OSError(code, os.strerror(code), str(tmp_path))
 
-    monkeypatch.setattr(export, name, fails)
+    monkeypatch.setattr(verified_export, name, fails)
     with says(ExportError, f"the export cannot be written ({os.strerror(code)}), out, choose another folder"):
         project.export(project.recipe, tmp_path / "out")
     assert names(tmp_path) == []
@@ -186,7 +186,7 @@ def test_killed_between_two_renames_the_next_export_finds_its_way(
 
         def replace(self: Path, target: Path) -> Path:
             nonlocal done
-            if done or Path(target).name == export.PLACING:
+            if done or Path(target).name == verified_export.PLACING:
                 done += 1
             if done > count + 1:
                 die()
@@ -196,7 +196,7 @@ def test_killed_between_two_renames_the_next_export_finds_its_way(
         project.export(other, out)
 
     killed(lambda: until(rename))
-    export.finish_interrupted(out)
+    verified_export.finish_interrupted(out)
     assert names(out) == sorted([*wanted, "notes.txt"])
     (out / "notes.txt").unlink()
     assert digests(out) == wanted
@@ -236,8 +236,8 @@ def test_a_fusion_that_overflows_is_told_with_its_layer(tiny_folder: Path) -> No
     raw = tiny.mapping("task_arithmetic")
     for model in raw["models"]:
         model["weight"] = 1.7e308
+    from esm_viz.core.recipe import parse_mapping
     from esm_viz.merge import settle
-    from esm_viz.recipe import parse_mapping
 
     opened = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
     with pytest.raises(NumericsError, match=r"the merged change is not finite, at transformer\.resblocks\.0\."):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esm_viz.errors import EsmVizError, RecipeError, plain
+from esm_viz.core.errors import EsmVizError, RecipeError, plain
+from esm_viz.core.recipe import Recipe, parse_mapping, parse_text
 from esm_viz.merge import METHODS
-from esm_viz.recipe import Recipe, parse_mapping, parse_text
 from tests.hostile import recipes
 from tests.hostile.bench import Bench, check, library, raw_recipe, upload
 

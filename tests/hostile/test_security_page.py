@@ -7,24 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from esm_viz.data import decoding
-from esm_viz.models import tower
-from esm_viz.recipe import LARGEST_RECIPE, LONGEST_SCALAR
-from esm_viz.ui import shelf, store, uploads
-from esm_viz.ui.limits import WORKSHOP
+from esm_viz.core.recipe import LARGEST_RECIPE, LONGEST_SCALAR
+from esm_viz.data.images import image_decoder
+from esm_viz.families import vision_tower
+from esm_viz.ui.server import upload_unpack
+from esm_viz.ui.server.visitor_limits import WORKSHOP
+from esm_viz.ui.session import session_files, session_store
 
 PAGE = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
 PROMISES = {
     r"A recipe has at most (\d+) bytes": LARGEST_RECIPE,
     r"one of its texts (\d+) characters": LONGEST_SCALAR,
-    r"at most (\d+) pixels": decoding.MOST_PIXELS,
-    r"pixels and (\d+) bytes": decoding.MOST_BYTES,
-    r"at most (\d+) blocks": tower.MOST_BLOCKS,
-    r"at most (\d+) files": uploads.MOST_FILES,
-    r"files and (\d+) bytes unpacked": uploads.MOST_BYTES,
-    r"(\d+) hours after its last request": store.IDLE_SECONDS / 3600,
-    r"(\d+) minutes after its last page": store.GRACE_SECONDS / 60,
-    r"or (\d+) days after the last change": shelf.KEPT_SECONDS / 86400,
+    r"at most (\d+) pixels": image_decoder.MOST_PIXELS,
+    r"pixels and (\d+) bytes": image_decoder.MOST_BYTES,
+    r"at most (\d+) blocks": vision_tower.MOST_BLOCKS,
+    r"at most (\d+) files": upload_unpack.MOST_FILES,
+    r"files and (\d+) bytes unpacked": upload_unpack.MOST_BYTES,
+    r"(\d+) hours after its last request": session_store.IDLE_SECONDS / 3600,
+    r"(\d+) minutes after its last page": session_store.GRACE_SECONDS / 60,
+    r"or (\d+) days after the last change": session_files.KEPT_SECONDS / 86400,
     r"\((\d+) bytes of uploads\)": WORKSHOP.uploads,
 }
 

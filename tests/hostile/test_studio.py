@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from esm_viz import export
-from esm_viz.pipeline import Project
-from esm_viz.ui.export import proof
-from esm_viz.ui.studio import Studio
+from esm_viz.export import verified_export
+from esm_viz.project.project import Project
+from esm_viz.ui.page.studio_page import Studio
+from esm_viz.ui.tabs.export.export_tab import proof
 from tests.hostile.weights import ESCAPES
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
@@ -84,7 +84,7 @@ def test_a_full_disk_is_told_beside_the_button_and_the_session_goes_on(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/secret/place")
 
     with monkeypatch.context() as patched:
-        patched.setattr(export, "write_tensors", full)
+        patched.setattr(verified_export, "write_tensors", full)
         page.act("form", do="export")
         page.rest()
     assert "the export cannot be written (No space left on device)" in page.session.errors["export"]

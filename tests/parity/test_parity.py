@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from esm_viz.data.images import normalise
+from esm_viz.core.recipe import Recipe, parse_mapping
+from esm_viz.data.images.image_source import normalise
+from esm_viz.families.routed_tower import Experts, RoutedTower
+from esm_viz.families.vision_tower import encode
 from esm_viz.merge import METHODS, LayerUpdate, run_now, settle, with_method, with_parameters
-from esm_viz.models.routed import Experts, RoutedTower
-from esm_viz.models.tower import encode
-from esm_viz.numerics.decompose import esd
-from esm_viz.numerics.moments import Moment
-from esm_viz.pipeline import Project
-from esm_viz.recipe import Recipe, parse_mapping
+from esm_viz.numerics.essential_subspace_decomposition import esd
+from esm_viz.numerics.second_moments import Moment
+from esm_viz.project.project import Project
 from tests.support.tiny import relative
 
 DATA = Path(__file__).parent / "data"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from esm_viz.errors import EsmVizError
+from esm_viz.core.errors import EsmVizError
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from esm_viz.data.images import to_pixels
+from esm_viz.data.images.image_source import to_pixels
 from tests.support import tiny
 
 CLASSES = tuple(f"class {at}" for at in range(tiny.CLASSES))

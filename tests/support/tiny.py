@@ -18,8 +18,8 @@ from open_clip.model import CLIP, CLIPVisionCfg, _build_vision_tower
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.merge import settle
-from esm_viz.recipe import Recipe, parse_mapping
 
 SIDE, EMBED, CLASSES, LABELLED, PROXIES = 16, 8, 4, 24, 6
 TASKS = ("ants", "bees", "cats")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from esm_viz.cache import StageCache
 from esm_viz.merge import METHODS
+from esm_viz.runtime.stage_cache import StageCache
 
 
 class Watched(StageCache):

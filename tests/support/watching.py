@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from esm_viz.types import Layer
+from esm_viz.core.records import Layer
 
 
 def watch_inputs(tower: nn.Module, layers: Sequence[Layer], images: Tensor, see: Callable[[str, Tensor], None]) -> None:

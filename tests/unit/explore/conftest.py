@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import settle
-from esm_viz.pipeline import Project
-from esm_viz.recipe import parse_mapping
+from esm_viz.project.project import Project
 from tests.support import tiny
 from tests.support.watching import watch_inputs
 

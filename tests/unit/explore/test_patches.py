@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from esm_viz.data.images import to_pixels
-from esm_viz.errors import RecipeError
-from esm_viz.pipeline import Project
-from esm_viz.types import Patch, Patches
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.records import Patch, Patches
+from esm_viz.data.images.image_source import to_pixels
+from esm_viz.project.project import Project
 from tests.support.errors import says
 from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, PROXIES
 from tests.unit.explore.conftest import shift_basis, tokens

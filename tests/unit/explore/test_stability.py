@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from esm_viz.core.records import Spread, Stability
 from esm_viz.merge import with_parameters
-from esm_viz.pipeline import Project
-from esm_viz.stages import Stages
-from esm_viz.types import Spread, Stability
+from esm_viz.project.project import Project
+from esm_viz.stages.merge_stages import Stages
 from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, PROXIES
 from tests.unit.explore.conftest import shift_basis, tokens
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from esm_viz.core.recipe import parse_mapping
+from esm_viz.core.records import SubspaceMap
 from esm_viz.merge import settle, with_parameters
-from esm_viz.pipeline import Project
-from esm_viz.recipe import parse_mapping
-from esm_viz.types import SubspaceMap
+from esm_viz.project.project import Project
 from tests.support.tiny import TASKS, mapping
 
 

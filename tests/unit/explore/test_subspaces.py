@@ -11,7 +11,7 @@ from torch import Tensor
 
 from esm_viz.explore import subspaces
 from esm_viz.merge import with_method, with_parameters
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
 from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, OUT_PROJ, TASKS, recipe
 from tests.unit.explore.conftest import shift_basis, tokens
 

@@ -11,10 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from esm_viz import figures
-from esm_viz.figures.base import GLYPHS, Columns, spread_out, task_colour, task_glyph, task_symbol
-from esm_viz.figures.norms import nice_top
-from esm_viz.figures.theme import tokens
-from esm_viz.types import (
+from esm_viz.core.records import (
     Angles,
     Difference,
     Draws,
@@ -42,6 +39,9 @@ from esm_viz.types import (
     TaskScores,
     Value,
 )
+from esm_viz.figures.colour_theme import tokens
+from esm_viz.figures.figure_parts import GLYPHS, Columns, spread_out, task_colour, task_glyph, task_symbol
+from esm_viz.figures.layer_norms_figure import nice_top
 
 TASKS = ("ants", "<b>bees")
 LAYERS = (

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.errors import NumericsError
+from esm_viz.core.errors import NumericsError
 from esm_viz.merge import METHODS, LayerUpdate, run_now
 from esm_viz.merge.esm import esm, essential_basis, essential_frame, fuse
-from esm_viz.numerics.decompose import esd
-from esm_viz.numerics.moments import Moment
+from esm_viz.numerics.essential_subspace_decomposition import esd
+from esm_viz.numerics.second_moments import Moment
 from tests.support.errors import says
 from tests.support.tiny import normal, relative
 

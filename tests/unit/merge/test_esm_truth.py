@@ -14,9 +14,9 @@ from torch import Tensor
 
 from esm_viz.merge import LayerUpdate, run_now
 from esm_viz.merge.esm import esm
-from esm_viz.numerics.decompose import esd
-from esm_viz.numerics.moments import MomentSum
-from esm_viz.numerics.singular import NULL
+from esm_viz.numerics.essential_subspace_decomposition import esd
+from esm_viz.numerics.gram_svd import NULL
+from esm_viz.numerics.second_moments import MomentSum
 from tests.support.tiny import normal, relative
 
 TASKS = 4

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from esm_viz.merge import LayerUpdate
 from esm_viz.merge.regmean import regmean
-from esm_viz.numerics.decompose import esd
+from esm_viz.numerics.essential_subspace_decomposition import esd
 from esm_viz.numerics.interference import interference, pull, shift
-from esm_viz.numerics.moments import Moment
-from esm_viz.pipeline import Project
+from esm_viz.numerics.second_moments import Moment
+from esm_viz.project.project import Project
 from tests.support.tiny import OUT_PROJ, TASKS, normal, recipe, relative
 
 D_OUT, D_IN = 5, 8

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz import stages
-from esm_viz.errors import Cancelled
+from esm_viz.core.errors import Cancelled
 from esm_viz.merge import LayerUpdate, run_now, with_parameters
 from esm_viz.merge.ties import live_cutoffs, ties
-from esm_viz.pipeline import Project
+from esm_viz.project.project import Project
+from esm_viz.stages import merge_stages
 from tests.support.tiny import C_FC, TASKS, recipe, relative
 from tests.support.updates import updates_of
 
@@ -146,7 +146,7 @@ def test_tasks_are_surveyed_one_by_one_before_any_layer_is_merged(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, words, searched = Project.open(recipe(tiny_folder, "ties"), device="cpu"), [], []
-    monkeypatch.setattr(stages, "magnitude_cutoff", lambda *arguments: searched.append(len(words)) or 0.0)
+    monkeypatch.setattr(merge_stages, "magnitude_cutoff", lambda *arguments: searched.append(len(words)) or 0.0)
 
     def report(fraction: float, said: str) -> None:
         words.append(said)
@@ -163,7 +163,7 @@ def test_a_share_that_was_there_before_is_not_searched_again(project: Project, m
     other = with_parameters(project.recipe, keep=0.3)
     project.merge(other)
     project.merge(project.recipe)
-    monkeypatch.setattr(stages, "magnitude_cutoff", None)
+    monkeypatch.setattr(merge_stages, "magnitude_cutoff", None)
     project.merge(with_parameters(other, alpha=0.5))
 
 

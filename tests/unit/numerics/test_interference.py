@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esm_viz.numerics.interference import Pull, interference, pull, shift
-from esm_viz.numerics.moments import Moment
+from esm_viz.numerics.second_moments import Moment
 from tests.support.tiny import normal
 
 X, OWN, MERGED = normal(30, 6, seed=1), normal(5, 6, seed=2), normal(5, 6, seed=3)

@@ -13,10 +13,10 @@ import pytest
 from gradio.routes import App
 from starlette.testclient import TestClient
 
-from esm_viz.pipeline import Project
-from esm_viz.ui.address import Site
-from esm_viz.ui.serve import app_settings
-from esm_viz.ui.studio import Studio
+from esm_viz.project.project import Project
+from esm_viz.ui.page.studio_page import Studio
+from esm_viz.ui.server.server_address import Site
+from esm_viz.ui.studio_server import app_settings
 from tests.support import tiny
 
 SITE = Site("127.0.0.1", 7860)

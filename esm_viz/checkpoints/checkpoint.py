@@ -1,0 +1,357 @@
+"""Checkpoints on disk, seen as vision towers: headers judged whole before a weight is read, tensors read when needed.
+
+Which files are known, `sources.py` says; which layouts, `layouts.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces
+from esm_viz.checkpoints.model_config import config_beside, config_for, hints
+from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
+from esm_viz.checkpoints.weight_files import Source
+from esm_viz.core.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
+from esm_viz.core.records import FileFacts
+
+_ODD = {
+    "reg_token": "register tokens",
+    "register_tokens": "register tokens",
+    "attn_pool": "attention pooling",
+    "head.probe": "attention pooling, as SigLIP's",
+    "q_norm": "norms of its queries",
+    "ls1.": "layer scale",
+    "gamma_1": "layer scale",
+    "layer_scale1": "layer scale",
+    "dist_token": "a distillation token",
+    "rel_pos": "relative positions",
+    "fc1_g": "gated layers",
+    "w12": "gated layers",
+}
+_LORA = re.compile(r"lora_[AB]|lora_(?:down|up)|\.lora\.")
+_TEXT = ("token_embedding.weight", "text_model.", "text_projection")
+
+
+class Checkpoint:
+    """One model's file, files or folder, seen through open_clip's names of a vision tower's parameters.
+
+    Attributes:
+        title: "base" or the model's name, for people.
+        path: where it lies.
+        layout: how the file names the tower's tensors.
+        names: every tensor of the file, by its own name.
+        metadata: what the file says of itself.
+    """
+
+    def __init__(self, title: str, path: Path) -> None:
+        """Read the headers.
+
+        Raises:
+            CheckpointError: there is no such file, or it cannot be read safely.
+        """
+        self.title, self.path = title, path
+        self._source = Source(title, path)
+        self._opened = self._stamps()
+        self._verified = False
+        self.names = tuple(self._source.tensors)
+        self.metadata: Mapping[str, str] = self._source.metadata
+        self.layout = layout_of(self._file_shapes())
+
+    def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
+        """Say what the header holds of a tower's parameters, whether the file fits or not.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+        """
+        self.layout = self.layout.fitted(self._file_shapes(), shapes.get("proj", ()))
+        pieces = {name: piece for name in shapes if (piece := self._piece(name))}
+        parts = {part for piece in pieces.values() for part in piece.names}
+        fitting = [name for name in pieces if self.shape(name) == shapes[name]]
+        return FileFacts(
+            name=self.title,
+            file=self.path.name,
+            layout=self.layout.title if pieces else "unknown",
+            dtype=", ".join(sorted({self._source.tensors[part].kind for part in parts})),
+            parameters=sum(math.prod(self._source.tensors[part].shape) for part in parts),
+            bytes=sum(path.stat().st_size for path in self._source.files),
+            matched=len(fitting),
+            missing=tuple(sorted(set(shapes) - set(pieces))),
+            extra=tuple(sorted(set(self.names) - parts)),
+            misshaped=tuple(name for name in pieces if self.shape(name) != shapes[name]),
+        )
+
+    def complaint(self, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointError | None:
+        """Compare the header with a tower's parameters; return every mismatch of the first kind that is found.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+
+        Returns:
+            LayoutError: it is another kind of model, tensors are missing, or extra ones stand among the tower's.
+            ShapeMismatch: shapes differ. CheckpointError: a tensor of the tower is not float. None: the file fits.
+        """
+        facts = self.facts(shapes)
+        other = self._other_model(facts)
+        if other is not None:
+            return other
+        among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
+        unknown = tuple(sorted(among - set(shapes)))
+        if facts.missing or unknown:
+            found = f"{self.title}: " + "; ".join(
+                f"{len(names)} tensors {word} ({_some(names)})"
+                for word, names in (("missing", facts.missing), ("unknown", unknown))
+                if names
+            )
+            return LayoutError(found, "give an open_clip vision tower or full CLIP of this arch", self.path.name)
+        if facts.misshaped:
+            return self._misshaped(facts.misshaped, shapes)
+        odd = {name: kind for name in shapes for kind in self._kinds(name) if kind not in FLOATS.values()}
+        if odd:
+            name, kind = next(iter(odd.items()))
+            return CheckpointError(f"{self.title}: {name} is {kind}", "save it as float16, 32 or 64", self.path.name)
+        return None
+
+    def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
+        """Return what the header holds, of a file that fits a tower.
+
+        Args:
+            shapes: of the tower's parameters, by open_clip's names.
+
+        Raises:
+            CheckpointError: it does not fit, with every mismatch at once.
+        """
+        error = self.complaint(shapes)
+        if error is not None:
+            raise error
+        return self.facts(shapes)
+
+    def tower_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tower that the file holds, by open_clip's names; empty where it holds none."""
+        among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
+        if self.layout.stem and "class_embedding" in among:
+            among.add("proj")  # which some files leave out
+        return {name: self.shape(name) for name in sorted(among) if self._piece(name)}
+
+    def config(self) -> dict[str, Any] | None:
+        """Return the open_clip model config that stands beside the file; None where none does.
+
+        Raises:
+            CheckpointError: it cannot be read, or is that of another kind of model.
+        """
+        return config_beside(self._source.path, self.layout, self.title)
+
+    def config_for(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the config that belongs beside a merge on this base in a layout; None where it wants none.
+
+        Args:
+            layout: in which the merge is written.
+            config: the open_clip model config of its tower.
+
+        Raises:
+            CheckpointError: the config beside this file cannot be read.
+        """
+        return config_for(layout, config, self._source.path)
+
+    def hints(self) -> dict[str, Any]:
+        """Return what the tensors' names tell of an open_clip `vision_cfg` and their shapes do not."""
+        return hints(self.layout, no_ln_pre=self._piece("ln_pre.weight") is None)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tower's parameter in this file."""
+        piece = self._piece(name)
+        if piece is None:
+            raise KeyError(name)
+        return piece.form.shape([self._source.tensors[part].shape for part in piece.names])
+
+    def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Read some of the tower's parameters, as stored where no type is asked for.
+
+        Raises:
+            NotFinite: one holds NaN or Inf.
+            CheckpointError: the file changed underneath.
+        """
+        names = tuple(names)
+        found = {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
+        return {name: found[name] for name in names}
+
+    def everything(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tensor of the file under its own name, as stored.
+
+        Raises:
+            CheckpointError: the file changed underneath, or a tensor cannot be read.
+        """
+        odd = next((name for name in self.names if self._source.tensors[name].dtype is None), None)
+        if odd is not None:
+            kind = self._source.tensors[odd].kind
+            raise CheckpointError(f"{self.title}: {odd} is {kind}", "leave it out of the file", self.path.name)
+        yield from self._read(self.names)
+
+    @property
+    def has_text(self) -> bool:
+        """Say whether a text tower stands beside the vision tower."""
+        return "token_embedding.weight" in self._text
+
+    def text_tower(self) -> dict[str, Tensor]:
+        """Read the text tower beside the vision tower, by open_clip's names of a CLIP; empty where there is none.
+
+        Raises:
+            CheckpointError: the file changed underneath.
+        """
+        parts = dict(self._read(dict.fromkeys(part for piece in self._text.values() for part in piece.names)))
+        return {name: piece.form.join([parts[part] for part in piece.names]) for name, piece in self._text.items()}
+
+    def verify(self, names: Iterable[str], expected: str = "") -> str:
+        """Read every file once: hash it, and refuse numbers that are not finite.
+
+        Args:
+            names: the tower's parameters.
+            expected: SHA-256 the recipe names, or "".
+
+        Returns:
+            SHA-256, as hex: of the file; of several, of their names and digests.
+
+        Raises:
+            DigestMismatch: the file is not the one the recipe names.
+            NotFinite: a tensor of the tower holds NaN or Inf.
+        """
+        parts = {part: name for name in names if (piece := self._piece(name)) for part in piece.names}
+        try:
+            digest, wrong = self._source.scan(parts)
+        except (OSError, EOFError, ValueError) as error:
+            raise self._changed() from error
+        if expected and digest != expected:
+            raise DigestMismatch(
+                f"{self.title}: SHA-256 is {digest[:12]}…, the recipe names {expected[:12]}…",
+                "use the file the recipe was made with, or drop sha256",
+                self.path.name,
+            )
+        for part, name in parts.items():
+            if part in wrong:
+                raise NotFinite(f"{self.title}: {name} holds {wrong[part]}", "save it again", self.path.name)
+        self._same()
+        self._verified = True  # as long as the file stays what it is, which every reading looks after
+        return digest
+
+    def _file_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: stored.shape for name, stored in self._source.tensors.items()}
+
+    def _piece(self, name: str) -> Piece | None:
+        """Return how one of the tower's tensors lies in the file, if it does."""
+        piece = self.layout.piece(name)
+        return piece if piece and all(part in self._source.tensors for part in piece.names) else None
+
+    @property
+    def _text(self) -> dict[str, Piece]:
+        """Return how the parts of the text tower lie in the file that can be read."""
+        readable = {name for name, stored in self._source.tensors.items() if stored.dtype is not None}
+        pieces = text_pieces(self.layout, self.names)
+        return {name: piece for name, piece in pieces.items() if readable.issuperset(piece.names)}
+
+    def _kinds(self, name: str) -> set[str]:
+        piece = self._piece(name)
+        return {self._source.tensors[part].kind for part in piece.names} if piece else set()
+
+    def _stream(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tower's tensors as their parts come out of the files."""
+        waiting = {name: piece for name in names if (piece := self.layout.piece(name))}
+        parts: dict[str, Tensor] = {}
+        for part, held in self._read(dict.fromkeys(part for piece in waiting.values() for part in piece.names)):
+            parts[part] = held
+            whole = [name for name, piece in waiting.items() if parts.keys() >= set(piece.names)]
+            for name in whole:
+                piece = waiting.pop(name)
+                try:
+                    tensor = piece.form.join([parts[each] for each in piece.names])
+                except ValueError as error:
+                    raise self._refused(str(error), "set it to 0") from error
+                if not self._verified and not torch.isfinite(tensor).all():
+                    kind = "NaN" if torch.isnan(tensor).any() else "Inf"
+                    raise NotFinite(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
+                yield name, tensor
+            needed = {each for piece in waiting.values() for each in piece.names}
+            parts = {each: tensor for each, tensor in parts.items() if each in needed}
+
+    def _read(self, parts: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        try:
+            yield from self._source.read(parts)
+            self._same()
+        except (OSError, EOFError, KeyError, ValueError, RuntimeError) as error:
+            raise self._changed() from error
+
+    def _other_model(self, facts: FileFacts) -> LayoutError | None:
+        """Say what kind of model it is instead, where that is known."""
+        if any(map(_LORA.search, self.names)):
+            return self._refused("a LoRA adapter, not a model", "merge it into its base first (peft: merge_and_unload)")
+        odd = next((word for mark, word in _ODD.items() if any(mark in name for name in self.names)), "")
+        if odd and facts.missing + facts.extra and self.layout.stem:
+            return self._refused(f"a ViT with {odd}, which CLIP's has not", "merge plain ViTs")
+        if facts.matched or facts.misshaped or not self.names:
+            return None
+        if any(mark in name for name in self.names for mark in _TEXT):
+            return self._refused("a text tower without a vision tower", "give the vision tower or the full CLIP")
+        return self._refused(
+            f"no vision tower of CLIP or timm is in it ({_some(self.names)})", "give a CLIP or its vision tower"
+        )
+
+    def _misshaped(self, wrong: tuple[str, ...], shapes: Mapping[str, tuple[int, ...]]) -> ShapeMismatch:
+        sides = [_side(found) for found in (self.tower_shapes(), shapes)]
+        if wrong == ("positional_embedding",) and all(sides) and sides[0] != sides[1]:
+            what = f"made for images of {sides[0]} pixels a side, the arch reads {sides[1]}"
+        else:
+            first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
+            what = first + (f" and {len(wrong) - 2} more" if len(wrong) > 2 else "")
+        return ShapeMismatch(f"{self.title}: {what}", "use checkpoints of this arch", self.path.name)
+
+    def _refused(self, what: str, remedy: str) -> LayoutError:
+        return LayoutError(f"{self.title}: {what}", remedy, self.path.name)
+
+    def _stamps(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(_stamp(path) for path in self._source.files)
+
+    def _same(self) -> None:
+        """Refuse files that are not those whose headers were read and whose digest was taken."""
+        if self._stamps() != self._opened:
+            raise self._changed()
+
+    def _changed(self) -> CheckpointError:
+        return CheckpointError(f"{self.title}: the file changed while it was read", "start again", self.path.name)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to; of its two times one cannot be put back."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _side(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return the pixels of a side of the images that a tower of these shapes reads; 0 where they do not tell."""
+    position, patches = shapes.get("positional_embedding", ()), shapes.get("conv1.weight", ())
+    grid = math.isqrt(max(position[0] - 1, 0)) if len(position) == 2 else 0
+    return grid * patches[-1] if len(patches) == 4 and position and grid * grid == position[0] - 1 else 0
+
+
+def sha256_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's files by sorted relative name.
+
+    Raises:
+        CheckpointError: one of them cannot be read.
+    """
+    try:
+        if path.is_file():
+            return sha256_file(path)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return sha256_text("".join(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n" for file in files))
+    except OSError as error:
+        raise CheckpointError("a file cannot be read", "check its rights and that it is there", path.name) from error
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} …" if len(names) > 3 else shown

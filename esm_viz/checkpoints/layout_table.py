@@ -1,0 +1,305 @@
+"""The layouts a checkpoint may have: how a file names and shapes the tensors of open_clip's vision tower.
+
+Reading and writing share these tables, so what can be written can be read again. Names on the left are open_clip's,
+below the tower; names on the right are the file's, below a prefix that is found and not assumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Form, Shape
+from esm_viz.core.errors import LayoutError
+
+BASE = "base"  # not a layout of its own: whichever the base file has
+_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
+
+
+class Piece(NamedTuple):
+    """How one of the tower's tensors lies in a file.
+
+    Attributes:
+        names: of the file's tensors that make it up, in order.
+        form: what is done with them.
+    """
+
+    names: tuple[str, ...]
+    form: Form = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to name and shape a tower's tensors in a file.
+
+    Attributes:
+        name: on the command line.
+        title: for people.
+        prefix: what stands before the tower's tensors in the file.
+        stem: how the tensors outside the blocks lie below the prefix; empty where all have open_clip's own names.
+        block: what a block's tensors start with below the prefix, `{}` for its number.
+        inside: how a block's tensors lie below that.
+        projection: the file's whole name of the projection; empty where it has none, which is the identity.
+        bias: the file's whole name of the projection's bias, which has to be 0; empty where it has none.
+        drops: starts of names below the prefix that are no weights of the tower: buffers, a classifier.
+    """
+
+    name: str
+    title: str
+    prefix: str
+    stem: Mapping[str, Piece] = field(default_factory=dict)
+    block: str = ""
+    inside: Mapping[str, Piece] = field(default_factory=dict)
+    projection: str = ""
+    bias: str = ""
+    drops: tuple[str, ...] = ()
+
+    def piece(self, name: str) -> Piece | None:
+        """Return how one of the tower's tensors lies in the file; None where the layout has no place for it."""
+        if not self.stem:
+            return Piece((self.prefix + name,))
+        if name == "proj":
+            if self.projection:
+                return Piece((self.projection, self.bias) if self.bias else (self.projection,), PROJECTION)
+            return Piece(tuple(self.prefix + part for part in self.stem["class_embedding"].names), IDENTITY)
+        match = _BLOCK.fullmatch(name)
+        below, start = (self.inside.get(match[2]), self.block.format(match[1])) if match else (self.stem.get(name), "")
+        return Piece(tuple(self.prefix + start + part for part in below.names), below.form) if below else None
+
+    def in_tower(self, name: str) -> str | None:
+        """Return the tower's name of what a file's tensor is a part of; None for what stands outside the tower.
+
+        A name that nobody knows among the tower's is returned as it is below the prefix.
+        """
+        if self.projection and name == self.projection:
+            return "proj"
+        if not name.startswith(self.prefix):
+            return None
+        below = name.removeprefix(self.prefix)
+        if not self.stem:
+            return below
+        if below.startswith(self.drops):
+            return None
+        number = re.match(re.escape(self.block).replace(r"\{\}", r"(\d+)"), below)
+        table = self.inside if number else self.stem
+        part = below.removeprefix(number[0]) if number else below
+        found = next((inner for inner, piece in table.items() if part in piece.names), None)
+        if found is None:
+            return below
+        return f"transformer.resblocks.{number[1]}.{found}" if number else found
+
+    def beside(self, name: str) -> bool:
+        """Say whether a file's tensor stands beside the tower (a text tower's say), and is no classifier on it."""
+        return self.in_tower(name) is None and not (self.stem and name.startswith(self.prefix))
+
+    def fitted(self, shapes: Mapping[str, Shape], projection: Shape) -> Layout:
+        """Return this layout, a timm head read as projection or left out as classifier, as the wanted tower needs it.
+
+        Args:
+            shapes: by the file's names.
+            projection: the shape of the tower's `proj`.
+        """
+        head, bias = self.prefix + TIMM.projection, f"{self.prefix}head.bias"
+        if self.name != TIMM.name or len(projection) != 2 or bias not in shapes:
+            return self
+        wanted = projection[0] != projection[1] and shapes.get(head) == projection[::-1]
+        return dataclasses.replace(self, projection=head if wanted else "", bias=bias if wanted else "")
+
+    def written(self, tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a tower's tensors under the file's names and in its shapes.
+
+        Raises:
+            LayoutError: the layout has no place for one of them.
+        """
+        found: dict[str, Tensor] = {}
+        for name, tensor in tower.items():
+            piece = self.piece(name)
+            parts = piece.form.split(tensor, len(piece.names)) if piece else None
+            if piece is None or parts is None:
+                raise LayoutError(f"{self.title} has no place for {name}", f"write it as {TOWER.name} or {CLIP.name}")
+            found |= dict(zip(piece.names, parts, strict=False))  # of an identity nothing is written
+        return found
+
+
+def _norms(names: Mapping[str, str]) -> dict[str, Piece]:
+    """Return weight and bias of modules that differ in nothing but their names."""
+    return {f"{ours}.{kind}": Piece((f"{its}.{kind}",)) for ours, its in names.items() for kind in ("weight", "bias")}
+
+
+_HF_STEM = {
+    "class_embedding": Piece(("embeddings.class_embedding",)),
+    "positional_embedding": Piece(("embeddings.position_embedding.weight",)),
+    "conv1.weight": Piece(("embeddings.patch_embedding.weight",)),
+    **_norms({"ln_pre": "pre_layrnorm", "ln_post": "post_layernorm"}),
+}
+_HF_BLOCK = {
+    f"attn.in_proj_{kind}": Piece(tuple(f"self_attn.{part}_proj.{kind}" for part in "qkv"), STACKED)
+    for kind in ("weight", "bias")
+} | _norms(
+    {
+        "attn.out_proj": "self_attn.out_proj",
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }
+)
+_HF = ("encoder.layers.{}.", _HF_BLOCK, "visual_projection.weight", "", ("embeddings.position_ids",))
+
+
+_HF_TEXT = Layout(
+    "hf_text",
+    "Hugging Face CLIP's text tower",
+    "text_model.",
+    {
+        "token_embedding.weight": Piece(("embeddings.token_embedding.weight",)),
+        "positional_embedding": Piece(("embeddings.position_embedding.weight",)),
+        **_norms({"ln_final": "final_layer_norm"}),
+    },
+    *_HF,
+)
+
+
+def _timm_stem(biased: bool, pooled: bool) -> dict[str, Piece]:
+    """Return timm's names outside the blocks: patches may have a bias, the last norm stands before or after pooling."""
+    position = ("pos_embed", "patch_embed.proj.bias") if biased else ("pos_embed",)
+    return {
+        "class_embedding": Piece(("cls_token",), ROW),
+        "positional_embedding": Piece(position, PATCHES),
+        "conv1.weight": Piece(("patch_embed.proj.weight",)),
+        **_norms({"ln_pre": "norm_pre", "ln_post": "fc_norm" if pooled else "norm"}),
+    }
+
+
+_TIMM_BLOCK = {f"attn.in_proj_{kind}": Piece((f"attn.qkv.{kind}",)) for kind in ("weight", "bias")} | _norms(
+    {"attn.out_proj": "attn.proj", "ln_1": "norm1", "ln_2": "norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+)
+
+TOWER = Layout("tower", "open_clip vision tower", "")
+CLIP = Layout("clip", "open_clip CLIP, visual. names", "visual.")
+ENCODER = Layout("image_encoder", "image encoder, model.visual. names", "model.visual.")
+HF_VISION = Layout("hf_vision", "Hugging Face CLIP vision model", "vision_model.", _HF_STEM, *_HF)
+HF = dataclasses.replace(HF_VISION, name="hf", title="Hugging Face CLIP")
+TIMM = Layout(
+    "timm", "timm ViT", "", _timm_stem(False, False), "blocks.{}.", _TIMM_BLOCK, "head.weight", drops=("head.",)
+)
+LAYOUTS = {layout.name: layout for layout in (TOWER, CLIP, ENCODER, HF_VISION, HF, TIMM)}
+_SIZES = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "norm_kwargs", "patch_dropout"}
+"""What a `vision_cfg` may say of CLIP's plain tower."""
+
+_OURS = re.compile(r"(.*?)(?:conv1\.weight|class_embedding|ln_pre\.weight|ln_post\.weight)")
+_HF_MARK, _TIMM_MARK = "embeddings.patch_embedding.weight", "patch_embed.proj.weight"
+CLIP_WIDTHS = {(768, 512), (768, 640), (1024, 768), (1280, 1024), (1408, 1024), (1664, 1280), (896, 640)}
+"""Widths of CLIP's towers and of their features, by which a projection is told from a classifier with a bias."""
+
+
+def layout_of(shapes: Mapping[str, Shape]) -> Layout:
+    """Return the layout of a file with these tensors, with the prefix that stands before the tower's.
+
+    Args:
+        shapes: by the file's names.
+    """
+    for name in shapes:
+        if name.endswith(_HF_MARK):
+            return _hf(name.removesuffix(_HF_MARK), shapes)
+        if name.endswith(_TIMM_MARK):
+            return _timm(name.removesuffix(_TIMM_MARK), shapes)
+    found = sorted({match[1] for name in shapes if (match := _OURS.fullmatch(name))}, key=len, reverse=True)
+    prefix = next((prefix for prefix in found if prefix.endswith(CLIP.prefix)), found[0] if found else "")
+    if not found and any(name.startswith(CLIP.prefix) for name in shapes):
+        prefix = CLIP.prefix
+    kind = ENCODER if prefix.endswith(ENCODER.prefix) else CLIP if prefix.endswith(CLIP.prefix) else TOWER
+    return dataclasses.replace(kind, prefix=prefix)
+
+
+def _hf(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
+    outer = prefix.removesuffix(HF_VISION.prefix)
+    whole = any(name.startswith((outer + "text_model.", outer + "text_projection.")) for name in shapes)
+    projection = outer + HF_VISION.projection
+    return dataclasses.replace(
+        HF if whole else HF_VISION, prefix=prefix, projection=projection if projection in shapes else ""
+    )
+
+
+def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
+    """Tell timm's variants apart: a `head.weight` is a projection, or a classifier that is no part of the tower."""
+    biased = f"{prefix}patch_embed.proj.bias" in shapes
+    pooled = f"{prefix}fc_norm.weight" in shapes
+    head, bias = prefix + TIMM.projection, f"{prefix}head.bias"
+    plain = bias not in shapes
+    like_clip = f"{prefix}norm_pre.weight" in shapes and tuple(reversed(shapes.get(head, ()))) in CLIP_WIDTHS
+    projected = head in shapes and (plain or like_clip)
+    return dataclasses.replace(
+        TIMM,
+        prefix=prefix,
+        stem=_timm_stem(biased, pooled),
+        projection=head if projected else "",
+        bias=bias if projected and not plain else "",
+    )
+
+
+def text_pieces(layout: Layout, names: Iterable[str]) -> dict[str, Piece]:
+    """Return how the text tower beside a vision tower lies in a file, by open_clip's names; empty where there is none.
+
+    Args:
+        layout: of the vision tower.
+        names: of the file's tensors.
+    """
+    if layout.name in (CLIP.name, ENCODER.name):
+        outer = layout.prefix.removesuffix(CLIP.prefix)
+        return {
+            name.removeprefix(outer): Piece((name,)) for name in names if name.startswith(outer) and layout.beside(name)
+        }
+    if layout.name != HF.name:
+        return {}
+    outer = layout.prefix.removesuffix(HF_VISION.prefix)
+    projection = f"{outer}text_projection.weight"
+    text = dataclasses.replace(_HF_TEXT, prefix=outer + _HF_TEXT.prefix, projection=projection)
+    inner = {found for name in names if (found := text.in_tower(name)) is not None}
+    pieces = {name: piece for name in sorted(inner) if (piece := text.piece(name))}
+    renamed = {"text_projection" if name == "proj" else name: piece for name, piece in pieces.items()}
+    return {**renamed, "logit_scale": Piece((f"{outer}logit_scale",))}
+
+
+def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layout:
+    """Return the layout that was asked for.
+
+    Args:
+        name: of it, or `BASE`.
+        base: the base file's.
+        vision: the `vision_cfg` of the tower.
+
+    Raises:
+        LayoutError: there is none of that name, or it has no place for this tower or this base.
+    """
+    if not isinstance(name, str) or name not in (BASE, *LAYOUTS):
+        raise LayoutError(f"there is no layout {name!r:.60}", f"use {', '.join((BASE, *LAYOUTS))}")
+    if name in (BASE, base.name):
+        return base
+    if name not in writable(base, vision):
+        what = (
+            "has a text tower, which the base does not bring"
+            if name == HF.name
+            else "has no place for a tower of this arch"
+        )
+        raise LayoutError(f"{LAYOUTS[name].title} {what}", f"use {', '.join(writable(base, vision))}")
+    return LAYOUTS[name]
+
+
+def writable(base: Layout, vision: Mapping[str, Any]) -> dict[str, Layout]:
+    """Return, by name, the layouts that a merge on this base can be written in, its own first.
+
+    A Hugging Face CLIP holds a text tower, which only a base of the same layout brings; of other libraries' models,
+    only CLIP's plain tower is known to mean the same by every name.
+
+    Args:
+        base: the base file's.
+        vision: the `vision_cfg` of the tower.
+    """
+    others = (TOWER, CLIP, ENCODER, *((HF_VISION, TIMM) if vision.keys() <= _SIZES else ()))
+    return {base.name: base} | {layout.name: layout for layout in others if layout.name != base.name}

@@ -1,0 +1,191 @@
+"""What stands in the config beside a model, as an open_clip model config: sizes, and the activation no weight tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.model import CLIPVisionCfg
+from torch import nn
+
+from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF, HF_VISION, TIMM, TOWER, Layout
+from esm_viz.checkpoints.weight_files import read_json
+from esm_viz.core.errors import CheckpointError, LayoutError
+
+CONFIG = "config.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+_EPS = 1e-5  # of open_clip's norms
+_ACTIVATIONS = {"quick_gelu": True, "gelu": False}
+# transformers writes only what differs from these.
+_HF_DEFAULTS: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "projection_dim": 512,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 32,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": _EPS,
+}
+_TIMM_NAME = re.compile(r"vit_\w{1,80}")
+_TIMM_SIZES = frozenset(
+    "img_size patch_size embed_dim depth num_heads mlp_ratio qkv_bias pre_norm global_pool fc_norm act_layer".split()
+)
+"""What a config may tell timm to build; others could name files that timm would read."""
+_MOST_BLOCKS = 200
+
+
+def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | None:
+    """Return the open_clip model config that a file's neighbours tell; None where there is none.
+
+    Args:
+        path: of the weights.
+        layout: of the weights, which says whose config to look for.
+        title: of the model, for people.
+
+    Raises:
+        CheckpointError: the config cannot be read.
+        LayoutError: it is that of another kind of model.
+    """
+    ours = layout.name in (TOWER.name, CLIP.name, ENCODER.name)
+    beside = path.with_name(OPEN_CLIP_CONFIG if ours else CONFIG)
+    if not beside.is_file():
+        return None
+    raw = read_json(beside, title)
+    try:
+        if ours:
+            found = raw.get("model_cfg", raw)
+            return dict(found) if isinstance(found.get("vision_cfg"), dict) and "embed_dim" in found else None
+        return _from_timm(raw, layout) if layout.name == TIMM.name else _from_hf(raw, layout)
+    except LayoutError as error:
+        raise LayoutError(f"{title}: {error.what}", error.remedy, beside.name) from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, KeyError, RuntimeError, AssertionError) as error:
+        raise CheckpointError(
+            f"{title}: its config has values of the wrong kind", "download it again", CONFIG
+        ) from error
+
+
+def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[str, Any] | None:
+    """Return the config that belongs beside a merged model; None where its layout wants none.
+
+    Args:
+        layout: in which it is written.
+        config: the open_clip model config of its tower.
+        base: the base's weights, whose own config says what its text tower is.
+
+    Raises:
+        CheckpointError: the base's config cannot be read.
+    """
+    if layout.name == HF.name:
+        beside = base.with_name(CONFIG)
+        return read_json(beside, "base") if beside.is_file() else None
+    return _to_hf(config, bool(layout.projection)) if layout.name == HF_VISION.name else None
+
+
+def _to_hf(config: Mapping[str, Any], projected: bool) -> dict[str, Any]:
+    """Write the config of a CLIP vision model; all of its sizes, whatever the defaults of a version."""
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    return {
+        "architectures": ["CLIPVisionModelWithProjection" if projected else "CLIPVisionModel"],
+        "model_type": "clip_vision_model",
+        "hidden_size": vision.width,
+        "intermediate_size": int(vision.width * vision.mlp_ratio),
+        "projection_dim": config["embed_dim"],
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.width // vision.head_width,
+        "num_channels": 3,
+        "image_size": _side(vision.image_size),
+        "patch_size": _side(vision.patch_size),
+        "hidden_act": "quick_gelu" if config.get("quick_gelu", False) else "gelu",
+        "layer_norm_eps": (vision.norm_kwargs or {}).get("eps", _EPS),
+    }
+
+
+def _side(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def _from_hf(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
+    """Read the config of a CLIPModel, whose vision part stands inside, or of a vision model."""
+    kind = raw.get("model_type")
+    if kind not in ("clip", "clip_vision_model"):
+        raise LayoutError(f"the config is that of {kind!r:.40}, not of CLIP", "give a CLIP vision model")
+    vision = raw.get("vision_config", {}) if kind == "clip" else raw
+    said = {**_HF_DEFAULTS, **{key: vision[key] for key in _HF_DEFAULTS if vision.get(key) is not None}}
+    width, activation = int(said["hidden_size"]), said["hidden_act"]
+    if activation not in _ACTIVATIONS or said["num_channels"] != 3:
+        raise LayoutError(f"the activation is {activation!r:.40}", "give a model with gelu or quick_gelu")
+    joint = raw.get("projection_dim") or _HF_DEFAULTS["projection_dim"] if kind == "clip" else said["projection_dim"]
+    return _config(
+        embed_dim=int(joint) if layout.projection else width,
+        quick_gelu=_ACTIVATIONS[activation],
+        image_size=int(said["image_size"]),
+        layers=int(said["num_hidden_layers"]),
+        width=width,
+        head_width=width // int(said["num_attention_heads"]),
+        patch_size=int(said["patch_size"]),
+        mlp_ratio=int(said["intermediate_size"]) / width,
+        eps=float(said["layer_norm_eps"]),
+    )
+
+
+def _from_timm(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
+    """Ask timm itself, without weights, for the model its config names."""
+    import timm  # slow to import, and rarely asked
+
+    name = raw.get("architecture") or raw.get("pretrained_cfg", {}).get("architecture")
+    arguments = {key: value for key, value in (raw.get("model_args") or {}).items() if key in _TIMM_SIZES}
+    if not isinstance(name, str) or not _TIMM_NAME.fullmatch(name) or not timm.is_model(name):
+        raise LayoutError(f"timm has no ViT named {name!r:.60}", "give a plain ViT of timm")
+    size = (raw.get("pretrained_cfg") or {}).get("input_size", (3, 224, 224))
+    if int(arguments.get("depth", 0)) > _MOST_BLOCKS or int(arguments.get("embed_dim", 0)) > 1 << 16:
+        raise LayoutError("the model is absurdly large", "give a plain ViT of timm")
+    with torch.device("meta"):
+        model: Any = timm.create_model(
+            name, pretrained=False, **{"num_classes": 0, "img_size": int(size[-1]), **arguments}
+        )
+    block = model.blocks[0]
+    rows = int(raw.get("num_classes") or (raw.get("pretrained_cfg") or {}).get("num_classes") or model.embed_dim)
+    found = _config(
+        embed_dim=rows if layout.projection else model.embed_dim,
+        quick_gelu=_is_quick(block.mlp.act),
+        image_size=int(model.patch_embed.img_size[0]),
+        layers=len(model.blocks),
+        width=model.embed_dim,
+        head_width=model.embed_dim // block.attn.num_heads,
+        patch_size=int(model.patch_embed.patch_size[0]),
+        mlp_ratio=block.mlp.fc1.out_features / model.embed_dim,
+        eps=block.norm1.eps,
+    )
+    found["vision_cfg"] |= hints(layout, no_ln_pre=not hasattr(model.norm_pre, "weight"))
+    return found
+
+
+def _is_quick(activation: nn.Module) -> bool:
+    kind = type(activation).__name__
+    if kind not in ("QuickGELU", "GELU"):
+        raise LayoutError(f"the activation is {kind}", "give a model with GELU or QuickGELU")
+    return kind == "QuickGELU"
+
+
+def hints(layout: Layout, no_ln_pre: bool) -> dict[str, Any]:
+    """Return what the names in a file tell of an open_clip vision config, besides sizes."""
+    pooled = layout.name == TIMM.name and any(
+        name.startswith("fc_norm") for name in layout.stem["ln_post.weight"].names
+    )
+    average = {"pool_type": "avg", "final_ln_after_pool": True} if pooled else {}
+    return average | ({"no_ln_pre": True} if no_ln_pre else {})
+
+
+def _config(*, embed_dim: int, quick_gelu: bool, eps: float, mlp_ratio: float, **vision: Any) -> dict[str, Any]:
+    """Write a model config the way open_clip does: what is its default is left out."""
+    if mlp_ratio != 4.0:
+        vision["mlp_ratio"] = mlp_ratio
+    if eps != _EPS:
+        vision["norm_kwargs"] = {"eps": eps}
+    return {"embed_dim": embed_dim, "quick_gelu": quick_gelu, "vision_cfg": vision}

@@ -1,0 +1,204 @@
+"""One model's file or files as named tensors, whatever wrote them; headers are read, numbers only when asked for."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from esm_viz.checkpoints.tensor_storage import FLOATS, Stored, scan, sha256_text
+from esm_viz.checkpoints.torch_file import TorchFile
+from esm_viz.core.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+INDEX = ".index.json"  # ends the name of a list of shards
+NAMES = (
+    *("model.safetensors.index.json", "model.safetensors", "open_clip_model.safetensors"),
+    *("pytorch_model.bin.index.json", "pytorch_model.bin", "open_clip_pytorch_model.bin"),
+    *("nonlinear_finetuned.pt", "finetuned.pt", "nonlinear_zeroshot.pt", "zeroshot.pt"),
+    *("adapter_model.safetensors", "adapter_model.bin"),
+)
+"""What the one model of a folder is called, in the order in which they are looked for."""
+MOST_JSON = 16 << 20  # bytes of a list of shards or a config
+_PREFIXES = ("module.", "_orig_mod.")  # what wrapping a model for training puts before every name
+_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64} | {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+
+
+class Source:
+    """The tensors of one model.
+
+    Attributes:
+        path: the file, or of several the one that lists them.
+        tensors: by name, in the order of the files; what training puts before all names is left out.
+        metadata: what it says of itself.
+        files: all that hold its tensors.
+    """
+
+    def __init__(self, title: str, path: Path) -> None:
+        """Read the headers.
+
+        Raises:
+            CheckpointError: there is no such file, or it cannot be read.
+        """
+        self._title = title
+        self.path = _model_in(title, path) if path.is_dir() else path
+        if not self.path.is_file():
+            raise CheckpointError(f"{title}: there is no such file", "check the path in the recipe", path.name)
+        self._whole: dict[Path, TorchFile] = {}  # those that cannot be read from places
+        self.metadata: dict[str, str] = {}
+        if self.path.name.endswith(INDEX):
+            self.files, found = self._sharded()
+        else:
+            self.files, found = (self.path,), self._opened(self.path)
+        prefix = ""
+        while word := next(
+            (word for word in _PREFIXES if found and all(n.startswith(prefix + word) for n in found)), ""
+        ):
+            prefix += word
+        self._prefix = prefix
+        self.tensors = {name.removeprefix(prefix): stored for name, stored in found.items()}
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield some tensors as stored, file by file.
+
+        Raises:
+            OSError, EOFError, ValueError: a file is not what it was.
+        """
+        by_file: dict[Path, list[str]] = {}
+        for name in dict.fromkeys(names):
+            by_file.setdefault(self.tensors[name].path, []).append(name)
+        for path, wanted in by_file.items():
+            if path in self._whole:
+                held = dict(self._whole[path].load())
+                yield from ((name, held[self._prefix + name].contiguous()) for name in wanted)
+                continue
+            with path.open("rb", buffering=0) as file:
+                for name in wanted:
+                    yield name, self.tensors[name].read(file)
+
+    def scan(self, names: Iterable[str]) -> tuple[str, dict[str, str]]:
+        """Read every file once: hash it, and look for numbers that are not finite.
+
+        Args:
+            names: of the tensors that are looked at.
+
+        Returns:
+            SHA-256, as hex, of the file, or of several files' names and digests; "NaN" or "Inf" by tensor.
+        """
+        digests: dict[str, str] = {}
+        wrong: dict[str, str] = {}
+        wanted = {name: self.tensors[name] for name in names}
+        for path in self.files:
+            here = {name: stored for name, stored in wanted.items() if stored.path == path}
+            digests[path.name], found = scan(path, {} if path in self._whole else here)
+            wrong |= found
+            if path in self._whole:
+                for name, tensor in self.read(here):
+                    if not torch.isfinite(tensor).all():
+                        wrong[name] = "NaN" if torch.isnan(tensor).any() else "Inf"
+        if self.files == (self.path,):
+            return digests[self.path.name], wrong
+        return sha256_text("".join(f"{name}\0{digests[name]}\n" for name in sorted(digests))), wrong
+
+    def _opened(self, path: Path) -> dict[str, Stored]:
+        if path.suffix not in SUFFIXES:
+            raise self._error("this is no file of weights", f"give {', '.join(SUFFIXES)} or a folder", path)
+        try:
+            if not path.stat().st_size:
+                raise self._error("the file is empty", "download or save it again", path)
+            if path.suffix == ".safetensors":
+                return self._safetensors(path)
+            file = TorchFile(self._title, path)
+        except OSError as error:
+            raise self._error(f"cannot be read ({error.strerror})", "check its rights", path) from error
+        if not file.lazy:
+            self._whole[path] = file
+        self.metadata |= file.attributes
+        return file.tensors
+
+    def _safetensors(self, path: Path) -> dict[str, Stored]:
+        try:
+            with safe_open(path, "pt") as file:  # judges the whole header
+                self.metadata |= file.metadata() or {}
+            with path.open("rb") as plain:
+                (length,) = struct.unpack("<Q", plain.read(8))
+                header = json.loads(plain.read(length))
+        except (SafetensorError, OSError, ValueError, struct.error) as error:
+            reason = str(error).splitlines()[0] if str(error) else "cannot be read"
+            raise self._error(f"not a whole safetensors file ({reason})", "download or save it again", path) from error
+        return {name: _safetensor(path, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
+
+    def _sharded(self) -> tuple[tuple[Path, ...], dict[str, Stored]]:
+        where = read_json(self.path, self._title).get("weight_map")
+        if not isinstance(where, dict) or not where or not all(map(_plain_name, where.values())):
+            raise self._error("its weight_map does not name files beside it", "download it again", self.path)
+        found: dict[str, Stored] = {}
+        names = sorted(set(where.values()))
+        for shard in names:
+            path = self.path.with_name(shard)
+            if not path.is_file():
+                raise self._error(f"the shard {shard:.80} is missing", "put all shards beside the index", self.path)
+            opened = self._opened(path)
+            lost = [name for name, at in where.items() if at == shard and name not in opened]
+            if lost:
+                raise self._error(f"{lost[0]:.80} is not in {shard:.80}", "download all shards again", self.path)
+            found |= {name: stored for name, stored in opened.items() if where.get(name) == shard}
+        return (self.path, *(self.path.with_name(name) for name in names)), found
+
+    def _error(self, what: str, remedy: str, path: Path) -> CheckpointError:
+        return CheckpointError(f"{self._title}: {what}", remedy, path.name)
+
+
+def read_json(path: Path, title: str) -> dict[str, Any]:
+    """Read a JSON object of bounded size.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise ValueError
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{title}: not a JSON object", "download it again", path.name)
+    return found
+
+
+def _model_in(title: str, folder: Path) -> Path:
+    """Return the one model of a folder."""
+    known = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    if known is not None:
+        return known
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(("head_", "."))
+    )
+    if len(found) != 1:
+        what = f"the folder holds {len(found)} files of weights" if found else "the folder holds no weights"
+        raise CheckpointError(f"{title}: {what}", "name the file itself", folder.name)
+    return found[0]
+
+
+def _plain_name(name: object) -> bool:
+    return isinstance(name, str) and Path(name).name == name and "\\" not in name and name.endswith(SUFFIXES)
+
+
+def _safetensor(path: Path, behind: int, entry: Mapping[str, Any]) -> Stored:
+    dtype = _DTYPES.get(entry["dtype"])
+    kind = FLOATS.get(dtype, entry["dtype"]) if dtype else entry["dtype"]
+    start, end = entry["data_offsets"]
+    return Stored(tuple(entry["shape"]), kind, dtype, path, behind + start, end - start)

@@ -1,0 +1,364 @@
+"""Records as the command line gives them: JSON with the keys that RECIPE promises, and text for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from esm_viz.core.errors import plain
+from esm_viz.core.recipe import HeadWords, Recipe
+from esm_viz.core.records import (
+    Evaluation,
+    ExportProof,
+    Judgement,
+    KnobSearch,
+    KnobTrial,
+    Objective,
+    Routing,
+    Score,
+    Stance,
+    Sweep,
+    SweepCell,
+    Which,
+)
+from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
+from esm_viz.search.knob_sweep import written
+
+_OBJECTIVES: dict[Objective, str] = {
+    "normalised": "mean normalised validation accuracy",
+    "interference": "minus mean interference, for want of labelled validation images",
+}
+_SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
+_WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
+
+
+def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+    """Return what was found in a folder as a table for people.
+
+    Args:
+        recipe: as it was written.
+        arch: says where the architecture is from.
+        unused: says what no model was made of.
+    """
+    title = "its own config" if recipe.arch_config else recipe.arch
+    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    for model in recipe.models:
+        parts = ("proxies", "head", "validation", "test")
+        beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
+        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, unused)))
+
+
+def evaluation_json(
+    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
+
+    Args:
+        record: of one recipe's model.
+        papers: what is published for its architecture and tasks; there is no such key where nothing is.
+        left_out: which images could not be read, in sentences.
+    """
+    models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
+    tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
+    mean: dict[str, Any] = {"normalised": _finite(record.mean_normalised)}
+    for which in models:
+        scores = record.scores(which)
+        if not scores:  # no oracle
+            continue
+        for row, score in zip(record.tasks, scores, strict=True):
+            tasks[row.task][which] = _score(score)
+        low, high = record.mean_interval(which)
+        n = sum(score.n for score in scores)
+        mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
+    return {
+        "tasks": tasks,
+        "mean": mean,
+        **(_routing(record.routing) if record.routing else {}),
+        **({"published": _published(record, papers)} if papers else {}),
+        **({"left_out": list(left_out)} if left_out else {}),
+        "method": record.method,
+        "alpha": record.alpha,
+        "parameters": dict(record.parameters),
+        "split": record.split,
+        "recipe_sha256": record.recipe_sha256,
+        "seconds": record.seconds,
+    }
+
+
+def _routing(record: Routing) -> dict[str, Any]:
+    """Return how images found their experts, and what the experts weigh."""
+    names = [layer.name for layer in record.layers]
+    return {
+        "routing": {
+            task: dict(zip(names, row, strict=True)) for task, row in zip(record.tasks, record.shares, strict=True)
+        },
+        "routing_mean": record.mean,
+        "overhead": {
+            "parameters": record.parameters,
+            "of_base": record.overhead,
+            "of_separate_models": record.of_separate,
+        },
+    }
+
+
+def _published(record: Evaluation, papers: Mapping[str, Published]) -> dict[str, Any]:
+    """Return the papers' means in per cent, of base, experts and this method: their fine-tunes, not to be ranked."""
+    rows = {"pretrained": PRETRAINED, "finetuned": EXPERTS, "merged": _row(record)}
+    return {
+        **{which: dataclasses.asdict(papers[row]) for which, row in rows.items() if row in papers},
+        "sources": list(SOURCES),
+    }
+
+
+def _row(record: Evaluation) -> str:
+    return row_of(record.method, record.parameters.get("expert_rank"))
+
+
+def evaluation_text(
+    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+) -> str:
+    """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
+    lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
+    for row in record.tasks:
+        low, high = row.merged.interval
+        accuracies = f"{_pc(row.pretrained.accuracy):>12}{_pc(row.finetuned.accuracy):>9}{_pc(row.merged.accuracy):>9}"
+        lines.append(f"{row.task:<16.16}{accuracies}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(row.normalised):>9}")
+    low, high = record.mean_interval("merged")
+    means = f"{_pc(record.mean('pretrained')):>12}{_pc(record.mean('finetuned')):>9}{_pc(record.mean('merged')):>9}"
+    lines.append(f"{'mean':<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
+    if papers:
+        lines.append(_published_line(record, papers))
+    if record.routing is not None:
+        lines += _routing_lines(record, record.routing)
+    lines += [f"note: {told}" for told in left_out]
+    sizes = {row.merged.n for row in record.tasks}
+    count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
+    lines.append(
+        f"{record.method}, α {record.alpha:g}, {count} {record.split} images a task, recipe {record.recipe_sha256[:12]}"
+    )
+    return "\n".join(lines)
+
+
+def _published_line(record: Evaluation, papers: Mapping[str, Published]) -> str:
+    """Return the papers' means as a line below ours, in the same columns."""
+    row = papers.get(_row(record))
+    own = f"{row.accuracy:.1f}" if row else "none"
+    share = f"{row.normalised:.1f}" if row and row.normalised is not None else ""
+    means = f"{papers[PRETRAINED].accuracy:>12.1f}{papers[EXPERTS].accuracy:>9.1f}{own:>9}"
+    return f"{'published':<16}{means}   {'':<14}{share:>9}   (other fine-tunes: {', '.join(SOURCES)})"
+
+
+def table_text(recipe: Recipe) -> str:
+    """Return what a table's recipe is made of, a line a task."""
+    lines = [f"{'base':<16}{recipe.base}, {recipe.arch if recipe.arch_config is None else 'its own config'}"]
+    for model in recipe.models:
+        words = "head of words" if isinstance(model.head, HeadWords) else f"head {model.head}"
+        named = f", {len(model.classes)} classes under the images’ own names" if model.classes else ""
+        images = f"proxies {model.proxies}, validation {model.validation}, test {model.test}"
+        lines.append(f"{model.name:<16}{model.path}, {words}, {images}{named}")
+    return "\n".join(lines)
+
+
+def sweep_json(record: Sweep) -> dict[str, Any]:
+    """Return a sweep with the keys that RECIPE promises; cells in the order of the grid, the last knob fastest."""
+    names = [name for name, _ in record.grid]
+    return {
+        "cells": [
+            {"values": dict(zip(names, point, strict=True)), **_cell_json(cell)}
+            for point, cell in zip(record.points, record.cells, strict=True)
+        ],
+        "grid": {name: list(values) for name, values in record.grid},
+        "baseline": record.baseline,
+        "best": record.best,
+        "measured": _measured(record),
+        "split": record.split,
+        "n": record.images,
+        "method": record.method,
+        "recipe_sha256": record.recipe_sha256,
+        "seconds": record.seconds,
+    }
+
+
+def sweep_text(record: Sweep) -> str:
+    """Return a sweep for people: a matrix over two knobs, else a list; a star marks the recipe's own cell."""
+    stars = ["*" if at == record.baseline else " " for at in range(len(record.cells))]
+    lines = _matrix(record, stars) if len(record.grid) == 2 else _list(record, stars)
+    notes = [f"{record.method}, {_measured(record)}", f"recipe {record.recipe_sha256[:12]}"]
+    if record.baseline is not None:
+        notes.append("* its own cell")
+    if record.best is not None:
+        values = zip(record.grid, record.points[record.best], strict=True)
+        notes.append("best at " + ", ".join(f"{name} {written(value)}" for (name, _), value in values))
+    return "\n".join([*lines, "; ".join(notes)])
+
+
+def search_json(record: KnobSearch) -> dict[str, Any]:
+    """Return a knob search: its trace, the best trial, and by what they were judged."""
+    trials = [{"parameters": dict(trial.parameters), "value": _finite(trial.value)} for trial in record.trials]
+    return {
+        "trials": trials,
+        "best": record.best,
+        "best_so_far": [_finite(value) for value in record.best_so_far],
+        "objective": _OBJECTIVES[record.objective],
+        "images": record.images,
+        "knobs": list(record.knobs),
+        "method": record.method,
+        "seed": record.seed,
+    }
+
+
+def search_text(record: KnobSearch) -> str:
+    """Return a knob search for people: what moved, and what it gained."""
+    start, best = record.trials[0], record.trials[record.best]
+    lines = [f"{'':<22}{'start':>10}{'best':>10}"]
+    lines += [
+        f"{name:<22.22}{written(start.parameters[name]):>10}{written(best.parameters[name]):>10}"
+        for name in (*record.knobs, *(["alpha"] if "alpha" not in record.knobs else []))
+    ]
+    lines.append(f"{_WORDS[record.objective]:<22}{_height(record, start):>10}{_height(record, best):>10}")
+    images = f" on {record.images} images" if record.images else ""
+    lines.append(
+        f"{record.method}, {_OBJECTIVES[record.objective]}{images}; best of {len(record.trials)} trials: "
+        f"number {record.best + 1}; seed {record.seed}"
+    )
+    return "\n".join(lines)
+
+
+def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
+    """Return routing, its upper bound and its cost, a line each."""
+    tasks = (f"{task} {_pc(sum(row) / len(row))}" for task, row in zip(routing.tasks, routing.shares, strict=True))
+    where = f"mean of {len(routing.layers)} layers"
+    lines = [f"routed to the own low-rank expert, {where}: {_pc(routing.mean)} ({', '.join(tasks)})"]
+    if routing.oracle:
+        lines.append(f"with oracle routing {_pc(record.mean('oracle'))}")
+    lines.append(
+        f"low-rank experts add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
+        f"{len(routing.tasks)} separate models"
+    )
+    return lines
+
+
+def judgement_json(record: Judgement) -> dict[str, Any]:
+    """Return every model's verdict and what the headers said, as plain data."""
+    plain = dataclasses.asdict(record)
+    files = [
+        {**model.pop("facts"), "verdict": verdict["stance"], "words": verdict["words"], "sentence": verdict["sentence"]}
+        | model
+        for model in plain.pop("models")
+        if (verdict := model.pop("verdict"))
+    ]
+    return {**plain, "files": files}
+
+
+def judgement_text(record: Judgement) -> str:
+    """Return every model's verdict and what the headers said, for people."""
+    said = "" if record.activation_said else " (not said, to be confirmed)"
+    count = f"{len(record.layers)} matrices in {len(record.models)} files"
+    lines = [f"{record.arch}, {record.activation}{said}, {count}"]
+    for model in record.models:
+        file = model.facts
+        whole = file.matched + len(file.missing) + len(file.misshaped)
+        parts = [
+            f"{file.layout}, {file.dtype or 'no type'}, {file.parameters / 1e6:.2f} M parameters",
+            f"{file.matched} of {whole} keys matched" + (f", {len(file.extra)} other tensors" if file.extra else ""),
+        ]
+        if model is not record.base:
+            parts.append(f"{model.classes} classes, {model.used} of {model.proxies} proxies")
+            parts.append(f"{model.validation} validation and {model.test} test images")
+        lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
+        lines.append(f"    {model.verdict.words}")
+    lines += [f"note: {note}" for note in record.notes]
+    lines.append(
+        f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
+    )
+    return "\n".join(map(plain, lines))
+
+
+def proof_json(record: ExportProof) -> dict[str, Any]:
+    """Return an export's proof as plain data."""
+    return {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
+
+
+def proof_text(record: ExportProof) -> str:
+    """Return an export's proof for people."""
+    lines = [f"wrote {', '.join(record.files)} to {record.folder}, read them again, and compared:"]
+    lines += [f"  ✓ {row.what}: {row.in_file:.60}" for row in record.rows]
+    lines.append(f"recipe {record.recipe_sha256}")
+    return "\n".join(lines)
+
+
+def _cell_json(cell: SweepCell) -> dict[str, Any]:
+    """Return what `evaluate` writes, with the interference beside it; that alone where there are no labels."""
+    found = evaluation_json(cell.evaluation) if cell.evaluation else {"tasks": {}, "mean": {}}
+    if cell.interference:
+        for task, value in zip(cell.interference.tasks, cell.interference.means, strict=True):
+            found["tasks"].setdefault(task, {})["interference"] = _finite(value)
+        found["mean"]["interference"] = _finite(cell.interference.mean)
+    own = {"parameters": dict(cell.parameters), "recipe_sha256": cell.recipe_sha256, "seconds": cell.seconds}
+    return found | own
+
+
+def _measured(record: Sweep) -> str:
+    """Say what a sweep's cells hold, and on how much."""
+    if record.split is None:
+        return "interference only, for want of labelled images"
+    return f"share of the experts' accuracy on {record.images} {record.split} images"
+
+
+def _matrix(record: Sweep, stars: list[str]) -> list[str]:
+    """Return one number a cell: the share of the experts' accuracy in per cent, or the interference."""
+    (down, rows), (across, columns) = record.grid
+    width = max(len(down), *(len(written(value)) for value in rows)) + 2
+    lines = [f"{'':<{width}}  {across}", f"{down:<{width}}" + "".join(f"{written(value):>10} " for value in columns)]
+    numbers = [_pc(cell.value) if cell.evaluation else f"{-cell.value:.3f}" for cell in record.cells]
+    for at, row in enumerate(rows):
+        part = slice(at * len(columns), (at + 1) * len(columns))
+        cells = zip(numbers[part], stars[part], strict=True)
+        lines.append(f"{written(row):<{width}}" + "".join(f"{number:>10}{star}" for number, star in cells))
+    return [line.rstrip() for line in lines]
+
+
+def _list(record: Sweep, stars: list[str]) -> list[str]:
+    """Return one line a cell."""
+    widths = [max(len(name), *(len(written(value)) for value in values)) + 2 for name, values in record.grid]
+    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else ""
+    head = "".join(f"{name:<{width}}" for (name, _), width in zip(record.grid, widths, strict=True))
+    lines = [f"{head} {scored}{'interference':>14}"]
+    for point, cell, star in zip(record.points, record.cells, stars, strict=True):
+        values = "".join(f"{written(value):<{width}}" for value, width in zip(point, widths, strict=True))
+        numbers = ""
+        if cell.evaluation:
+            low, high = cell.evaluation.mean_interval("merged")
+            numbers = (
+                f"{_pc(cell.evaluation.mean('merged')):>8}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(cell.value):>9}"
+            )
+        interference = f"{cell.interference.mean:.3f}" if cell.interference else ""
+        lines.append(f"{values}{star}{numbers}{interference:>14}")
+    return [line.rstrip() for line in lines]
+
+
+def _height(record: KnobSearch, trial: KnobTrial) -> str:
+    return _pc(trial.value) if record.objective == "normalised" else f"{-trial.value:.3f}"
+
+
+def _score(score: Score) -> dict[str, Any]:
+    low, high = score.interval
+    return {"accuracy": score.accuracy, "low": low, "high": high, "n": score.n}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _pc(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return "under a second"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

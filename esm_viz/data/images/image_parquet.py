@@ -1,0 +1,199 @@
+"""Parquet with image bytes, as Hugging Face writes it: one file or a folder of them, read batch by batch.
+
+The image column is a struct of `bytes` and `path`, or plain binary. Labels are numbers, whose names the schema's
+metadata tells (`ClassLabel`), or words. Whatever the row groups' size, a page or two of them are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from esm_viz.core.errors import ImagesError
+from esm_viz.data.class_labels import Classes, rows_of_folders, rows_of_numbers
+from esm_viz.data.images.image_decoder import MOST_BYTES, Unreadable, decode
+from esm_viz.data.images.image_folder import MOST_FILES, unreadable
+from esm_viz.data.images.image_preprocessing import Preprocessing
+from esm_viz.data.images.image_set import Fetch, ImageSet
+from esm_viz.data.indexed_stream import Stepping
+
+IMAGES = ("image", "img", "img_bytes", "image_bytes")
+LABELS = ("label", "labels", "fine_label")  # of CIFAR-100's two the finer one, which the papers' task is
+MOST_GROUP = 4_000_000_000  # bytes of one row group's images, unpacked
+MOST_RATIO, SMALL = 200, 1_000_000  # images are compressed already: what grows more is a bomb
+BATCH = 8  # rows read at once
+_BUFFER = 1 << 20
+_DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+
+
+class _Group(NamedTuple):
+    """One row group of one file."""
+
+    path: Path
+    at: int
+    rows: int
+
+
+def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:
+    """List the rows of one table, from footers and the label column alone.
+
+    Args:
+        path: as the recipe names it, for people.
+        files: the table's parts, in order.
+        how: what becomes of an image.
+        classes: of the head that reads the labels; None where labels are not needed.
+
+    Raises:
+        ImagesError: a file cannot be read, has no column of images or labels, or its labels do not fit the head.
+    """
+    groups: list[_Group] = []
+    labels: list[Tensor] = []
+    known: tuple[str, ...] = ()
+    try:
+        for file in files:
+            with pq.ParquetFile(file) as table:
+                image = _image_column(table.schema_arrow, path)
+                groups += _groups(table, file, image, path)
+                if classes is not None:
+                    found, known = _labels(table, classes, path)
+                    labels.append(found)
+    except _DAMAGED as error:
+        raise ImagesError("the parquet file cannot be read", "save or download it again", path.name) from error
+    count = sum(group.rows for group in groups)
+    if not 0 < count <= MOST_FILES:
+        raise ImagesError(f"there are {count} images", f"give 1 to {MOST_FILES}", path.name)
+    return ImageSet(path.name, count, torch.cat(labels) if labels else None, _Rows(path, groups, image), how, known)
+
+
+def names_in(file: Path) -> tuple[str, ...]:
+    """Return the names that one table gives its labels.
+
+    Raises:
+        ImagesError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(file) as table:
+            column = label_column(table.schema_arrow)
+            return class_names(table.schema_arrow, column) if column else ()
+    except _DAMAGED as error:
+        raise ImagesError("the parquet file cannot be read", "save or download it again", file.name) from error
+
+
+def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Return the names that a Hugging Face schema gives a column's numbers, in their order; none where it does not."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return ()
+
+
+def label_column(schema: pa.Schema) -> str | None:
+    """Return the column of labels, None where there is none by a usual name."""
+    return next((name for name in LABELS if name in schema.names), None)
+
+
+def _image_column(schema: pa.Schema, path: Path) -> str:
+    fitting = [field.name for field in schema if _holds_bytes(field.type)]
+    usual = [name for name in IMAGES if name in fitting]
+    if not usual and len(fitting) != 1:
+        what = f"{len(fitting)} columns of bytes" if fitting else "no column of image bytes"
+        raise ImagesError(f"the table has {what}", f"name it `{IMAGES[0]}`", path.name)
+    return (usual or fitting)[0]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and _holds_bytes(kind.field(at).type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _groups(table: pq.ParquetFile, file: Path, image: str, path: Path) -> Iterator[_Group]:
+    """Yield a file's row groups, from its footer; refuse those that would grow too large."""
+    for at in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(at)
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.path_in_schema.split(".")[0] != image:
+                continue
+            whole, packed = column.total_uncompressed_size, column.total_compressed_size
+            if whole > MOST_GROUP or whole > SMALL + MOST_RATIO * packed:
+                raise ImagesError(
+                    f"row group {at} unpacks from {packed} to {whole} bytes", "give smaller ones", path.name
+                )
+        yield _Group(file, at, group.num_rows)
+
+
+def _labels(table: pq.ParquetFile, classes: Classes, path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """Read one file's labels as rows of the head, and name the rows."""
+    column = label_column(table.schema_arrow)
+    if column is None:
+        raise ImagesError("the table has no column `label`", f"name it one of {', '.join(LABELS)}", path.name)
+    if table.metadata.num_rows > MOST_FILES:
+        raise ImagesError("the table has too many rows", f"give at most {MOST_FILES}", path.name)
+    kind = table.schema_arrow.field(column).type
+    values = table.read(columns=[column]).column(column)
+    if values.null_count:
+        raise ImagesError(f"`{column}` has {values.null_count} empty rows", "give every image a label", path.name)
+    if pa.types.is_integer(kind):
+        numbers = values.to_numpy().astype(np.int64)
+        names = class_names(table.schema_arrow, column)
+        rows = rows_of_numbers(names, classes, path.name)
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(rows):
+            wrong = f"labels go from {numbers.min()} to {numbers.max()} for {len(rows)} classes"
+            raise ImagesError(wrong, "give whole numbers from 0 that the head has rows for", path.name)
+        return torch.tensor(rows)[torch.from_numpy(numbers)], classes.names or names
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        words = values.to_pylist()
+        order, known = rows_of_folders(sorted(set(words)), classes, path.name)
+        return torch.tensor([order[word] for word in words]), known
+    raise ImagesError(f"`{column}` holds {kind}", "give whole numbers or words", path.name)
+
+
+class _Rows:
+    """Rows of a table, each group read as a stream."""
+
+    def __init__(self, path: Path, groups: Sequence[_Group], image: str) -> None:
+        self._path, self._groups, self._image = path, groups, image
+        starts = np.cumsum([0, *(group.rows for group in groups)]).tolist()
+        self._stream = Stepping(starts[-1], starts[:-1], self._items)
+
+    def named(self, index: int) -> str:
+        return f"row {index}"
+
+    @contextmanager
+    def opened(self, how: Preprocessing) -> Iterator[Fetch]:
+        def fetch(index: int) -> Tensor:
+            try:
+                raw = self._stream.get(index)
+            except (*_DAMAGED, StopIteration) as error:
+                raise unreadable(self._path.name) from error
+            if not isinstance(raw, bytes):
+                raise Unreadable("has no bytes", "save the images themselves into the table")
+            if len(raw) > MOST_BYTES:
+                raise Unreadable(f"is larger than {MOST_BYTES} bytes", "give smaller images")
+            return decode(raw, how)
+
+        yield fetch
+
+    def _items(self, start: int) -> Iterator[Any]:
+        for group in self._groups[start:]:
+            # With a buffer of its own pyarrow reads a column page by page instead of a whole row group.
+            with pq.ParquetFile(group.path, buffer_size=_BUFFER, pre_buffer=False) as table:
+                for batch in table.iter_batches(BATCH, [group.at], columns=[self._image], use_threads=False):
+                    for value in batch.column(0):
+                        item = value.as_py()
+                        yield item.get("bytes") if isinstance(item, dict) else item

@@ -1,0 +1,118 @@
+"""Image sets as a recipe names them: folders, zips, tables and arrays, listed first and decoded when asked for.
+
+| what it is | labelled by |
+|---|---|
+| a folder or `.zip` of image files | one subfolder a class |
+| `.parquet`, or a folder of such files | a column `label` |
+| `.npz` of uint8 pixels | an array `labels` |
+| `.safetensors` of float32, preprocessed already, or uint8 pixels of the tower's size | a tensor `labels` |
+
+This is the door of the room: other rooms import from here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from esm_viz.core.errors import ImagesError
+from esm_viz.data.class_labels import Classes, by_name, plain
+from esm_viz.data.images.image_array import open_npz, open_safetensors
+from esm_viz.data.images.image_decoder import SUFFIXES
+from esm_viz.data.images.image_folder import open_folder, open_zip
+from esm_viz.data.images.image_preprocessing import (
+    MEAN,
+    STD,
+    Preprocessing,
+    normalise,
+    preprocessing_of,
+    shrunk,
+    to_pixels,
+    to_png,
+)
+from esm_viz.data.images.image_set import Found, ImageSet, draw, drawn, spread
+
+_PART = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # of a table in several files: train-00000-of-00002
+KINDS = (".zip", ".parquet", ".npz", ".safetensors")
+__all__ = [
+    "KINDS",
+    "MEAN",
+    "STD",
+    "SUFFIXES",
+    "Classes",
+    "Found",
+    "ImageSet",
+    "Preprocessing",
+    "by_name",
+    "class_names",
+    "draw",
+    "drawn",
+    "normalise",
+    "open_images",
+    "plain",
+    "preprocessing_of",
+    "shrunk",
+    "spread",
+    "to_pixels",
+    "to_png",
+]
+
+
+def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = None) -> ImageSet:
+    """List a set of images without decoding them.
+
+    Args:
+        path: folder, `.zip`, `.parquet`, `.npz` or `.safetensors`.
+        how: the tower's preprocessing; a side in pixels alone means open_clip's default at that size.
+        classes: of the head that reads the labels; None where labels are not needed.
+
+    Raises:
+        ImagesError: nothing is there, it cannot be read, or the labels do not fit the classes.
+    """
+    how = Preprocessing(how) if isinstance(how, int) else how
+    if path.is_dir():
+        files = sorted(path.glob("*.parquet"))
+        return _open_table(path, files, how, classes) if files else open_folder(path, how, classes)
+    if not path.is_file():
+        raise ImagesError("there are no such images", "check the path in the recipe", path.name)
+    kind = path.suffix.lower()
+    if kind == ".zip":
+        return open_zip(path, how, classes)
+    if kind == ".parquet":
+        return _open_table(path, [path], how, classes)
+    if kind == ".npz":
+        return open_npz(path, how, classes is not None)
+    if kind == ".safetensors":
+        return open_safetensors(path, how, classes is not None)
+    raise ImagesError(
+        f"images are neither folder, {', '.join(KINDS[:-1])} nor {KINDS[-1]}", "give one of these", path.name
+    )
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """Return what a labelled set calls its classes: its class folders, sorted, or a table's names; else nothing.
+
+    Raises:
+        ImagesError: it cannot be read.
+    """
+    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path] * (path.suffix.lower() == ".parquet")
+    if tables:
+        from esm_viz.data.images.image_parquet import names_in
+
+        return names_in(tables[0])
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        return ()
+    listed = open_images(path, 1)
+    folders = {PurePosixPath(listed.pictures.named(index)).parent.name for index in range(listed.count)}
+    return tuple(sorted(folders - {""}))
+
+
+def _open_table(path: Path, files: list[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:
+    splits = sorted({_PART.sub("", file.stem) for file in files})
+    if len(splits) > 1:
+        raise ImagesError(f"the folder holds tables of {' and '.join(splits[:3])}", "give one of them", path.name)
+    from esm_viz.data.images.image_parquet import (
+        open_parquet,  # pyarrow takes a while to import, and most need none of it
+    )
+
+    return open_parquet(path, files, how, classes)

@@ -1,0 +1,345 @@
+"""Answers on labelled images, and accuracy from them: of base, experts and merged model alike, on the same images.
+
+What is kept of a model and a task is every single answer, so that scores, confusions and flips cost one forward pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
+from esm_viz.core.errors import DeviceError, HeadError, ImagesError, NumericsError
+from esm_viz.core.recipe import Recipe, sha256_text
+from esm_viz.core.records import Report, Routing, Score, Split, TaskScores, silent
+from esm_viz.data.images.image_source import Found, ImageSet, spread
+from esm_viz.families.classification_head import Head
+from esm_viz.families.routed_tower import RoutedTower
+from esm_viz.families.vision_tower import encode
+from esm_viz.inspection.opened_files import Headers
+from esm_viz.runtime.stage_cache import StageCache
+
+Boundary = Callable[[int], None]
+_CHUNK = 256  # images decoded and kept together
+
+
+class Answers(NamedTuple):
+    """What a model answered, an entry an image.
+
+    Attributes:
+        chosen: class indices, (n,), int32.
+        routes: the expert of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
+        places: where in the labelled set each image stands, n of them.
+    """
+
+    chosen: Tensor
+    routes: Tensor
+    places: tuple[int, ...]
+
+
+class Contestant(NamedTuple):
+    """A model that answers: what its answers are kept under, how its tower is made, and what people call it."""
+
+    identity: tuple[Hashable, ...]
+    make: Callable[[], nn.Module]
+    title: str = "the merged model"
+
+
+def answer(
+    tower: nn.Module,
+    head: Head,
+    batches: Iterator[Found],
+    boundary: Boundary = lambda images: None,
+    where: str = "",
+) -> Answers:
+    """Ask a model for the class of every image.
+
+    Args:
+        tower: the model, routed or not.
+        head: of the task.
+        batches: images, each batch at least one.
+        boundary: told the number of images in each batch when it is done; may raise to stop.
+        where: which model and images these are, for people.
+
+    Raises:
+        NumericsError: the model is finite, and its features are not.
+    """
+    if isinstance(tower, RoutedTower):
+        tower.take_routes()  # of whatever it ran before
+    chosen: list[Tensor] = []
+    places: list[int] = []
+    for images, kept in batches:
+        features = encode(tower, images)
+        if not torch.isfinite(features).all():  # or else the largest of them would be called an answer
+            raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
+        chosen.append(head.answers(features).to(torch.int32))
+        places += kept
+        boundary(len(images))
+    answers = torch.cat(chosen)
+    routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(answers))
+    return Answers(answers, routes.to(torch.int32), tuple(places))
+
+
+def resolve_device(name: str) -> str:
+    """Return "cpu" or "cuda" for auto, cpu, cuda.
+
+    Raises:
+        DeviceError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise DeviceError(f"device is {name!r}", "use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("this machine has no CUDA device that torch can use", "use --device cpu")
+    return name
+
+
+def device_title(device: str) -> str:
+    """Return what a person calls a device: the GPU's name, or "CPU" with the cores that torch uses."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    cores = torch.get_num_threads()
+    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Answers on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
+
+    An image that cannot be read is asked of no model, and is in no count.
+
+    Attributes:
+        recipe: as opened, for paths.
+        headers: the opened files.
+        digests: SHA-256 by path as the recipe writes it.
+        device: where towers run.
+        cache: of all stages.
+    """
+
+    recipe: Recipe
+    headers: Headers
+    digests: Mapping[str, str]
+    device: str
+    cache: StageCache
+    _hashed: dict[Path, str] = field(default_factory=dict, repr=False)
+    _places: dict[tuple[str, Split, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    def has_labels(self, split: Split) -> bool:
+        """Say whether every task has labelled images of a split."""
+        return set(self.headers.labelled[split]) == set(self.recipe.tasks)
+
+    def need_labels(self, split: Split) -> None:
+        """Refuse a split that some task does not have.
+
+        Raises:
+            ImagesError: a task has no labelled images of it.
+            HeadError: a task has no head.
+        """
+        for task in self.recipe.tasks:
+            if task not in self.headers.labelled[split]:
+                raise ImagesError(f"{task} has no labelled {split} images", f"give `{split}` and `head` in the recipe")
+            if task not in self.headers.heads:
+                raise HeadError(f"{task} has no head", "give `head` in the recipe")
+
+    def labels_digest(self, split: Split) -> str:
+        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        parts = [
+            f"{self._images_digest(model.name, split)} {self.headers.heads[model.name].digest}"
+            + (f" {json.dumps(model.classes)}" if model.classes else "")
+            for model in self.recipe.models
+        ]
+        return sha256_text("\n".join(parts))
+
+    def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Fill a tower that runs in float32 on the device."""
+        return self.headers.arch.tower(
+            {name: tensor.to(self.device, torch.float32) for name, tensor in weights.items()}
+        )
+
+    def table(
+        self, merged: nn.Module, identity: str, split: Split, limit: int, report: Report
+    ) -> tuple[TaskScores, ...]:
+        """Score base, experts and merged model on every task.
+
+        Args:
+            merged: the merged tower, with experts or without.
+            identity: the recipe's canonical JSON, under which merged scores are kept.
+            split: which labelled images.
+            limit: images a task; 0 = all.
+            report: progress.
+        """
+        rows = []
+        for at, task in enumerate(self.recipe.tasks):
+            boundary = self._counting(report, at, task, split, limit, 3, "images")
+            models = (self.base(), self.expert(task), Contestant((identity,), lambda: merged))
+            rows.append(TaskScores(task, *(self.score(model, task, split, limit, boundary) for model in models)))
+        return tuple(rows)
+
+    def routing(
+        self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, report: Report
+    ) -> Routing:
+        """Return which experts the images of every task found, and how well they do with the right ones.
+
+        Args:
+            tower: the routed model.
+            identity: the recipe's canonical JSON, under which scores are kept.
+            split: which labelled images.
+            limit: images a task; 0 = all.
+            oracle: whether to send them through their own experts as well.
+            report: progress.
+        """
+        tasks, told, chosen = self.recipe.tasks, [], []
+        for at, task in enumerate(tasks):
+            boundary = self._counting(report, at, task, split, limit, 1, "images with oracle routing")
+            found = self.answers(Contestant((identity,), lambda: tower), task, split, limit, boundary)
+            chosen.append(torch.stack([(found.routes == s).double().mean(1) for s in range(len(tasks))], 1))
+            if oracle:
+                with tower.sent_to(at):
+                    model = Contestant((identity, "oracle", at), lambda: tower)
+                    told.append(self.score(model, task, split, limit, boundary))
+        named = {layer.name: layer for layer in self.headers.arch.layers}
+        return Routing(
+            tasks,
+            tuple(named[name] for name in tower.layers),
+            tuple(tuple(map(tuple, layer)) for layer in torch.stack(chosen, 1).tolist()),  # (layers, T, T)
+            tuple(told),
+            tower.expert_parameters,
+            tower.base_parameters,
+        )
+
+    def alone(self, which: Literal["pretrained", "finetuned"], split: Split, report: Report) -> dict[str, Score]:
+        """Score the base, or each task's own expert, on the tasks that have labelled images, whatever others have.
+
+        Args:
+            which: the base or the experts.
+            split: which labelled images, all of them.
+            report: progress.
+        """
+        found = {}
+        for at, task in enumerate(self.recipe.tasks):
+            if task in self.headers.labelled[split]:
+                boundary = self._counting(report, at, task, split, 0, 1, "images")
+                model = self.base() if which == "pretrained" else self.expert(task)
+                found[task] = self.score(model, task, split, 0, boundary)
+        return found
+
+    def score_tower(self, tower: nn.Module, split: Split, report: Report = silent) -> tuple[Score, ...]:
+        """Score a tower that came from elsewhere on all images of a split, past every kept score."""
+        tower, found = tower.to(self.device), []
+        for at, task in enumerate(self.recipe.tasks):
+            boundary = self._counting(report, at, task, split, 0, 1, "images of the file")
+            where = f"the file on the {split} images of {task}"
+            asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary, where)
+            found.append(self._scored(asked, task, split, 0))
+        return tuple(found)
+
+    def base(self) -> Contestant:
+        """Return the pre-trained model."""
+        identity = self.recipe.arch, self.digests[self.recipe.base]
+        return Contestant(identity, lambda: self._stored(self.headers.base), "the base")
+
+    def expert(self, task: str) -> Contestant:
+        """Return the model that was fine-tuned on a task."""
+        path = next(model.path for model in self.recipe.models if model.name == task)
+        identity = self.recipe.arch, self.digests[path]
+        return Contestant(identity, lambda: self._stored(self.headers.experts[task]), task)
+
+    def answers(
+        self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
+    ) -> Answers:
+        """Return what a model answers on a task's labelled images; asked once for all who want to know."""
+        head = self.headers.heads[task]
+        key = ("answers", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
+        where = f"{model.title} on the {split} images of {task}"
+        batches = self._batches(task, split, limit)
+        found = self.cache.get(key, lambda: answer(model.make(), head, batches, boundary, where))
+        self._places[task, split, limit] = found.places
+        self._listed(task, split).remember(spread(self._listed(task, split).count, limit), found.places)
+        return found
+
+    def score(self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
+        """Count a model's right answers."""
+        return self._scored(self.answers(model, task, split, limit, boundary), task, split, limit)
+
+    def labels(self, task: str, split: Split, limit: int = 0) -> Tensor:
+        """Return the true class of each image that `answers` is about, (n,), int64."""
+        labels = self._listed(task, split).labels
+        assert labels is not None  # labelled sets have labels
+        return labels[self.places(task, split, limit)]
+
+    def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
+        """Return where in the labelled set each image stands that `answers` is about."""
+        if (task, split, limit) not in self._places:
+            found = [self._read(task, split, chunk).kept for chunk in self._chunks(task, split, limit)]
+            self._places[task, split, limit] = tuple(place for kept in found for place in kept)
+        return list(self._places[task, split, limit])
+
+    def classes(self, task: str, split: Split) -> tuple[str, ...]:
+        """Return the names of a task's classes: the head's, else the class folders', else numbers."""
+        head = self.headers.heads[task]
+        numbers = tuple(f"class {row}" for row in range(len(head.weight)))
+        return head.classes or self._listed(task, split).classes or numbers
+
+    def pictures(self, task: str, split: Split, indices: Sequence[int]) -> Tensor:
+        """Return some of a task's labelled images, preprocessed, (k, 3, H, W)."""
+        return self._listed(task, split).load(indices)
+
+    def _stored(self, checkpoint: Checkpoint) -> nn.Module:
+        return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))
+
+    def _scored(self, found: Answers, task: str, split: Split, limit: int) -> Score:
+        labels = self.labels(task, split, limit)
+        return Score(int((found.chosen == labels).sum()), len(labels))
+
+    def _images_digest(self, task: str, split: Split) -> str:
+        """Return the digest of a task's labelled images, hashed when they are first asked for."""
+        model = next(model for model in self.recipe.models if model.name == task)
+        path = self.recipe.resolve(model.validation if split == "validation" else model.test)
+        if path not in self._hashed:
+            self._hashed[path] = sha256_path(path)
+        return self._hashed[path]
+
+    def _batches(self, task: str, split: Split, limit: int) -> Iterator[Found]:
+        some = False
+        for chunk in self._chunks(task, split, limit):
+            found = self._read(task, split, chunk)
+            if found.kept:
+                some = True
+                yield found
+        if not some:
+            raise ImagesError(f"none of the {split} images asked for can be read", "remove or replace them", task)
+
+    def _chunks(self, task: str, split: Split, limit: int) -> Iterator[tuple[int, ...]]:
+        """Yield the places of the images asked for, as many as are decoded together."""
+        asked = spread(self._listed(task, split).count, limit)
+        for start in range(0, len(asked), _CHUNK):
+            yield tuple(asked[start : start + _CHUNK])
+
+    def _read(self, task: str, split: Split, places: tuple[int, ...]) -> Found:
+        listed = self._listed(task, split)
+        key = "images", self._images_digest(task, split), listed.how, places
+        return self.cache.get(key, lambda: listed.read(places))
+
+    def _listed(self, task: str, split: Split) -> ImageSet:
+        return self.headers.labelled[split][task]
+
+    def _counting(
+        self, report: Report, at: int, task: str, split: Split, limit: int, passes: int, words: str
+    ) -> Boundary:
+        """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
+        total, done, tasks = passes * len(spread(self._listed(task, split).count, limit)), 0, len(self.recipe.tasks)
+
+        def boundary(images: int) -> None:
+            nonlocal done
+            done += images
+            report(min((at + done / total) / tasks, 1.0), f"{task}, {split} {words}")
+
+        boundary(0)
+        return boundary

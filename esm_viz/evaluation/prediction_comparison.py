@@ -1,0 +1,73 @@
+"""From answers, an entry an image, to what they say: a confusion matrix, the flips between two models, a difference.
+
+Throughout `labels` are the true classes and `a`, `b`, `chosen` what models answered, all (n,), integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from esm_viz.core.records import Confusion, Flip, Flips, Paired, Split
+
+MOST_CLASSES = 60  # rows of a confusion that one can still read
+
+
+def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, chosen: Tensor) -> Confusion:
+    """Count answers by true class; of more than MOST_CLASSES classes those with most mistakes are shown."""
+    known = len(classes)
+    pairs = labels.long() * known + chosen.long()
+    counts = torch.bincount(pairs, minlength=known * known).view(known, known)
+    totals, right = counts.sum(1), counts.diagonal()
+    worst = (totals - right).argsort(descending=True, stable=True)[:MOST_CLASSES]
+    shown = worst.sort().values
+    return Confusion(
+        task,
+        split,
+        tuple(classes[row] for row in shown.tolist()),
+        tuple(map(tuple, counts[shown][:, shown].tolist())),
+        tuple(totals[shown].tolist()),
+        int(right.sum()),
+        len(labels),
+        known,
+    )
+
+
+def flips(
+    task: str, split: Split, classes: Sequence[str], places: Sequence[int], labels: Tensor, a: Tensor, b: Tensor
+) -> Flips:
+    """List the images on which exactly one of two models is right.
+
+    Args:
+        task: whose images.
+        split: which of them.
+        classes: names.
+        places: where each image stands in its set.
+        labels: true classes.
+        a: answers of the model to compare with.
+        b: answers of the other.
+    """
+    before, now = a == labels, b == labels
+
+    def listed(which: Tensor) -> tuple[Flip, ...]:
+        at = which.nonzero()[:, 0].tolist()
+        return tuple(Flip(places[i], int(labels[i]), int(a[i]), int(b[i])) for i in at)
+
+    return Flips(
+        task,
+        split,
+        tuple(classes),
+        len(labels),
+        listed(~before & now),
+        listed(before & ~now),
+        int((before & now).sum()),
+        int((~before & ~now).sum()),
+    )
+
+
+def paired(labels: Tensor, a: Tensor, b: Tensor) -> Paired:
+    """Count how two models differ on the same images."""
+    before, now = a == labels, b == labels
+    return Paired(int((~before & now).sum()), int((before & ~now).sum()), len(labels))

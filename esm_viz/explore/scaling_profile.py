@@ -1,0 +1,71 @@
+"""What each level of polarized scaling does to the merge: its size per layer, level by level (METHOD, ESM)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Layer, Report, ScalingProfile, silent
+from esm_viz.families.vision_tower import ESSENTIAL
+from esm_viz.numerics.polarized_scaling import relative_power
+from esm_viz.stages.merge_stages import Stages
+
+LEVELS = {
+    "spectrum": "spectrum_exponent",
+    "task": "task_exponent",
+    "dimension": "dimension_exponent",
+    "layer": "layer_exponent",
+}
+"""Level -> the knob that is its exponent, in the order in which they act."""
+
+
+def scaling_profile(stages: Stages, recipe: Recipe, report: Report = silent) -> ScalingProfile:
+    """Merge with no level, with the first, with the first two …, through the stages of any other merge."""
+    own = [level for level in LEVELS if LEVELS[level] in recipe.parameters]
+    recipes = [_without(recipe, own[count:]) for count in range(len(own) + 1)]
+    columns = []
+    for step, layer in enumerate(stages.layers):  # all levels of a layer at once: they share its expensive stages
+        report(step / len(stages.layers), f"scaling {layer.label} level by level")
+        columns.append([float(stages.merged(each, layer.name, layer).norm) for each in recipes])
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    factors = stages.layer_factors(recipe)
+    rows[-1] = [norm * factors[layer.name] for norm, layer in zip(rows[-1], stages.layers, strict=True)]
+    shares = [_shares(stages, recipe, layer) for layer in stages.layers]
+    return ScalingProfile(
+        tasks=recipe.tasks,
+        layers=stages.layers,
+        levels=("none", *own),
+        norms=tuple(tuple(row) for row in rows),
+        shares_before=_by_task(before for before, _ in shares),
+        shares_after=_by_task(after for _, after in shares),
+    )
+
+
+def _without(recipe: Recipe, levels: list[str]) -> Recipe:
+    """Return the recipe with these levels switched off."""
+    off = {LEVELS[level]: 0.0 for level in levels}
+    return recipe.replace(parameters=MappingProxyType({**recipe.parameters, **off}))
+
+
+def _shares(stages: Stages, recipe: Recipe, layer: Layer) -> tuple[list[float], list[float]]:
+    """Return each task's share of Σ_t ‖ΔW_t‖_F² at a layer, before and after the inter-task level."""
+    norms = torch.stack([update.delta.norm() for update in stages.updates(recipe, layer.name, layer)])
+    exponent = recipe.parameters.get(LEVELS["task"], 0.0) if layer.family in ESSENTIAL else 0.0
+    return _squares(norms), _squares(norms * relative_power(norms, float(exponent)))
+
+
+def _squares(norms: Tensor) -> list[float]:
+    """Return shares of the sum of squares."""
+    if not norms.max() > 0:
+        return [math.nan] * len(norms)
+    squares = (norms / norms.max()).square()  # 1e-200 and 1e200 stay in range
+    return (squares / squares.sum()).tolist()
+
+
+def _by_task(columns: Iterable[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(zip(*columns, strict=True))

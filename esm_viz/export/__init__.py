@@ -1,0 +1,1 @@
+"""The merged model as files, with proof: weights, recipe, model card and the lines of code that load them."""

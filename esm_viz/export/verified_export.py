@@ -1,0 +1,418 @@
+"""Export with proof: the files are written aside, read again, hashed and re-evaluated, and only then put in place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from esm_viz import __version__
+from esm_viz.checkpoints.adapter_file import experts_metadata, named_tensors, read_experts
+from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
+from esm_viz.checkpoints.checkpoint import Checkpoint
+from esm_viz.checkpoints.layout_table import Layout
+from esm_viz.checkpoints.model_config import CONFIG
+from esm_viz.checkpoints.tensor_storage import sha256_file, sha256_text
+from esm_viz.core import recipe as recipes
+from esm_viz.core.errors import EsmVizError, ExportError, ProofFailed
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Report, Score, Split, WrittenFile, silent
+from esm_viz.export.model_card import model_card
+from esm_viz.families.routed_tower import Experts, load_routed
+from esm_viz.families.vision_tower import Architecture
+from esm_viz.inspection.opened_files import Headers
+from esm_viz.merge import settle
+
+WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
+PAGE = "report.html"
+# What an export may hold: a config only where its layout wants one, experts only where the method has some, the page
+# only where it was asked for.
+FILES = (WEIGHTS, CONFIG, EXPERTS, RECIPE, CARD, PAGE)
+ASIDE = ".????????.part"  # a folder of an export that is being written
+PLACING = "placing"  # in it, once all is proved: the names of its files
+Rescore = Callable[[nn.Module, Split, Report], tuple[Score, ...]]
+MakePage = Callable[[ExportProof, Recipe], str]
+"""From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is on screen and is to be exported.
+
+    Attributes:
+        recipe: with every parameter and α as numbers.
+        headers: the opened files.
+        digests: SHA-256 by path as the recipe writes it.
+        weights: the merged tower, in the recipe's dtype.
+        shown: its accuracy, once for every split with labelled images.
+        experts: of a routed model, by layer; empty for one set of weights.
+        layout: of the file that is to be written.
+    """
+
+    recipe: Recipe
+    headers: Headers
+    digests: Mapping[str, str]
+    weights: Mapping[str, Tensor]
+    shown: tuple[Evaluation, ...]
+    experts: Mapping[str, Experts]
+    layout: Layout
+
+    @property
+    def identity(self) -> str:
+        """Return the recipe's canonical JSON."""
+        return recipes.canonical(self.recipe, self.digests)
+
+    @property
+    def sha256(self) -> str:
+        """Return the recipe's hash."""
+        return recipes.sha256_text(self.identity)
+
+    @cached_property
+    def tensors_sha256(self) -> str:
+        """Return the hash of the tower's tensors."""
+        return sha256_tensors(self.weights)
+
+    @cached_property
+    def config(self) -> dict[str, Any] | None:
+        """Return the config that belongs beside the weights; None where their layout wants none."""
+        return self.headers.base.config_for(self.layout, self.headers.arch.config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the exported tensors."""
+        return next(iter(self.weights.values())).dtype
+
+    @cached_property
+    def beside(self) -> dict[str, Tensor]:
+        """Return what the file holds besides the tower: the base file's text tower, where its layout is kept."""
+        base = self.headers.base
+        if self.layout != base.layout:
+            return {}
+        return {
+            name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in base.everything()
+            if base.layout.beside(name)
+        }
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the weights file holds, under the names of its layout."""
+        return self.layout.written({name: tensor.cpu() for name, tensor in self.weights.items()}) | self.beside
+
+
+def export(
+    preview: Preview,
+    rescore: Rescore,
+    folder: Path,
+    *,
+    portable: bool,
+    page: MakePage | None = None,
+    report: Report = silent,
+) -> ExportProof:
+    """Write a merge into a folder and prove it equal to the preview.
+
+    Args:
+        preview: what is on screen.
+        rescore: scores a tower that was rebuilt from the files, past every kept score.
+        folder: made where missing.
+        portable: keep the recipe's own relative paths instead of paths from `folder`.
+        page: makes a page on it all that lies beside the files; none where None.
+        report: progress, may raise Cancelled.
+
+    Raises:
+        ProofFailed: the file is not what was on screen; nothing is left behind.
+        ExportError: it cannot be written; nothing is left behind.
+    """
+    start = time.perf_counter()
+    written = _written_recipe(preview, folder, portable)
+    with _staging(folder) as aside:
+        report(0.0, "writing")
+        write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
+        digest = sha256_file(aside / WEIGHTS)
+        if preview.config is not None:
+            write_text(aside / CONFIG, json.dumps(preview.config, indent=2))
+        if preview.experts:
+            write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
+        write_text(aside / RECIPE, written.to_yaml())
+        write_text(aside / CARD, _card(preview))
+        report(0.1, "reading again")
+        rows = _compare(preview, written, aside, rescore, lambda done, words: report(0.1 + 0.8 * done, words))
+        rows.insert(1, ProofRow("weights file, SHA-256", digest, sha256_file(aside / WEIGHTS)))
+        wrong = [row.what for row in rows if not row.equal]
+        if wrong:
+            failed = ProofFailed(f"the file differs from the preview in {', '.join(wrong)}", "export again")
+            failed.rows = tuple(rows)
+            raise failed
+        proof = ExportProof(
+            folder=str(folder),
+            written=tuple(_written(aside / name) for name in FILES if (aside / name).is_file()),
+            recipe_sha256=preview.sha256,
+            tensors_sha256=preview.tensors_sha256,
+            layout=preview.layout.name,
+            rows=tuple(rows),
+            seconds=time.perf_counter() - start,
+        )
+        if page is not None:
+            write_text(aside / PAGE, page(proof, written))
+            proof = dataclasses.replace(proof, written=(*proof.written, _written(aside / PAGE)))
+        report(0.95, "putting in place")
+        _put_in_place(aside, folder)
+    report(1.0, "exported")
+    return proof
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Finish or forget what exports that were killed have left in a folder.
+
+    One that was killed while it put its files in place had proved them before, so the rest of them follow; whatever
+    was not that far is removed. Of two exports into one folder at once, the later one stops the earlier.
+
+    Raises:
+        ExportError: the folder cannot be written.
+    """
+    try:
+        for aside in folder.glob(ASIDE) if folder.is_dir() else ():
+            listed = aside / PLACING
+            names = listed.read_text(encoding="utf-8").split("\n") if listed.is_file() else []
+            for name in FILES if names else ():
+                if (aside / name).is_file():
+                    (aside / name).replace(folder / name)
+                elif name not in names:
+                    (folder / name).unlink(missing_ok=True)  # of the export before
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
+
+
+def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
+    """Refuse a folder where the export would replace what it is made from, or what is no export.
+
+    Raises:
+        ExportError: a file of the recipe, the recipe itself or somebody's own file would be lost.
+    """
+    if not folder.is_dir():
+        return
+    mine = {recipe.resolve(path).resolve() for path in (recipe.base, *(model.path for model in recipe.models))}
+    for name in FILES:
+        target = folder / name
+        if mine & {target.resolve(), folder.resolve()} or (target.exists() and not _is_export(folder)):
+            raise ExportError(f"{name} is there already and is no export", "choose another folder", folder.name)
+    if folder.resolve() == recipe.folder.resolve() and (folder / RECIPE).exists():
+        raise ExportError("the export would replace its own recipe", "choose another folder", folder.name)
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "esm_viz.recipe" in Checkpoint("export", folder / WEIGHTS).metadata
+    except EsmVizError:
+        return False
+
+
+def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, report: Report) -> list[ProofRow]:
+    """Read everything back and set it beside what was on screen, one row a check."""
+    again = Checkpoint("export", aside / WEIGHTS)
+    said = again.config() if preview.config is not None else None
+    arch = preview.headers.arch if said is None else Architecture("", said)  # what is written must say it all
+    facts = again.judge(arch.shapes)
+    tensors = again.tensors(preview.weights, preview.dtype)
+    reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
+    identity = recipes.canonical(reread, _digests_named_by(reread, preview))
+    rows = [
+        ProofRow("tensors, SHA-256", preview.tensors_sha256, sha256_tensors(tensors)),
+        *_compare_beside(preview, again, facts.extra),
+        ProofRow("number of tensors", str(len(preview.tensors)), str(len(again.names))),
+        ProofRow("type of numbers", preview.recipe.dtype, facts.dtype),
+        ProofRow("layout", preview.layout.title, facts.layout),
+        *_compare_config(preview, arch),
+        ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
+        ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
+        *_compare_experts(preview, aside),
+    ]
+    rebuilt = (
+        load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
+        if preview.experts
+        else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
+    )
+    for at, shown in enumerate(preview.shown):
+
+        def inside(done: float, words: str, at: int = at) -> None:
+            report((at + done) / len(preview.shown), words)
+
+        rows += _compare_scores(shown, rescore(rebuilt, shown.split, inside))
+    return rows
+
+
+def _compare_config(preview: Preview, again: Architecture) -> list[ProofRow]:
+    """Set the architecture beside what the written config says of it, where there is one."""
+    if preview.config is None:
+        return []
+    sides = (
+        f"{arch.blocks} blocks, {arch.image_size} pixels, {arch.describe()}, {sha256_text(str(arch.shapes))[:12]}"
+        for arch in (preview.headers.arch, again)
+    )
+    return [ProofRow("architecture in the config", *sides)]
+
+
+def _compare_beside(preview: Preview, again: Checkpoint, names: tuple[str, ...]) -> list[ProofRow]:
+    """Set what was copied from the base file beside what is read back, where there is any."""
+    if not preview.beside and not names:
+        return []
+    found = {name: tensor for name, tensor in again.everything() if name in names}
+    return [ProofRow("copied tensors, SHA-256", sha256_tensors(preview.beside), sha256_tensors(found))]
+
+
+def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofRow]:
+    """Set the accuracy of one split on screen beside that of the model rebuilt from the file."""
+    before = [task.merged for task in shown.tasks]
+    means = (f"{100 * sum(score.accuracy for score in side) / len(side):.2f} %" for side in (before, scores))
+    return [
+        ProofRow(f"mean of {len(before)} tasks, {shown.split}", *means),
+        *(
+            ProofRow(f"{task.task}, {task.merged.n} {shown.split} images", _right(task.merged), _right(after))
+            for task, after in zip(shown.tasks, scores, strict=True)
+        ),
+    ]
+
+
+def _compare_experts(preview: Preview, aside: Path) -> list[ProofRow]:
+    """Read the experts back, where there are some."""
+    if not preview.experts:
+        return []
+    again = read_experts(
+        aside / EXPERTS, {layer.name: (layer.d_out, layer.d_in) for layer in preview.headers.arch.layers}
+    )
+    sides = (sha256_tensors(named_tensors(layers)) for layers in (preview.experts, again.layers))
+    return [
+        ProofRow("experts, SHA-256", *sides),
+        ProofRow("recipe in the experts", preview.sha256, again.recipe_sha256),
+    ]
+
+
+def _digests_named_by(reread: Recipe, preview: Preview) -> dict[str, str]:
+    """Return the digests that a recipe read back names itself, proxies (which it cannot name) as opened."""
+    digests = {reread.base: reread.base_sha256}
+    for mine, model in zip(preview.recipe.models, reread.models, strict=True):
+        digests[model.path] = model.sha256
+        if model.proxies:
+            digests[model.proxies] = preview.digests[mine.proxies]
+    return digests
+
+
+def _right(score: Score) -> str:
+    return f"{score.correct} of {score.n} right"
+
+
+def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
+    """Return the recipe as the export carries it: every file with its digest, paths that work from there."""
+    recipe, digests = preview.recipe, preview.digests
+
+    def place(path: str, of: str) -> str:
+        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
+
+    moved = recipe.placed(place).replace(folder=folder) if portable else recipe.seen_from(folder)
+    models = tuple(
+        dataclasses.replace(model, sha256=digests[mine.path])
+        for mine, model in zip(recipe.models, moved.models, strict=True)
+    )
+    return moved.replace(base_sha256=digests[recipe.base], models=models)
+
+
+def _written(path: Path) -> WrittenFile:
+    return WrittenFile(path.name, path.stat().st_size, sha256_file(path))
+
+
+def _card(preview: Preview) -> str:
+    return model_card(
+        preview.recipe,
+        preview.digests,
+        preview.sha256,
+        preview.headers.inspection,
+        preview.shown,
+        preview.layout,
+        preview.headers.arch.config,
+        whole=bool(preview.beside),
+    )
+
+
+def _metadata(preview: Preview) -> dict[str, str]:
+    recipe = preview.recipe
+    models = [{"name": "base", "sha256": preview.digests[recipe.base]}]
+    models += [{"name": model.name, "sha256": preview.digests[model.path]} for model in recipe.models]
+    return {
+        "format": "pt",
+        "esm_viz.version": __version__,
+        "esm_viz.recipe": preview.identity,
+        "esm_viz.recipe_sha256": preview.sha256,
+        "esm_viz.tensors_sha256": preview.tensors_sha256,
+        "esm_viz.models": json.dumps(models, ensure_ascii=False),
+    }
+
+
+def _experts_metadata(preview: Preview) -> dict[str, str]:
+    """Return the weights' metadata, but of the experts' own tensors, and with what they are good for."""
+    own = experts_metadata(preview.experts, preview.recipe.tasks, preview.tensors_sha256)
+    return {**_metadata(preview), **own}
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Give an empty folder inside the target, so that renaming stays on one disk.
+
+    Afterwards it is gone, and so is every folder that was made and stayed empty.
+
+    Raises:
+        ExportError: neither can be made or written.
+    """
+    aside = folder / ASIDE.replace("?" * 8, secrets.token_hex(4))
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside.mkdir()
+        yield aside
+    except OSError as error:
+        raise _unwritable(error, folder) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        for place in made:  # innermost first
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+
+def _unwritable(error: OSError, folder: Path) -> ExportError:
+    reason = error.strerror or error
+    return ExportError(f"the export cannot be written ({reason})", "choose another folder", folder.name)
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    """Rename all files into the folder, or none: where one cannot be, put back what was there.
+
+    Experts of an earlier export go where the new one has none.
+    """
+    earlier = aside / "earlier"
+    earlier.mkdir()
+    placed = []
+    write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
+    try:
+        for name in FILES:
+            if (folder / name).is_file():
+                (folder / name).replace(earlier / name)
+            if (aside / name).is_file():
+                (aside / name).replace(folder / name)
+                placed.append(name)
+    except OSError:
+        for name in placed:
+            (folder / name).unlink()
+        for path in earlier.iterdir():
+            path.replace(folder / path.name)
+        raise

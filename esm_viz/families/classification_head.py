@@ -1,0 +1,117 @@
+"""Classification heads: text embeddings of class names, or any linear map of the image features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from esm_viz.checkpoints.layout_table import TIMM, layout_of
+from esm_viz.checkpoints.weight_files import Source
+from esm_viz.core.errors import CheckpointError, HeadError, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Logits are features, normalised first where CLIP's head would, times weightᵀ, plus bias.
+
+    Attributes:
+        weight: (classes, embed_dim), float32.
+        bias: (classes,) or None.
+        classes: names in the order of the rows; empty where the file names none.
+        normalised: whether features are brought to length 1 first; a classifier of timm reads them as they are.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    classes: tuple[str, ...]
+    normalised: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of weight, bias and class names (by which folders are labelled), as hex."""
+        digest = hashlib.sha256(self.weight.contiguous().numpy().tobytes())
+        if self.bias is not None:
+            digest.update(self.bias.contiguous().numpy().tobytes())
+        digest.update(json.dumps(self.classes).encode())
+        if not self.normalised:
+            digest.update(b"features as they are")
+        return digest.hexdigest()
+
+    def answers(self, features: Tensor) -> Tensor:
+        """Return the chosen class of each image, (n,), int64.
+
+        Args:
+            features: (n, embed_dim), before any normalisation.
+        """
+        features = F.normalize(features.float(), dim=-1) if self.normalised else features.float()
+        logits = features @ self.weight.to(features.device).mT
+        if self.bias is not None:
+            logits = logits + self.bias.to(features.device)
+        return logits.argmax(1).cpu()
+
+
+def read_head(path: Path, embed_dim: int) -> Head:
+    """Read a head: `weight` (classes, embed_dim), optional `bias`, optional class names in the metadata.
+
+    It may be a file of its own, also the pickled class of task-vector repositories, or a timm ViT that ends in one.
+
+    Raises:
+        HeadError: the file is unreadable, or does not fit the tower.
+    """
+    try:
+        source = Source("the head", path)
+        on_top = _on_top(source)
+        names = {"weight": "head.weight", "bias": "head.bias"} if on_top else {"weight": "weight", "bias": "bias"}
+        if names["weight"] not in source.tensors or not (on_top or set(source.tensors) <= set(names.values())):
+            held = ", ".join(sorted(source.tensors)[:3]) or "nothing"
+            more = " …" if len(source.tensors) > 3 else ""
+            raise HeadError(f"the head holds {held}{more}", "give weight and bias", path.name)
+        found = _floats(source, {ours: its for ours, its in names.items() if its in source.tensors}, path)
+    except CheckpointError as error:
+        reason = error.what.removeprefix("the head: ")
+        raise HeadError(f"the head cannot be read ({reason})", error.remedy, path.name) from error
+    except (OSError, EOFError, ValueError) as error:
+        raise HeadError("the head cannot be read", "save it again", path.name) from error
+    weight, bias = found["weight"], found.get("bias")
+    if weight.ndim != 2 or weight.shape[1] != embed_dim:
+        raise HeadError(f"the head's weight is {tuple(weight.shape)}", f"give (classes, {embed_dim})", path.name)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise HeadError(f"the head's bias is {tuple(bias.shape)}", f"give ({len(weight)},)", path.name)
+    if not torch.isfinite(weight).all() or (bias is not None and not torch.isfinite(bias).all()):
+        raise HeadError("the head holds NaN or Inf", "make it again", path.name)
+    classes = _class_names(source.metadata.get("classes", ""), path)
+    if classes and len(classes) != len(weight):
+        raise HeadError(f"the head names {len(classes)} classes for {len(weight)} rows", "make it again", path.name)
+    return Head(weight, bias, classes, not on_top and source.metadata.get("normalize", "true") != "false")
+
+
+def _on_top(source: Source) -> bool:
+    """Say whether the file is a timm ViT, with its classifier."""
+    return layout_of({name: stored.shape for name, stored in source.tensors.items()}).name == TIMM.name
+
+
+def _floats(source: Source, names: Mapping[str, str], path: Path) -> dict[str, Tensor]:
+    odd = next((name for name in names.values() if source.tensors[name].dtype is None), None)
+    if odd is not None:
+        raise HeadError(f"the head's {odd} is {source.tensors[odd].kind}", "save it as float32", path.name)
+    ours = {its: ours for ours, its in names.items()}
+    return {ours[name]: tensor.float() for name, tensor in source.read(ours)}
+
+
+def _class_names(text: str, path: Path) -> tuple[str, ...]:
+    if not text:
+        return ()
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) and plain(name) == name for name in names):
+        raise HeadError("the head's class names are not a JSON list of words", "make it again", path.name)
+    return tuple(names)

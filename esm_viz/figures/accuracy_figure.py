@@ -1,0 +1,204 @@
+"""Accuracy per task with its interval, against a pinned state and the task's own expert."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from esm_viz.core.records import Difference, Evaluation, Paired, Score, TaskScores
+from esm_viz.figures.figure_parts import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
+from esm_viz.figures.number_format import percent, safe
+
+
+def accuracy_figure(
+    record: Evaluation, pinned: Evaluation | None = None, base: bool = False, difference: Difference | None = None
+) -> Figure:
+    """Draw one bar a task, always from 0 to 100 %.
+
+    Args:
+        record: the merge on screen, B.
+        pinned: the state it is compared with, A.
+        base: draw the pre-trained model as the line that A would be.
+        difference: B against A, or against the pre-trained model, image by image; without it no number tells it.
+    """
+    tasks = [score.task for score in record.tasks]
+    rows = list(range(len(tasks)))
+    merged = [100 * score.merged.accuracy for score in record.tasks]
+    data = [_bars(record, merged, rows), *_intervals(record, merged, rows)]
+    reference = _reference(record, pinned, base)
+    if reference:
+        data += _lines(reference, rows)
+    data.append(_experts(record, rows))
+    counts = sorted({score.merged.n for score in record.tasks})
+    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
+    label = "A" if pinned else "pre-trained"
+    return picture(
+        data,
+        _how(pinned, base),
+        _says(record),
+        (0, len(tasks) + 1),
+        rows=tasks,
+        table=_table(record, reference, label),
+        margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
+        xaxis=axis(
+            f"accuracy on {images} {record.split} images a task, %",
+            range=[0, 102],
+            tickvals=[0, 25, 50, 75, 100],
+            fixedrange=True,
+        ),
+        yaxis=task_axis(tasks, above=0.75),
+        annotations=_labels(record, difference, rows) + _heads(record, reference, label),
+        bargap=0.4,
+    )
+
+
+def _reference(record: Evaluation, pinned: Evaluation | None, base: bool) -> list[Score | None]:
+    """Return what each bar is compared with, task by task."""
+    if pinned:
+        known = {score.task: score.merged for score in pinned.tasks}
+        return [known.get(score.task) for score in record.tasks]
+    return [score.pretrained for score in record.tasks] if base else []
+
+
+def _bars(record: Evaluation, merged: list[float], rows: list[int]) -> dict[str, Any]:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "x": merged,
+        "y": rows,
+        "marker": {"color": [task_colour(i) for i in rows], "opacity": 0.92},
+        "width": 0.6,
+        "text": [_hover(score) for score in record.tasks],
+        "textposition": "none",
+        "hovertemplate": "%{text}<extra></extra>",
+        "customdata": [score.task for score in record.tasks],
+    }
+
+
+def _intervals(record: Evaluation, merged: list[float], rows: list[int]) -> list[dict[str, Any]]:
+    """Return the interval twice, a halo of the panel and the ink line on it."""
+    bounds = [score.merged.interval for score in record.tasks]
+    errors = {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * high - value for (_, high), value in zip(bounds, merged, strict=True)],
+        "arrayminus": [value - 100 * low for (low, _), value in zip(bounds, merged, strict=True)],
+    }
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": merged,
+            "y": rows,
+            "hoverinfo": "skip",
+            "marker": {"size": 1, "color": colour},
+            "error_x": {**errors, "color": colour, "thickness": thick, "width": cap},
+        }
+        for colour, thick, cap in ((token("panel"), 5.5, 0), (token("ink"), 2.5, 0))
+    ]
+
+
+def _lines(reference: list[Score | None], rows: list[int]) -> list[dict[str, Any]]:
+    """Return the upright marks of what B is compared with, taller than a bar."""
+    xs = [100 * score.accuracy if score else None for score in reference]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": xs,
+            "y": rows,
+            "hoverinfo": "skip",
+            "marker": {"symbol": "line-ns", "size": 8, "line": {"width": width, "color": colour}},
+        }
+        for width, colour in ((6, token("panel")), (3, token("ink")))
+    ]
+
+
+def _experts(record: Evaluation, rows: list[int]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [100 * score.finetuned.accuracy for score in record.tasks],
+        "y": rows,
+        "hoverinfo": "skip",
+        "marker": {
+            "symbol": "diamond",
+            "size": 10,
+            "color": token("panel"),
+            "line": {"width": 2, "color": token("ink-2")},
+        },
+    }
+
+
+def _hover(score: TaskScores) -> str:
+    low, high = score.merged.interval
+    head = f"<b>{safe(score.task)}</b> {percent(score.merged.accuracy, 1)} % ({percent(low, 1)} to {percent(high, 1)})"
+    others = f"expert {percent(score.finetuned.accuracy)}, pre-trained {percent(score.pretrained.accuracy)}"
+    return f"{head}<br>{others}, {score.merged.n} images"
+
+
+def _difference(pair: Paired | None) -> str:
+    """Say how far B is from its reference; grey where the paired interval holds 0."""
+    if pair is None or not pair.n:
+        return ""
+    points = round(100 * pair.difference)
+    text = f"+{points}" if points > 0 else f"−{-points}" if points < 0 else "0"
+    if not pair.told:
+        return f'  <span style="color:{token("ink-3")}">≈ {text}</span>'
+    colour, sign = ("good", "▲") if pair.difference > 0 else ("bad", "▼")
+    return f'  <span style="color:{token(colour)}">{sign} {text}</span>'
+
+
+def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) -> list[dict[str, Any]]:
+    pairs = dict(zip(difference.tasks, difference.pairs, strict=True)) if difference else {}
+    return [
+        note(
+            1.01,
+            row,
+            f"<b>{percent(score.merged.accuracy)}</b>{_difference(pairs.get(score.task))}",
+            xref="paper",
+            xanchor="left",
+            color=token("ink"),
+            size=LABEL,
+        )
+        for row, score in zip(rows, record.tasks, strict=True)
+    ]
+
+
+def _heads(record: Evaluation, reference: list[Score | None], label: str) -> list[dict[str, Any]]:
+    """Name the marks above the first row, apart from each other."""
+    if not record.tasks:
+        return []
+    expert = 100 * record.tasks[0].finetuned.accuracy
+    heads = [note(min(expert, 96), -0.62, "expert", xanchor="center", yanchor="bottom")]
+    first = reference[0] if reference else None
+    if first:
+        x = min(100 * first.accuracy, expert - 16)
+        heads.append(note(max(x, 2), -0.62, label, xanchor="center", yanchor="bottom"))
+    return heads
+
+
+def _table(record: Evaluation, reference: list[Score | None], label: str) -> list[list[Any]]:
+    """Return the numbers of the picture: accuracy with its interval, what it is compared with, and the expert."""
+    head = ["task", "images", "accuracy, %", "from", "to", *([f"{label}, %"] if reference else []), "own expert, %"]
+    lines: list[list[Any]] = [head]
+    for at, score in enumerate(record.tasks):
+        compared = [reference[at]] if reference else []
+        shares = (
+            *(score.merged.accuracy, *score.merged.interval),
+            *(other.accuracy if other else math.nan for other in compared),
+            score.finetuned.accuracy,
+        )
+        numbers = [None if math.isnan(share) else 100 * share for share in shares]
+        lines.append([score.task, score.merged.n, *numbers])
+    return lines
+
+
+def _how(pinned: Evaluation | None, base: bool) -> str:
+    line = "Line: A. " if pinned else "Line: pre-trained. " if base else ""
+    return f"Bar: {'this merge' if base else 'B'} and its 95 % interval. {line}Diamond: own expert."
+
+
+def _says(record: Evaluation) -> str:
+    parts = ", ".join(f"{score.task} {percent(score.merged.accuracy)} %" for score in record.tasks)
+    return f"Mean {percent(record.mean('merged'), 1)} %: {parts}." if record.tasks else "No labelled images."

@@ -1,0 +1,347 @@
+"""What all pictures share: token colours, task labels, axes, and the order of layers from input to output.
+
+A picture is a plain dict, `{"data": […], "layout": {…}}`, quick to send while a slider moves; plotly's `go.Figure`
+takes the same dict. Colours are names of style tokens (`var(--task-1)`): the page resolves them in its theme, and
+`paint` in `theme.py` does so for a file. `layout.meta` carries `how` (how to read it) and `says` (what it shows now),
+and what the page needs to know of the marks:
+
+- whose a mark is, so that hovering a task finds it everywhere: `layout.meta.rows` are the tasks of the rows y = 0, 1, …
+  (`square`: of the columns too), a trace's `meta.tasks` are whose it is, an annotation's `name` likewise;
+- what its numbers are called as a table: `layout.meta.names` are the columns of `customdata` and of the value, or
+  `layout.meta.table` is the table itself, its first line the head. Else the titles of the axes serve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from esm_viz.core.records import FAMILIES, Layer
+from esm_viz.figures.number_format import safe
+
+Figure = dict[str, Any]
+
+TICK = 13  # px, ticks and axis titles
+LABEL = 14  # px, what is read first
+DEEP = 12  # blocks, beyond which not every one can have a tick
+GAP = 0.6  # of a column, between families
+GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
+FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
+CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
+
+
+def token(name: str) -> str:
+    """Name a style token the way CSS does."""
+    return f"var(--{name})"
+
+
+def task_colour(index: int) -> str:
+    """Return the colour of the task at this place in the recipe."""
+    return token(f"task-{index % len(GLYPHS) + 1}")
+
+
+def task_glyph(index: int) -> str:
+    """Return the mark that goes with the task's colour, for those who do not see it."""
+    return GLYPHS[index % len(GLYPHS)]
+
+
+def task_symbol(index: int) -> str:
+    """Return plotly's name of a task's glyph: eight shapes, then the same hollow, then with a dot."""
+    at = index % len(GLYPHS)
+    return SYMBOLS[at % len(SYMBOLS)] + ("", "-open", "-open-dot")[at // len(SYMBOLS)]
+
+
+def task_labels(tasks: Sequence[str]) -> list[str]:
+    """Return names with their marks, as ticks of a y axis."""
+    return [f'{safe(name)} <span style="color:{task_colour(i)}">{task_glyph(i)}</span>' for i, name in enumerate(tasks)]
+
+
+def ramp(kind: str) -> list[list[Any]]:
+    """Return a colour scale of seven tokens, `seq` or `div`."""
+    return [[i / 6, token(f"{kind}-{i}")] for i in range(7)]
+
+
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    """Return an axis: quiet lines, tick size, title with its unit."""
+    font = {"size": TICK, "color": token("ink-2")}
+    return {
+        "title": {"text": title, "font": font, "standoff": 6},
+        "tickfont": font,
+        "gridcolor": token("grid"),
+        "linecolor": token("line-strong"),
+        "zeroline": False,
+        "ticks": "",
+        "automargin": False,
+        **more,
+    }
+
+
+def percent_ticks(lowest: float) -> dict[str, Any]:
+    """Return range and ticks of an axis in per cent that ends at 100 and starts at a round number below `lowest`."""
+    floor = max(0.0, 10 * (lowest // 10))
+    step = 5 if 100 - floor <= 20 else 10 if 100 - floor <= 40 else 20
+    return {"range": [floor, 101], "tickvals": list(range(int(floor), 101, step))}
+
+
+def task_axis(tasks: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Return the y axis that lists tasks from the top down."""
+    low, high = more.pop("above", 0.5), len(tasks) - 0.5
+    return axis(
+        tickvals=list(range(len(tasks))),
+        ticktext=task_labels(tasks),
+        range=[high, -low],
+        showgrid=False,
+        fixedrange=True,
+        **more,
+    )
+
+
+def label_margin(tasks: Iterable[str]) -> int:
+    """Return the left margin, px, that the longest task name needs."""
+    longest = max((len(name) for name in tasks), default=0)
+    return int(min(150, max(64, 34 + 7.4 * longest)))
+
+
+def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
+    """Return a label without an arrow."""
+    font = {"size": more.pop("size", TICK), "color": more.pop("color", token("ink-2"))}
+    return {"x": x, "y": y, "text": text, "showarrow": False, "font": font, **more}
+
+
+def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return where labels stand that belong at these heights: in their order, `gap` apart, between low and high.
+
+    Where they do not all fit, the highest ones stand above `high`.
+    """
+    places = [0.0] * len(values)
+    above = high + gap
+    room = gap * (len(values) - 1)
+    for at in sorted(range(len(values)), key=lambda i: -values[i]):
+        places[at] = above = max(min(values[at], above - gap), low + room)
+        room -= gap
+    return places
+
+
+def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
+    """Return the upright line at a place of the x axis with its label, as parts of a layout.
+
+    Args:
+        x: the place.
+        text: of the label.
+        pinned: a reference, grey and dashed, its label above the other's; else what a knob sets.
+    """
+    colour = token("ref" if pinned else "accent")
+    line = {"color": colour, "width": 2, "dash": "dash" if pinned else "solid"}
+    label = note(
+        x,
+        0.14 if pinned else 0.03,
+        f"<b>{text}</b>",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        xshift=6,
+        color=colour,
+        size=LABEL,
+    )
+    upright = {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+    return {"shapes": [upright], "annotations": [label]}
+
+
+def picture(
+    data: list[dict[str, Any]],
+    how: str,
+    says: str,
+    grid: tuple[int, int] = (0, 0),
+    rows: Sequence[str] = (),
+    square: bool = False,
+    names: Sequence[str] = (),
+    table: Sequence[Sequence[Any]] = (),
+    **layout: Any,
+) -> Figure:
+    """Return the picture with the layout that all share.
+
+    Args:
+        data: plotly traces.
+        how: one sentence on how to read it.
+        says: what it shows now.
+        grid: columns and rows that need room to be read.
+        rows: tasks of the rows y = 0, 1, …
+        square: the columns x = 0, 1, … are the same tasks.
+        names: what the items of `customdata` and the value are called in a table.
+        table: the numbers as a table, head first, where the traces alone do not say them well.
+        **layout: parts of plotly's layout.
+    """
+    meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
+    told = {"rows": list(rows), "square": square, "names": list(names), "table": [list(row) for row in table]}
+    meta |= {key: value for key, value in told.items() if value}
+    base = {
+        "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 64, "r": 16, "t": 10, "b": 44},
+        "showlegend": False,
+        "dragmode": "zoom",
+        "hoverlabel": {
+            "bgcolor": token("ink"),
+            "bordercolor": token("ink"),
+            "font": {"family": FONT, "size": LABEL, "color": token("panel")},
+            "align": "left",
+        },
+        "meta": meta,
+        "uirevision": "keep",
+    }
+    return {"data": data, "layout": base | layout}
+
+
+def colour_bar(title: str, values: Sequence[float], texts: Sequence[str]) -> dict[str, Any]:
+    """Return a thin colour bar with its unit."""
+    font = {"size": TICK, "color": token("ink-2")}
+    return {
+        "title": {"text": title, "side": "right", "font": font},
+        "tickfont": font,
+        "tickvals": list(values),
+        "ticktext": list(texts),
+        "thickness": 12,
+        "len": 1,
+        "lenmode": "fraction",
+        "outlinewidth": 0,
+        "x": 1.012,
+        "xpad": 0,
+        "ypad": 0,
+    }
+
+
+def _ticks(count: int, most: int) -> list[int]:
+    """Return which of `count` blocks, from 0, have a tick: about `most` of them, both ends among them."""
+    last = count - 1
+    if count > DEEP:
+        step = next(step for step in (6, 12, 24, 48, count) if count / step < most)
+        return [0, *(k for k in range(step - 1, last, step) if last - k > step / 2), last]
+    step = math.ceil(count / most)
+    kept = [k for k in range(0, last + 1, step) if last - k >= step or k == last]
+    return list(dict.fromkeys([*kept, last]))
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each layer stands on the x axis: families side by side, blocks from input to output."""
+
+    layers: tuple[Layer, ...]
+    places: tuple[float, ...]  # as layers
+    families: tuple[tuple[str, tuple[int, ...]], ...]  # name, indices into layers from the first block to the last
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> Columns:
+        """Order layers by family and block."""
+        places, families, start = [0.0] * len(layers), [], 1.0
+        for family in FAMILIES:
+            members = sorted(
+                (i for i, layer in enumerate(layers) if layer.family == family), key=lambda i: layers[i].block
+            )
+            for step, index in enumerate(members):
+                places[index] = start + step
+            if members:
+                families.append((family, tuple(members)))
+                start += len(members) + GAP
+        return cls(tuple(layers), tuple(places), tuple(families))
+
+    def axis(self, most: int = 8) -> dict[str, Any]:
+        """Return the x axis with about `most` ticks a family, its first and last block always among them.
+
+        Deep models have round ticks, 1, 6, 12, 18, 24, and the 1 only once: it would touch the end of its neighbour.
+        """
+        shown: list[int] = []
+        for _, members in self.families:
+            kept = _ticks(len(members), most)
+            shown += [members[k] for k in kept if k or not shown or len(members) <= DEEP]
+        return axis(
+            "block in each family, input → output",
+            tickvals=[self.places[i] for i in shown],
+            ticktext=[str(self.layers[i].block + 1) for i in shown],
+            range=[0.45, max(self.places, default=1.0) + 0.55],
+            showgrid=False,
+            fixedrange=True,
+            tickangle=0,
+        )
+
+    def titles(self) -> list[dict[str, Any]]:
+        """Return the family names above the plot."""
+        return [
+            note(
+                (self.places[members[0]] + self.places[members[-1]]) / 2,
+                1,
+                f"<b>{family}</b>",
+                yref="paper",
+                xanchor="center",
+                yanchor="bottom",
+                color=token("ink"),
+            )
+            for family, members in self.families
+        ]
+
+
+def headed(x: float, reach: tuple[float, float], text: str) -> dict[str, Any]:
+    """Return the label above the plot of what stands at a place of the x axis, kept inside the picture's width."""
+    share = (x - reach[0]) / max(reach[1] - reach[0], 1e-9)
+    side = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+    ink = token("ink")
+    return note(x, 1, f"<b>{text}</b>", yref="paper", yanchor="bottom", xanchor=side, yshift=2, color=ink, size=LABEL)
+
+
+def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Figure:
+    """Return the figure with its numbers as a table, where the traces alone do not say them well."""
+    figure["layout"]["meta"]["table"] = [list(head), *(list(row) for row in rows)]
+    return figure
+
+
+def inner_ring(x: float, y: float, size: float, dash: str = "solid") -> list[dict[str, Any]]:
+    """Return an ink frame inside a cell, with a halo; `size` is its share of the cell, dashes are for a reference."""
+    box = {"type": "rect", "x0": x - size / 2, "x1": x + size / 2, "y0": y - size / 2, "y1": y + size / 2}
+    halo = {**box, "line": {"color": token("panel"), "width": 4}}
+    return [halo, {**box, "line": {"color": token("ink"), "width": 2, "dash": dash}}]
+
+
+def ring(x: float, y: float) -> list[dict[str, Any]]:
+    """Return the frame round a selected cell: accent with a halo of the panel's colour."""
+    box = {"type": "rect", "x0": x - 0.53, "x1": x + 0.53, "y0": y - 0.5, "y1": y + 0.5}
+    return [
+        {**box, "line": {"color": token("panel"), "width": 6}},
+        {**box, "line": {"color": token("accent"), "width": 3}},
+    ]
+
+
+def cell_text(
+    xs: Sequence[float], ys: Sequence[float], texts: Sequence[str], levels: Sequence[float], grid: tuple[int, int]
+) -> dict[str, Any]:
+    """Return numbers inside heat cells.
+
+    `meta.levels` are the cells' places on the colour scale, 0 to 1, from which black or white is chosen; `meta.grid`
+    counts columns and rows, so that numbers vanish where they would not fit.
+    """
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": list(xs),
+        "y": list(ys),
+        "text": list(texts),
+        "textfont": {"size": TICK, "color": token("ink")},
+        "hoverinfo": "skip",
+        "cliponaxis": False,
+        "meta": {
+            "levels": [min(1.0, max(0.0, level)) if math.isfinite(level) else 0.0 for level in levels],
+            "grid": list(grid),
+        },
+    }
+
+
+def rows_of(
+    tasks: Sequence[str], layers: Sequence[Layer], values: Sequence[Sequence[float]], members: Sequence[int]
+) -> list[list[list[Any]]]:
+    """Return what a cell stands for: task, layer name, and the number itself, which a click and the CSV read."""
+    return [
+        [[task, layers[i].name, row[i] if math.isfinite(row[i]) else None] for i in members]
+        for task, row in zip(tasks, values, strict=True)
+    ]

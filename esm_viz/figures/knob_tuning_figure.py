@@ -1,0 +1,119 @@
+"""The search over several knobs: every trial, and the best of them so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from esm_viz.core.records import KnobSearch
+from esm_viz.figures.figure_parts import LABEL, Figure, axis, note, percent_ticks, picture, token, with_table
+from esm_viz.figures.interference_figure import TINY
+from esm_viz.figures.number_format import number, percent, safe, setting
+
+BELOW = 10  # per cent below the start that are still drawn to scale
+
+
+def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[str, str] | None = None) -> Figure:
+    """Draw each trial as a point and the best so far as a line; the first trial is the recipe as it was.
+
+    Args:
+        record: of the trials made so far.
+        now: the trial that is on screen, B.
+        labels: of knobs, HTML; their names in the recipe where missing.
+    """
+    scored = record.objective == "normalised"
+    numbers = list(range(1, len(record.trials) + 1))
+    heights = [_height(record, trial.value) for trial in record.trials]
+    line = [_height(record, value) for value in record.best_so_far]
+    best = record.best
+    ticks: dict[str, Any] = percent_ticks(line[0] - BELOW) if scored else {"type": "log"}
+    floor: float = ticks["range"][0] if scored else -math.inf
+    data: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "best so far",
+            "x": numbers,
+            "y": line,
+            "line": {"color": token("ink"), "width": 3, "shape": "hv"},
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "trial",
+            "x": numbers,
+            "y": [None if math.isnan(height) else max(height, floor) for height in heights],
+            "marker": {
+                "size": [13 if at in (best, now) else 9 for at in range(len(numbers))],
+                "opacity": 1,
+                "color": [_colour(at, best, now) for at in range(len(numbers))],
+                "symbol": ["triangle-down" if height < floor else "circle" for height in heights],
+            },
+            "text": [_hover(record, at, labels or {}) for at in range(len(numbers))],
+            "cliponaxis": False,
+            "customdata": list(range(len(numbers))),
+            "hovertemplate": "%{text}<extra></extra>",
+        },
+    ]
+    figure = picture(
+        data,
+        "Each point is one trial, the line the best so far. Click a point to use it."
+        + (" Triangles lie lower." if scored else "")
+        + (" Blue: B." if now is not None else ""),
+        _says(record),
+        margin={"l": 72, "r": 16, "t": 10, "b": 44},
+        xaxis=axis("trial", showgrid=False, range=[0.4, len(numbers) + 0.6]),
+        yaxis=axis(f"% of experts, {record.images}<br>validation images" if scored else "mean interference", **ticks),
+        annotations=[
+            note(
+                best + 1,
+                line[-1] if scored else math.log10(line[-1]),  # plotly places notes on a log axis by the logarithm
+                f"<b>best, trial {best + 1}</b>",
+                xanchor="right" if best > len(numbers) / 2 else "left",
+                yanchor="bottom" if scored else "top",
+                yshift=6 if scored else -6,
+                color=token("ink"),
+                size=LABEL,
+            )
+        ],
+    )
+    names = list(dict.fromkeys((*record.knobs, "alpha")))
+    rows = (
+        [at, *(trial.parameters[name] for name in names), None if math.isnan(trial.value) else abs(trial.value)]
+        for at, trial in enumerate(record.trials, 1)
+    )
+    value = "mean share of the experts' validation accuracy" if scored else "mean interference"
+    return with_table(figure, ["trial", *names, value], rows)
+
+
+def _height(record: KnobSearch, value: float) -> float:
+    """Return what is drawn: the share of the experts in per cent, or the interference itself."""
+    return 100 * value if record.objective == "normalised" else max(-value, TINY)  # the axis is logarithmic
+
+
+def _colour(at: int, best: int, now: int | None) -> str:
+    return token("accent" if at == now else "ink" if at == best else "ink-3")
+
+
+def _hover(record: KnobSearch, at: int, labels: Mapping[str, str]) -> str:
+    trial = record.trials[at]
+    value = f"{percent(trial.value, 1)} % of the experts"
+    if record.objective == "interference":
+        value = f"interference {number(-trial.value, 3)}"
+    if math.isnan(trial.value):
+        value = "cannot be merged with"
+    names = dict.fromkeys((*record.knobs, "alpha"))
+    knobs = [f"{labels.get(name, safe(name))} {setting(trial.parameters[name])}" for name in names]
+    return "<br>".join([f"<b>trial {at + 1}</b>, {value}", *knobs])
+
+
+def _says(record: KnobSearch) -> str:
+    start, best = (_height(record, record.trials[at].value) for at in (0, record.best))
+    how, unit = (1, " % of the experts") if record.objective == "normalised" else (3, "")
+    what = f"validation accuracy on {record.images} images" if record.images else "interference, without labels"
+    return (
+        f"{len(record.trials)} trials judged by {what}: best {number(best, how)}{unit} in trial {record.best + 1}, "
+        f"{number(start, how)}{unit} at the start."
+    )

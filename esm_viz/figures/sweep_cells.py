@@ -1,0 +1,169 @@
+"""A sweep with the quantity that is shown of it: every cell's number, its interval, its words, and which are marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from esm_viz.core.records import Sweep, SweepCell
+from esm_viz.figures.number_format import counted, number, percent, safe, setting
+
+QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a sweep's picture shows of its cells.
+
+    Attributes:
+        quantity: one of QUANTITIES, or "task"; without labels it is the interference.
+        task: its index, where one task's accuracy is shown.
+        now: SHA-256 of the recipe on screen, B; None marks the recipe that the sweep started from.
+        pinned: that of A.
+        labels: of knobs, HTML; their names in the recipe where missing.
+    """
+
+    quantity: str = "mean"
+    task: int = 0
+    now: str | None = None
+    pinned: str = ""
+    labels: Mapping[str, str] | None = None
+
+    def label(self, name: str) -> str:
+        """Return what a knob is called on an axis."""
+        return (self.labels or {}).get(name, safe(name))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A sweep with what is shown of it."""
+
+    record: Sweep
+    shown: Shown
+    quantity: str
+
+    @property
+    def accurate(self) -> bool:
+        """Say whether more is better: accuracies in per cent, and not the interference."""
+        return self.quantity != "interference"
+
+    def height(self, cell: SweepCell) -> float:
+        """Return a cell's number, NaN where it was not reached."""
+        if self.quantity == "interference":
+            return cell.interference.mean if cell.interference else math.nan
+        if cell.evaluation is None:
+            return math.nan
+        if self.quantity == "share":
+            return 100 * cell.evaluation.mean_normalised
+        if self.quantity == "task":
+            return 100 * cell.evaluation.tasks[self.shown.task].merged.accuracy
+        return 100 * cell.evaluation.mean("merged")
+
+    def interval(self, cell: SweepCell) -> tuple[float, float] | None:
+        """Return the 95 % interval of an accuracy, in per cent; None for what has none."""
+        if cell.evaluation is None or self.quantity in ("share", "interference"):
+            return None
+        if self.quantity == "task":
+            low, high = cell.evaluation.tasks[self.shown.task].merged.interval
+        else:
+            low, high = cell.evaluation.mean_interval("merged")
+        return 100 * low, 100 * high
+
+    def tasks(self, cell: SweepCell) -> list[float]:
+        """Return the number of every task, of which the cell's is the mean."""
+        if self.quantity == "interference":
+            return list(cell.interference.means) if cell.interference else []
+        scores = cell.evaluation.tasks if cell.evaluation else ()
+        return [100 * (score.normalised if self.quantity == "share" else score.merged.accuracy) for score in scores]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the tasks."""
+        first = next((cell for cell in self.record.cells if cell.reached), None)
+        if first is None:
+            return ()
+        return first.interference.tasks if first.interference else tuple(row.task for row in first.evaluation.tasks)  # type: ignore[union-attr]
+
+    @property
+    def best(self) -> int | None:
+        """Return the first best cell of what is shown; None on test images, by which nothing may be chosen."""
+        heights = [self.height(cell) for cell in self.record.cells]
+        known = [height for height in heights if not math.isnan(height)]
+        if not known or self.record.split == "test":
+            return None
+        return heights.index(max(known) if self.accurate else min(known))
+
+    @property
+    def now(self) -> int | None:
+        """Return the cell of the recipe on screen."""
+        return self.record.baseline if self.shown.now is None else self._cell(self.shown.now)
+
+    @property
+    def pinned(self) -> int | None:
+        """Return A's cell."""
+        return self._cell(self.shown.pinned) if self.shown.pinned else None
+
+    def _cell(self, sha256: str) -> int | None:
+        found = (at for at, cell in enumerate(self.record.cells) if cell.reached and cell.recipe_sha256 == sha256)
+        return next(found, None)
+
+    @property
+    def title(self) -> str:
+        """Return what is shown, for an axis."""
+        return (
+            f"accuracy, {safe(self.names[self.shown.task])}" if self.quantity == "task" else QUANTITIES[self.quantity]
+        )
+
+    @property
+    def images(self) -> str:
+        """Return how many images a task were read, and of which split."""
+        scores = (cell.evaluation for cell in self.record.cells if cell.evaluation)
+        return f"{counted(row.merged.n for score in scores for row in score.tasks)} {self.record.split} images a task"
+
+    def how(self, first: str) -> str:
+        """Return the sentence that says how to read a map, with the frames that are in it."""
+        marks = [(self.now, "blue frame: B" if self.shown.now is not None else "blue frame: the recipe"),
+                 (self.pinned, "dashed: A"), (self.best, "thin frame: best")]  # fmt: skip
+        told = ", ".join(words for at, words in marks if at is not None)
+        return f"{first} {told[0].upper()}{told[1:]}." if told else first
+
+    def text(self, height: float) -> str:
+        """Write a cell's number."""
+        return number(height, 1 if self.accurate else 2)
+
+    def hover(self, at: int) -> str:
+        """Return what the pointer says of a cell."""
+        record, cell = self.record, self.record.cells[at]
+        values = zip(record.grid, record.points[at], strict=True)
+        lines = [
+            "<b>" + ", ".join(f"{self.shown.label(name)} {setting(value)}" for (name, _), value in values) + "</b>"
+        ]
+        if cell.parameters.get("alpha", "search") != record.start.get("alpha") and cell.reached:
+            lines.append(f"α {setting(cell.parameters.get('alpha', ''))}")
+        if cell.evaluation:
+            low, high = cell.evaluation.mean_interval("merged")
+            interval = f"{percent(low, 1)} to {percent(high, 1)}"
+            lines.append(f"accuracy {percent(cell.evaluation.mean('merged'), 1)} % ({interval})")
+            if self.quantity == "task":
+                lines.append(f"{safe(self.names[self.shown.task])} {percent(self.height(cell) / 100, 1)} %")
+            lines.append(f"{percent(cell.evaluation.mean_normalised, 1)} % of the experts")
+        if cell.interference:
+            lines.append(f"interference {number(cell.interference.mean, 3)}")
+        return "<br>".join(lines)
+
+    @property
+    def says(self) -> str:
+        """Return what the picture shows now."""
+        record = self.record
+        what = f"accuracy on {record.images} {record.split} images" if record.split else "interference, without labels"
+        count = (
+            f"{record.reached} of {len(record.cells)}" if record.reached < len(record.cells) else f"{len(record.cells)}"
+        )
+        said = f"{count} cells over {', '.join(name for name, _ in record.grid)}, {what}"
+        if self.best is None:
+            return f"{said}."
+        values = zip(record.grid, record.points[self.best], strict=True)
+        best = ", ".join(f"{name} {setting(value)}" for (name, _), value in values)
+        height = self.text(self.height(record.cells[self.best]))
+        return f"{said}; best {self.title} {height} at {best}."

@@ -1,0 +1,42 @@
+"""A sweep: a curve over one knob, a heat map over more; a click on a point or cell uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.records import Sweep
+from esm_viz.figures.figure_parts import Figure, with_table
+from esm_viz.figures.sweep_cells import Shown, View
+from esm_viz.figures.sweep_curve_figure import sweep_curve
+from esm_viz.figures.sweep_map_figure import sweep_map
+
+
+def sweep_figure(record: Sweep, shown: Shown | None = None) -> Figure:
+    """Draw one quantity of every cell that was reached; of several knobs the last lies across, others are listed down.
+
+    Args:
+        record: whole, or as far as it was measured.
+        shown: which quantity, and what is marked; mean accuracy and the sweep's own recipe where None.
+    """
+    shown = shown or Shown()
+    view = View(record, shown, "interference" if record.split is None else shown.quantity)
+    figure = sweep_curve(view) if len(record.grid) == 1 else sweep_map(view)
+    return with_table(figure, *_table(record))
+
+
+def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
+    """Return head and lines of the numbers of every cell that was reached; shares, not per cent."""
+    names = [name for name, _ in record.grid]
+    free = [] if "alpha" in names else ["alpha"]
+    scored = next((cell.evaluation for cell in record.cells if cell.evaluation), None)
+    tasks = [f"accuracy, {row.task}" for row in scored.tasks] if scored else []
+    measured = ["mean accuracy", "share of experts", "mean interference", *tasks, f"{record.split or 'no'} images"]
+    lines = []
+    for point, cell in zip(record.points, record.cells, strict=True):
+        if cell.reached:
+            own, score = [cell.parameters.get(name) for name in free], cell.evaluation
+            means = (score.mean("merged"), score.mean_normalised) if score else (None, None)
+            merged = cell.interference.mean if cell.interference else None
+            rows = [row.merged.accuracy for row in score.tasks] if score else []
+            lines.append([*point, *own, *means, merged, *rows, record.images])
+    return [*names, *free, *measured], lines

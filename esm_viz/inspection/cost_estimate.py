@@ -1,0 +1,81 @@
+"""What a recipe will cost, told before anything heavy starts."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from esm_viz.core.records import Layer
+from esm_viz.runtime.stage_cache import default_limit
+from esm_viz.runtime.thread_pool import cores
+
+_SIDE = 384  # of the product that measures this machine, a few milliseconds
+_TRIES = 4  # the first warms up
+
+
+def expected_cost(
+    layers: tuple[Layer, ...], shapes: Mapping[str, tuple[int, ...]], tasks: int, images: int
+) -> tuple[int, float]:
+    """Estimate peak memory and seconds of decomposing and merging, from counted operations and this machine's speed.
+
+    Args:
+        layers: the tower's matrices.
+        shapes: of all its parameters.
+        tasks: T.
+        images: proxies a task.
+
+    Returns:
+        Bytes, with the default limit of what is kept between stages, and seconds; rough, meant for "seconds, minutes
+        or hours".
+    """
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    places, width = shapes["positional_embedding"]
+    tokens = images * places
+    moments = sum(layer.d_in**2 for layer in layers)
+    kept = 8 * tasks * (moments + sum(layer.d_out * layer.d_in for layer in layers))
+    streams = 2 * tasks * 4 * tokens * width  # each task's at two blocks
+    working = 8 * cores() * max((5 * layer.d_out**2 + tasks * layer.d_out * layer.d_in for layer in layers), default=0)
+    memory = min(kept, default_limit()) + streams + working + 4 * parameters
+    forward = tasks * 2 * parameters * tokens
+    gram = tasks * 2 * moments * tokens
+    # a symmetric eigenproblem costs about 10 products of its size here, a polar factor of the stack about 12
+    eigen = tasks * sum(20 * min(layer.d_out, layer.d_in) ** 3 for layer in layers)
+    fusion = sum(24 * layer.d_out * min(layer.d_out, layer.d_in) ** 2 + 20 * layer.d_out**3 for layer in layers)
+    return memory, (forward + gram + eigen + fusion) / _operations_a_second()
+
+
+def scoring_seconds(shapes: Mapping[str, tuple[int, ...]], images: int) -> float:
+    """Estimate the seconds of running one tower over images.
+
+    Args:
+        shapes: of all its parameters.
+        images: in all.
+    """
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    return 2 * parameters * images * shapes["positional_embedding"][0] / _operations_a_second()
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that programs may still take; 0 where the machine does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return 0
+
+
+@functools.cache
+def _operations_a_second() -> float:
+    """Time a float64 product on this machine, the quickest of a few; once, so that costs compare."""
+    matrix = torch.ones(_SIDE, _SIDE, dtype=torch.float64)
+    times = []
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - start)
+    return 2 * _SIDE**3 / max(min(times), 1e-6)

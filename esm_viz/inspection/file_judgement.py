@@ -1,0 +1,362 @@
+"""Every model of a recipe judged by header and listing, the wrong ones beside the others, before a weight is read.
+
+`opening.open_headers` is the strict door, which raises at the first thing that is wrong; here the same checks become
+a verdict a model, so that a person sees all of them at once and may leave the wrong ones out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from esm_viz.checkpoints.checkpoint import Checkpoint
+from esm_viz.core.errors import (
+    CheckpointError,
+    DigestMismatch,
+    EsmVizError,
+    HeadError,
+    ImagesError,
+    LayoutError,
+    NotFinite,
+    ShapeMismatch,
+)
+from esm_viz.core.recipe import ModelEntry, Recipe, parse_mapping
+from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
+from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
+from esm_viz.families import architecture_match
+from esm_viz.families.vision_tower import Architecture
+from esm_viz.inspection.cost_estimate import expected_cost, free_memory, scoring_seconds
+from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, open_beside, shared_notes
+from esm_viz.merge import METHODS, settle
+
+NEAR_CHANCE = "Near chance. Another task’s head?"
+BASE = "the base"
+_BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+_TEXT = ("token_embedding", "text_model.", "text_projection")
+_SAID = {"LoRA": "a LoRA adapter", "asks to run": "asks to run a program"}  # what an error's sentence tells
+_WORDS: dict[type[EsmVizError], str] = {
+    NotFinite: "holds NaN or Inf",
+    DigestMismatch: "not the recipe’s file",
+    HeadError: "its head does not fit",
+    ImagesError: "its images cannot be read",
+    CheckpointError: "not a file of weights",
+}
+
+
+def judge(
+    recipe: Recipe,
+    *,
+    left_out: Collection[str] = (),
+    wrong: Mapping[str, EsmVizError] | None = None,
+    same: Mapping[str, str] | None = None,
+    decomposing: bool = False,
+) -> Judgement:
+    """Judge every model of a recipe by headers and listings alone.
+
+    Args:
+        recipe: as read.
+        left_out: tasks that the cost is told without.
+        wrong: what reading whole files has found since, by model.
+        same: whose weights a task has, where reading has found that, as `same_weights` tells it.
+        decomposing: whether all experts are to be decomposed, so that proxies are needed whatever the method.
+
+    Raises:
+        RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
+    """
+    wrong = wrong or {}
+    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # those are judged below
+    arch = Architecture(recipe.arch, recipe.arch_config)
+    _, facts, error = _header("base", recipe.resolve(recipe.base), arch)
+    models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
+    needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
+    alike = _alike(recipe, same or {})
+    for model in recipe.models:
+        _, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        beside = open_beside(model, recipe, arch, text=None)
+        errors = [wrong.get(model.name), error, *beside.errors]
+        proxies = beside.proxies.count if beside.proxies is not None else 0
+        known = JudgedModel(
+            facts,
+            Verdict("ready", ""),
+            beside.classes.rows if beside.classes else 0,
+            beside.classes.names if beside.classes else (),
+            proxies,
+            min(proxies, MOST_PROXIES),
+            *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
+        )
+        verdict = _verdict(known, [each for each in errors if each], alike.get(model.name), needs_proxies)
+        models.append(dataclasses.replace(known, verdict=verdict))
+    return _judgement(recipe, arch, models, left_out)
+
+
+def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
+    """Return the same judgement of a project whose files are open already; none of its models is refused.
+
+    Args:
+        recipe: as opened.
+        headers: of its files.
+        same: whose weights a task has, as `same_weights` tells it.
+    """
+    models = [JudgedModel(headers.inspection.files[0], _verdict_of_base(headers.inspection.files[0], None, True))]
+    alike = _alike(recipe, same)
+    for facts in headers.inspection.files[1:]:
+        head = headers.heads.get(facts.name)
+        counts = [
+            listed[facts.name].usable if facts.name in listed else 0
+            for listed in (headers.proxies, headers.labelled["validation"], headers.labelled["test"])
+        ]
+        model = JudgedModel(
+            facts,
+            Verdict("ready", ""),
+            len(head.weight) if head else 0,
+            head.classes if head else (),
+            counts[0],
+            min(counts[0], MOST_PROXIES),
+            *counts[1:],
+        )
+        models.append(dataclasses.replace(model, verdict=_verdict(model, (), alike.get(facts.name), False)))
+    whole = _judgement(recipe, headers.arch, models, ())
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *headers.left_out))
+
+
+def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
+    """Return a judgement that flags broken validation images, and experts no better than guessing on the others."""
+    by_task = {accuracy.task: accuracy for accuracy in own}
+
+    def flagged(model: JudgedModel) -> JudgedModel:
+        if model.name not in by_task or model.verdict.stance == "refused":
+            return model
+        accuracy = by_task[model.name]
+        if accuracy.left_out:
+            verdict = Verdict(model.verdict.stance, f"{model.verdict.words}, some images broken", accuracy.left_out)
+            model = dataclasses.replace(model, verdict=verdict, validation=accuracy.score.n)
+        if not accuracy.near_chance:
+            return model
+        sentence = (
+            f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
+            f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
+            "check that head and images belong to it"
+        )
+        return dataclasses.replace(model, verdict=Verdict("check", NEAR_CHANCE, sentence))
+
+    return dataclasses.replace(judgement, models=(judgement.base, *map(flagged, judgement.experts)))
+
+
+def without(recipe: Recipe, names: Collection[str]) -> Recipe:
+    """Return the recipe with some of its models left out."""
+    return recipe.replace(models=tuple(model for model in recipe.models if model.name not in names))
+
+
+def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
+    """Return the first proxies of every task that has some, as PNG files, the ones that a merge will read."""
+    arch = Architecture(recipe.arch, recipe.arch_config)
+    how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
+    found = {}
+    for model, known in zip(recipe.models, judgement.experts, strict=True):
+        if known.proxies:
+            try:
+                listed = open_images(recipe.resolve(model.proxies), how)
+                first = listed.read(draw(listed.count, MOST_PROXIES, recipe.seed)[:most])
+                found[model.name] = to_png(first.images, how)
+            except ImagesError:  # told when they are read for a merge; here is only a picture less
+                continue
+    return found
+
+
+def says_activation(recipe: Recipe) -> bool:
+    """Say whether the recipe names the activation: by an open_clip name, or in its config."""
+    return recipe.arch_config is None or architecture_match.ACTIVATION in recipe.arch_config
+
+
+def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
+    """Return the recipe with its activation said."""
+    config = Architecture(recipe.arch, recipe.arch_config).config
+    return _with_arch(recipe, architecture_match.confirmed(config, quick_gelu))
+
+
+def fitting_names(path: Path) -> tuple[str, ...]:
+    """Return the names of open_clip models that a base checkpoint's shapes fit; they do not tell the activation.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    return architecture_match.fitting(Checkpoint("base", path).tower_shapes())
+
+
+def choices(recipe: Recipe) -> dict[str, Recipe]:
+    """Return, by open_clip's name, the recipe under each kind of tower that the base fits; none where it says its own.
+
+    Args:
+        recipe: whose architecture may have been found from shapes alone.
+    """
+    if says_activation(recipe):
+        return {}
+    try:
+        names = fitting_names(recipe.resolve(recipe.base))
+    except CheckpointError:  # the base is refused anyway
+        return {}
+    return {name: _with_arch(recipe, config_of(name)) for name in names}
+
+
+def config_of(name: str) -> dict[str, Any]:
+    """Return the open_clip config of a name, without the activation that nobody has confirmed yet."""
+    return architecture_match.unconfirmed(name)
+
+
+def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
+    return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+
+
+def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
+    """Return a file, what its header holds, and what is wrong with it."""
+    try:
+        checkpoint = Checkpoint(title, path)
+    except CheckpointError as error:
+        size = path.stat().st_size if path.is_file() else 0
+        return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error
+    return checkpoint, checkpoint.facts(arch.shapes), checkpoint.complaint(arch.shapes)
+
+
+def _verdict_of_base(facts: FileFacts, error: EsmVizError | None, said: bool) -> Verdict:
+    if error is not None:
+        return _refusal(facts, error)
+    if not said:
+        sentence = "weights do not tell which activation they were trained with, say QuickGELU or GELU"
+        return Verdict("check", "Confirm the activation", sentence)
+    return Verdict("ready", "Ready, start of all experts", _remark(facts))
+
+
+def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], alike: Verdict | None, needs_proxies: bool) -> Verdict:
+    if errors:
+        return _refusal(model.facts, errors[0])
+    if needs_proxies and not model.proxies:
+        sentence = f"{model.name} has no proxy images, give up to {MOST_PROXIES} unlabelled ones"
+        return Verdict("refused", "Refused: no proxy images", sentence)
+    if alike is not None:
+        return alike
+    few = f", with {model.used} of {MOST_PROXIES} proxy images" if 0 < model.used < MOST_PROXIES else ""
+    words = f"Ready{few}" if few or model.classes else "Ready, without a head"
+    return Verdict("ready", words, _remark(model.facts))
+
+
+def _remark(facts: FileFacts) -> str:
+    """Say what is odd with a file that is right all the same; empty where nothing is."""
+    remarks = []
+    if ", " in facts.dtype:
+        remarks.append(f"its tensors are {facts.dtype} mixed, which is fine: sums run in float64")
+    if any(mark in name for name in facts.extra for mark in _TEXT):
+        remarks.append("its text tower takes no part in the merge, which is fine")
+    return f"{facts.name}: {'; '.join(remarks)}" if remarks else ""
+
+
+def _refusal(facts: FileFacts, error: EsmVizError) -> Verdict:
+    known = next((words for mark, words in _SAID.items() if mark in error.what), "")
+    if known:
+        words = known
+    elif isinstance(error, LayoutError) and not facts.matched:
+        words = "another kind of model"
+    elif isinstance(error, LayoutError) and facts.missing:
+        blocks = {match[1] if (match := _BLOCK.match(name)) else "" for name in facts.missing}
+        where = f"block {int(only) + 1} " if len(blocks) == 1 and (only := next(iter(blocks))) else ""
+        words = f"{where}lacks {_counted(facts.missing, 'key')}"
+    elif isinstance(error, LayoutError):
+        words = "has keys of another layout"
+    elif isinstance(error, ShapeMismatch) and facts.misshaped == ("positional_embedding",):
+        words = "reads images of another size"
+    elif isinstance(error, ShapeMismatch):
+        words = f"{_counted(facts.misshaped, 'shape')} of another tower"
+    else:
+        words = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
+    return Verdict("refused", f"Refused: {words}", str(error))
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
+
+
+def same_weights(recipe: Recipe, headers: Headers, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return, by task, the base or the earlier task whose weights it has, under whatever names and in whatever files.
+
+    Files with the same bytes are known by their digests; one that differs from the base only in how it is written is
+    found by comparing tensors up to the first that differs, which is soon where it is a fine-tune.
+
+    Args:
+        recipe: as opened.
+        headers: of its files.
+        digests: SHA-256 by path as the recipe writes it.
+
+    Raises:
+        CheckpointError: a file changed underneath.
+    """
+    seen, found = {digests[recipe.base]: BASE}, {}
+    for model in recipe.models:
+        digest = digests[model.path]
+        if digest in seen:
+            found[model.name] = seen[digest]
+        elif _same_numbers(headers.arch, headers.base, headers.experts[model.name]):
+            found[model.name] = BASE
+        seen.setdefault(digest, model.name)
+    return found
+
+
+def _same_numbers(arch: Architecture, one: Checkpoint, other: Checkpoint) -> bool:
+    parts = (arch.stem_names, *map(arch.block_names, range(arch.blocks)))
+    return all(
+        torch.equal(tensor, theirs[name])
+        for part in parts
+        for mine, theirs in [(one.tensors(part, torch.float64), other.tensors(part, torch.float64))]
+        for name, tensor in mine.items()
+    )
+
+
+def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:
+    """Return the verdict, by task, of each whose file or whose weights are the base's or an earlier task's."""
+    found = {}
+    for what, twins in (("weights", same), ("file", _twins(recipe))):
+        for name, twin in twins.items():
+            means = "it adds no change of its own" if twin == BASE else "that change counts twice"
+            sentence = f"{name} has the {what} of {twin}, so {means}, give it its own weights or leave it out"
+            found[name] = Verdict("check", f"Same {what} as {twin}", sentence)
+    return found
+
+
+def _twins(recipe: Recipe) -> dict[str, str]:
+    """Return, by task, the base or earlier task whose file it shares."""
+    seen = {os.path.realpath(recipe.resolve(recipe.base)): BASE}  # not Path.resolve, which links in a loop end
+    found = {}
+    for model in recipe.models:
+        path = os.path.realpath(recipe.resolve(model.path))
+        if path in seen:
+            found[model.name] = seen[path]
+        seen.setdefault(path, model.name)
+    return found
+
+
+def _judgement(
+    recipe: Recipe, arch: Architecture, models: Sequence[JudgedModel], left_out: Collection[str]
+) -> Judgement:
+    used = [model for model in models[1:] if model.verdict.stance != "refused" and model.name not in left_out]
+    memory, seconds = expected_cost(arch.layers, arch.shapes, len(used), max((model.used for model in used), default=0))
+    return Judgement(
+        arch=arch.title,
+        activation=arch.describe(),
+        activation_said=says_activation(recipe),
+        models=tuple(models),
+        layers=arch.layers,
+        memory_bytes=memory,
+        seconds=seconds,
+        gate_seconds=scoring_seconds(arch.shapes, sum(model.validation for model in used)),
+        free_bytes=free_memory(),
+        preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
+        notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),
+    )
+
+
+def _paths(models: Sequence[ModelEntry]) -> list[str]:
+    return [model.path for model in models]

@@ -1,0 +1,238 @@
+"""From a recipe's paths to opened files: every header judged, every file hashed and checked, before work starts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
+from esm_viz.core.errors import CheckpointError, EsmVizError, HeadError, located
+from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
+from esm_viz.core.records import Inspection, Report, Split, silent
+from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
+from esm_viz.families.classification_head import Head, read_head
+from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.zeroshot_head import head_from_words
+from esm_viz.inspection.cost_estimate import expected_cost
+
+MOST_PROXIES = 32
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """A recipe's checkpoints and images, listed and judged, not yet read.
+
+    Attributes:
+        experts: by task, in the recipe's order.
+        proxies: by task, where the recipe gives them.
+        labelled: by split, then task, where the recipe gives them.
+        heads: by task, where the recipe gives them.
+    """
+
+    arch: Architecture
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    proxies: Mapping[str, ImageSet]
+    labelled: Mapping[Split, Mapping[str, ImageSet]]
+    heads: Mapping[str, Head]
+    inspection: Inspection
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return a sentence for each set of images of which some were found to be broken so far."""
+        sets = (("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items()))
+        return tuple(
+            f"{task}, {what}: {listed.told}"
+            for what, by_task in sets
+            for task, listed in by_task.items()
+            if listed.told
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside one model's weights.
+
+    Attributes:
+        proxies: None where the recipe gives none, or they are wrong.
+        head: None likewise, and where it was not to be made.
+        classes: what the head says of them.
+        labelled: by split.
+        errors: what is wrong, in the order of reading.
+    """
+
+    proxies: ImageSet | None
+    head: Head | None
+    classes: Classes | None
+    labelled: Mapping[Split, ImageSet]
+    errors: tuple[EsmVizError, ...]
+
+
+def open_headers(recipe: Recipe) -> Headers:
+    """Read what headers and folder listings tell, and refuse whatever does not fit.
+
+    Raises:
+        EsmVizError: the first thing that is wrong, with the model it belongs to.
+    """
+    arch = Architecture(recipe.arch, recipe.arch_config)
+    base = Checkpoint("base", recipe.resolve(recipe.base))
+    facts = [base.judge(arch.shapes)]
+    experts = {model.name: Checkpoint(model.name, recipe.resolve(model.path)) for model in recipe.models}
+    facts += [expert.judge(arch.shapes) for expert in experts.values()]
+    proxies: dict[str, ImageSet] = {}
+    heads: dict[str, Head] = {}
+    labelled: dict[Split, dict[str, ImageSet]] = {"validation": {}, "test": {}}
+    text = functools.cache(base.text_tower)  # read once for all heads from words, and not where there are none
+    for model in recipe.models:  # after all headers, which cost nothing
+        beside = open_beside(model, recipe, arch, text)
+        if beside.errors:
+            raise beside.errors[0]
+        if beside.proxies is not None:
+            proxies[model.name] = beside.proxies
+        if beside.head is not None:
+            heads[model.name] = beside.head
+        for split, images in beside.labelled.items():
+            labelled[split][model.name] = images
+    images_a_task = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
+    memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images_a_task)
+    notes = shared_notes({fact.dtype for fact in facts}, [model.path for model in recipe.models])
+    inspection = Inspection(arch.title, arch.describe(), tuple(facts), arch.layers, memory, seconds, notes)
+    return Headers(arch, base, experts, proxies, labelled, heads, inspection)
+
+
+def open_beside(
+    model: ModelEntry, recipe: Recipe, arch: Architecture, text: Callable[[], Mapping[str, Tensor]] | None
+) -> Beside:
+    """Open a model's proxies, head and labelled images, and collect what is wrong instead of stopping at it.
+
+    Args:
+        model: an entry of the recipe.
+        recipe: for its paths.
+        arch: the tower that reads the images and gives the features.
+        text: reads the base's text tower, by open_clip's names, for heads from words; None where they are not to be
+            made.
+    """
+    errors: list[EsmVizError] = []
+
+    def attempt(work: Callable[[], T]) -> T | None:
+        try:
+            with located(f"model {model.name}"):
+                return work()
+        except EsmVizError as error:
+            errors.append(error)
+            return None
+
+    how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
+    proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), how)) if model.proxies else None
+    head, classes = None, None
+    if isinstance(model.head, HeadWords) and text is None:
+        classes = Classes(len(model.head.classes), model.head.classes)
+    elif model.head:
+        head = attempt(lambda: _open_head(model, recipe, arch, text))
+        classes = Classes(len(head.weight), head.classes) if head is not None else None
+    if (rows := classes) is not None and model.classes:
+        classes = attempt(lambda: _renamed(rows, model.classes))
+    labelled: dict[Split, ImageSet] = {}
+    for split, place in _labelled_places(model):
+        listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, how, classes))  # noqa: B023 - at once
+        if listed is not None:
+            labelled[split] = listed
+    return Beside(proxies, head, classes, labelled, tuple(errors))
+
+
+def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> dict[str, str]:
+    """Read every file that shapes the weights once: hash it, compare with the recipe, refuse NaN and Inf.
+
+    Returns:
+        SHA-256 by path as the recipe writes it.
+
+    Raises:
+        CheckpointError: the first file that is not the one the recipe names, or holds NaN or Inf; `wrong` has all.
+    """
+    names = tuple(headers.arch.shapes)
+    steps = 1 + len(recipe.models)
+    digests: dict[str, str] = {}
+    wrong: dict[str, CheckpointError] = {}
+    files = [("base", recipe.base, headers.base, recipe.base_sha256)]
+    files += [(model.name, model.path, headers.experts[model.name], model.sha256) for model in recipe.models]
+    for step, (name, path, checkpoint, expected) in enumerate(files):
+        report(step / steps, f"reading {name}")
+        try:
+            digests[path] = checkpoint.verify(names, expected)
+        except CheckpointError as error:
+            wrong[name] = error
+    if wrong:
+        first = next(iter(wrong.values()))
+        first.wrong = wrong
+        raise first
+    for model in recipe.models:
+        if model.proxies:
+            digests[model.proxies] = sha256_path(recipe.resolve(model.proxies))
+    report(1.0, "files read")
+    return digests
+
+
+def _labelled_places(model: ModelEntry) -> list[tuple[Split, str]]:
+    places: list[tuple[Split, str]] = [("validation", model.validation), ("test", model.test)]
+    return [(split, place) for split, place in places if place]
+
+
+def _open_head(
+    model: ModelEntry, recipe: Recipe, arch: Architecture, text: Callable[[], Mapping[str, Tensor]] | None
+) -> Head:
+    if isinstance(model.head, HeadWords):
+        weights = text() if text else {}
+        if not weights:
+            raise HeadError(
+                "a head from words needs a base with a text tower", "give a full CLIP, or the head's weights"
+            )
+        return head_from_words(arch.config, weights, model.head.classes, model.head.templates)
+    path = recipe.resolve(model.head)
+    if not path.exists():
+        raise HeadError("there is no such head", "check its path in the recipe", path.name)
+    return read_head(path, arch.embed_dim)
+
+
+def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
+    """Return a head's classes under the names that the recipe says the images have."""
+    if len(names) != classes.rows or len(set(names)) != len(names):
+        wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
+        raise HeadError(wrong, "name each row once")
+    return Classes(classes.rows, names)
+
+
+def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classes | None) -> ImageSet:
+    if classes is None:
+        raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
+    images = open_images(path, how, classes)
+    assert images.labels is not None  # open_images was asked for labels
+    most = int(images.labels.max())
+    if most >= classes.rows:
+        raise HeadError(f"{split} labels go up to {most}, the head has {classes.rows} classes", "fix either")
+    return images
+
+
+def shared_notes(dtypes: set[str], paths: Sequence[str]) -> tuple[str, ...]:
+    """Return what is worth saying of all checkpoints together.
+
+    Args:
+        dtypes: in which they are stored.
+        paths: of the fine-tunes.
+    """
+    notes = []
+    half = sorted(dtype for dtype in dtypes if "16" in dtype)
+    if half:
+        notes.append(
+            f"Checkpoints are stored in {', '.join(half)}: sums run in float64, but what rounding took is not there."
+        )
+    if len(dtypes) > 1:
+        notes.append(f"Checkpoints are of different types: {', '.join(sorted(dtypes))}.")
+    if len(set(paths)) < len(paths):
+        notes.append("Two models share one file.")
+    return tuple(notes)

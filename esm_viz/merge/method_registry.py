@@ -1,0 +1,310 @@
+"""What a merge method is, the table of all of them, and the check of a recipe against its method's knobs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from torch import Tensor
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe, as_number, shown
+from esm_viz.core.records import Knob, Stage, Value
+from esm_viz.numerics.essential_subspace_decomposition import Decomposition
+from esm_viz.numerics.magnitude_selection import magnitude_cutoff
+from esm_viz.numerics.second_moments import Moment
+
+T = TypeVar("T")
+
+
+class Memo(Protocol):
+    """Keep a stage of a method: `memo("basis", (ρ, γ), compute)`; the key names every knob that `compute` reads."""
+
+    def __call__(self, stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
+        """Return what `compute` returns, from the cache where this layer had it before."""
+        ...
+
+
+def run_now(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:  # noqa: ARG001
+    """Keep nothing: the memo of a notebook or a test."""
+    return compute()
+
+
+class LayerUpdate:
+    """One task's change of one matrix, its tensors made when first asked for (a cached stage may never ask).
+
+    Attributes:
+        weight: what the recipe scales this task's ΔW with.
+        measured: whether the layer's inputs were watched, so that there are moments (every named layer).
+        essential: whether ESD applies (in_proj, c_fc, c_proj).
+        d_out, d_in: the matrix' shape.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        load_delta: Callable[[], Tensor],
+        load_moment: Callable[[], Moment] | None = None,
+        load_decomposition: Callable[[], Decomposition] | None = None,
+        weight: float = 1.0,
+        load_cutoff: Callable[[float], float] | None = None,
+    ) -> None:
+        """Take loaders instead of tensors; one that is missing says that the layer does not have it."""
+        self.d_out, self.d_in = shape
+        self.weight = weight
+        self._load_delta = load_delta
+        self._load_moment = load_moment
+        self._load_decomposition = load_decomposition
+        self._load_cutoff = load_cutoff
+
+    @property
+    def measured(self) -> bool:
+        """Say whether the layer's inputs were watched."""
+        return self._load_moment is not None
+
+    @property
+    def essential(self) -> bool:
+        """Say whether ESD applies to the layer."""
+        return self._load_decomposition is not None
+
+    @property
+    def delta(self) -> Tensor:
+        """Return weight · ΔW_t, (d_out, d_in), float64."""
+        delta = self._load_delta()
+        return delta if self.weight == 1.0 else delta * self.weight
+
+    @property
+    def moment(self) -> Moment:
+        """Return the second moment of the layer's input."""
+        if self._load_moment is None:
+            raise LookupError("this layer has no moments: ask `measured` first")
+        return self._load_moment()
+
+    @property
+    def decomposition(self) -> Decomposition:
+        """Return the ESD of ΔW_t (the weight does not turn a subspace)."""
+        if self._load_decomposition is None:
+            raise LookupError("this layer has no decomposition: ask `essential` first")
+        return self._load_decomposition()
+
+    def cutoff(self, share: float) -> float:
+        """Return the magnitude from which on entries of `delta` belong to the task's largest.
+
+        It is taken over all parameters of the task together; where only this matrix is known, over its entries. The
+        task's weight scales it as it scales `delta`, so that the weight does not change which entries belong.
+
+        Args:
+            share: of the entries, in (0, 1]; at least one belongs, and so does every other of that magnitude.
+        """
+        load = self._load_cutoff or partial(magnitude_cutoff, lambda: [self._load_delta()], self.d_out * self.d_in)
+        return load(share) * abs(self.weight)
+
+
+Needs = Literal["delta", "moments", "decompositions"]
+MergeLayer = Callable[..., Tensor]
+LiveEffects = Callable[..., dict[str, tuple[float, float]]]
+Survey = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A registered merge method.
+
+    Attributes:
+        name, title, source: as the recipe, a person and the literature call it.
+        summary: its docstring's first line.
+        needs: "delta" alone, "moments" too, or "decompositions" too; the latter two come from proxies.
+        knobs, defaults: settings in the order of the signature, α and its scope included.
+        merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
+        live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
+        survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
+        reads: the knobs that `merge_layer` names.
+        static: the method that makes its weights: itself, or the one whose weights its routed experts are added to.
+    """
+
+    name: str
+    title: str
+    source: str
+    summary: str
+    needs: Needs
+    knobs: Mapping[str, Knob]
+    defaults: Mapping[str, Value]
+    merge_layer: MergeLayer
+    live: LiveEffects | None
+    survey: Survey | None
+    reads: tuple[str, ...]
+    static: str
+
+    def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the parameters that `merge_layer` itself reads."""
+        return {name: parameters[name] for name in self.reads}
+
+
+METHODS: dict[str, Method] = {}
+
+ALPHA = Knob(
+    label="Scale",
+    symbol="α",
+    range=(0.0, 3.0, 0.01),
+    wakes="weights",
+    text="How much of the merged change is added to the pre-trained weights; `search` finds it on validation images.",
+    formula=r"W = W_0 + \alpha\,\Delta W",
+    word="search",
+)
+
+
+def merge_method(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    needs: Needs = "delta",
+    after: Mapping[str, tuple[Knob, Value]] | None = None,
+    live: LiveEffects | None = None,
+    survey: Survey | None = None,
+    summary: str = "",
+    static: str = "",
+) -> Callable[[MergeLayer], MergeLayer]:
+    """Register a function as a merge method; its annotated parameters are its knobs.
+
+    Args:
+        name: what a recipe calls it.
+        title: what people call it.
+        source: where it is published.
+        needs: "delta" alone, "moments" too, or "decompositions" too.
+        after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
+        live: tells what the knobs' formulas make at a layer.
+        survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
+        summary: what it does, in one line; the function's docstring where not given.
+        static: the method that makes its weights, where experts are added to them for each image.
+    """
+
+    def register(function: MergeLayer) -> MergeLayer:
+        knobs: dict[str, Knob] = {}
+        defaults: dict[str, Value] = {}
+        hints = get_type_hints(function, include_extras=True)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.name in ("updates", "memo"):
+                continue
+            knobs[parameter.name] = _knob_of(hints[parameter.name], f"{name}.{parameter.name}")
+            defaults[parameter.name] = parameter.default
+        reads = tuple(knobs)
+        for extra, (knob, default) in (after or {}).items():
+            knobs[extra], defaults[extra] = knob, default
+        knobs["alpha"], defaults["alpha"] = ALPHA, 1.0
+        if name in METHODS:
+            raise ValueError(f"two merge methods are named {name}")
+        METHODS[name] = Method(
+            name=name,
+            title=title,
+            source=source,
+            summary=summary or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+            needs=needs,
+            knobs=MappingProxyType(knobs),
+            defaults=MappingProxyType(defaults),
+            merge_layer=function,
+            live=live,
+            survey=survey,
+            reads=reads,
+            static=static or name,
+        )
+        return function
+
+    return register
+
+
+def _knob_of(hint: Any, what: str) -> Knob:
+    if get_origin(hint) is Annotated:
+        for note in get_args(hint)[1:]:
+            if isinstance(note, Knob):
+                return note
+    raise TypeError(f"{what} has no Knob in its annotation")
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """Check a recipe against its method: known names, values in range; write out every default.
+
+    Raises:
+        RecipeError: the method or a parameter is unknown, a value is out of range, or proxies that the method reads
+            are not there.
+    """
+    method = METHODS.get(recipe.method)
+    if method is None:
+        raise RecipeError(
+            f"merge_method is {recipe.method!r}{_nearest(recipe.method, METHODS)}", f"use one of {', '.join(METHODS)}"
+        )
+    settled = dict(method.defaults)
+    for name, value in recipe.parameters.items():
+        settled[name] = checked(name, value, knob_of(method, name))
+    bare = [model.name for model in recipe.models if not model.proxies]
+    if method.needs != "delta" and bare:
+        raise RecipeError(
+            f"{bare[0]} has no proxies, which {recipe.method} reads", "give up to 32 unlabelled images of it"
+        )
+    return recipe.replace(parameters=MappingProxyType(settled))
+
+
+def with_method(recipe: Recipe, name: str) -> Recipe:
+    """Return the recipe with another method, at that method's defaults: one method's α is not another's."""
+    return settle(recipe.replace(method=name, parameters=MappingProxyType({})))
+
+
+def with_parameters(recipe: Recipe, /, **values: Value) -> Recipe:
+    """Return the recipe with some parameters changed, checked as if it had been read from a file."""
+    return settle(recipe.replace(parameters=MappingProxyType({**recipe.parameters, **values})))
+
+
+def knob_of(method: Method, name: str) -> Knob:
+    """Return a method's knob by its name in a recipe.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if name not in method.knobs:
+        raise RecipeError(
+            f"{method.name} has no parameter {name!r}{_nearest(name, method.knobs)}", f"use {', '.join(method.knobs)}"
+        )
+    return method.knobs[name]
+
+
+def static_part(recipe: Recipe) -> Recipe:
+    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without experts is its own."""
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name == recipe.method:
+        return recipe
+    kept = {name: value for name, value in recipe.parameters.items() if name in static.knobs}
+    return recipe.replace(method=static.name, parameters=MappingProxyType(kept))
+
+
+def checked(name: str, value: Value, knob: Knob) -> Value:
+    """Return a knob's value as the method reads it.
+
+    Raises:
+        RecipeError: it has the wrong type or is out of range.
+    """
+    if knob.choices or (knob.word and value == knob.word):
+        if value in knob.choices or (knob.word and value == knob.word):
+            return value
+        raise RecipeError(f"{name} is {shown(value)}", f"use {' or '.join(knob.choices)}")
+    if knob.range is None:
+        raise TypeError(f"knob {name} has neither range nor choices")
+    least, most, _ = knob.range
+    kind, word = "whole number" if knob.whole else "number", f" or the word {knob.word}" if knob.word else ""
+    remedy = f"give a {kind} from {least:g} to {most:g}{word}"
+    number = as_number(value)
+    if number is None or not math.isfinite(number):
+        raise RecipeError(f"{name} is {shown(value)}", remedy)
+    if not least <= number <= most or (knob.whole and not number.is_integer()):
+        raise RecipeError(f"{name} is {number:g}", remedy)
+    return int(number) if knob.whole else number + 0.0  # -0 is 0: one value, one hash
+
+
+def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

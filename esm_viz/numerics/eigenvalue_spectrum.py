@@ -1,0 +1,81 @@
+"""Eigenvalues of an output shift: which of them are real, what they weigh, how much energy they keep."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from esm_viz.core.errors import NumericsError
+
+FLOOR = 1e-10
+"""λ at or below FLOOR · λ_1 is rounding noise: its direction is arbitrary, so its weight is 0 (ours; METHOD, ESD)."""
+
+
+def live_directions(eigenvalues: Tensor) -> Tensor:
+    """Say which directions carry energy.
+
+    Args:
+        eigenvalues: λ, (k,), descending, in squared activation.
+
+    Returns:
+        Booleans, (k,); all False for a task that moved nothing.
+    """
+    return eigenvalues > FLOOR * eigenvalues[:1].clamp_min(0)
+
+
+def spectrum_weights(eigenvalues: Tensor, exponent: float, count: int) -> Tensor:
+    """Weight essential directions by energy: (λ / mean λ)^γ over its mean (arXiv:2606.19164, spectrum level).
+
+    Args:
+        eigenvalues: λ, (k,), float64, descending, in squared activation; k <= count, missing ones are zeros.
+        exponent: γ, no unit; 0 treats every live direction alike.
+        count: r, over which the mean runs, so that dead directions stay in the counts.
+
+    Returns:
+        w, (k,), no unit; its sum is `count`; 0 where the direction is dead.
+    """
+    live = live_directions(eigenvalues)
+    ratio = torch.where(live, eigenvalues, 1.0) / eigenvalues[:1].clamp_min(torch.finfo(eigenvalues.dtype).tiny)
+    weights = torch.where(live, ratio**exponent, 0.0)  # mean λ cancels in the next line
+    return weights * (count / weights.sum()) if live.any() else weights
+
+
+def cumulative_energy(energies: Tensor) -> Tensor:
+    """Return the share of energy kept by the first k directions, k = 1..d (all 1 where nothing moved)."""
+    energies = energies.clamp_min(0)
+    total = energies.sum()
+    return energies.cumsum(0).div(total).clamp_max(1.0) if total > 0 else torch.ones_like(energies)
+
+
+def rank_for_energy(energies: Tensor, share: float) -> int:
+    """Return the fewest leading directions that keep `share` of the energy; 0 where nothing moved.
+
+    Args:
+        energies: per direction, (d,), non-negative, in the order in which they are kept.
+        share: between 0 and 1.
+    """
+    if not energies.clamp_min(0).sum() > 0:
+        return 0
+    kept = cumulative_energy(energies)
+    return min(int((kept < share * (1 - 1e-12)).sum()) + 1, len(energies))
+
+
+def rank_of_ratio(rank_ratio: float, d_out: int, tasks: int) -> int:
+    """Return r = floor(ρ · d_out / T), directions a task may keep at a layer.
+
+    Raises:
+        NumericsError: no direction would be left, or the tasks together would need more than d_out.
+    """
+    rank = math.floor(rank_ratio * d_out / tasks + 1e-9)  # 0.3 · 10 is 2.9999…
+    if rank < 1:
+        raise NumericsError(
+            f"rank_ratio {rank_ratio:g} leaves r = 0 of {d_out} directions for {tasks} tasks",
+            f"use at least {math.ceil(1e4 * tasks / d_out) / 1e4:g}",  # rounded up, so that it works
+        )
+    if rank * tasks > d_out:
+        raise NumericsError(
+            f"rank_ratio {rank_ratio:g} asks for {tasks} x {rank} directions of {d_out}", "use at most 1"
+        )
+    return rank

@@ -1,0 +1,109 @@
+"""Second moments of layer inputs: M = XᵀX in float64, or X itself where that saves work."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from esm_viz.core.errors import NumericsError
+from esm_viz.numerics.gram_svd import descending_eigen
+
+
+class Moment(NamedTuple):
+    """Second moment M = XᵀX, (d_in, d_in), of a layer's input X over n tokens.
+
+    Attributes:
+        square: M, float64; None where `rows` says the same.
+        tokens: n.
+        mean: of the tokens, (d_in,), float64.
+        rows: X, (n, d_in), as the forward pass gave it; None where `square` is there.
+    """
+
+    square: Tensor | None
+    tokens: int
+    mean: Tensor
+    rows: Tensor | None = None
+
+    @property
+    def matrix(self) -> Tensor:
+        """Return M, (d_in, d_in), float64."""
+        return self.square if self.square is not None else _wide(self).mT @ _wide(self)
+
+    @property
+    def divisor(self) -> int:
+        """Return n − 1, by which covariances are divided; 1 for a single token."""
+        return max(self.tokens - 1, 1)
+
+    def factor(self) -> Tensor:
+        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or an upper triangular root where M has one.
+
+        Raises:
+            NumericsError: M holds a NaN or Inf.
+        """
+        whole = _wide(self) if self.square is None else self.square
+        scale = whole.abs().max() if whole.numel() else whole.new_zeros(())
+        if not torch.isfinite(scale):
+            raise NumericsError("the second moment of this layer is not finite", "check the proxies and the checkpoint")
+        if self.square is None or scale == 0:
+            return whole
+        triangle, failed = torch.linalg.cholesky_ex(whole / scale)
+        if not failed:
+            return triangle.mT * scale.sqrt()
+        values, vectors = descending_eigen(whole / scale)  # M is singular: few images, or tokens that are all alike
+        return (vectors * (values.clamp_min(0) * scale).sqrt()).mT
+
+    def times(self, left: Tensor) -> Tensor:
+        """Return A M, (k, d_in), for A (k, d_in)."""
+        return left @ self.square if self.square is not None else (left @ _wide(self).mT) @ _wide(self)
+
+    def energies(self, left: Tensor) -> Tensor:
+        """Return ‖X aᵀ‖² of every row a of A, (k,), which is the diagonal of A M Aᵀ."""
+        if self.square is None:
+            return (left @ _wide(self).mT).square().sum(1)
+        return ((left @ self.square) * left).sum(1)
+
+
+def _wide(moment: Moment) -> Tensor:
+    assert moment.rows is not None  # a moment has one of the two
+    return moment.rows.double()
+
+
+_LARGE = 2048
+
+
+class MomentSum:
+    """Running XᵀX and token count of one layer's input; X itself is kept where that saves work.
+
+    It does while it has fewer rows than columns; and at a large layer with fewer outputs than inputs, where X ΔWᵀ is
+    much cheaper than XᵀX and X in float32 is hardly larger than M in float64, up to 2.5 d_in tokens.
+    """
+
+    def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu") -> None:
+        """Start from nothing; without d_out the layer is not taken to be wide."""
+        self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in and d_in >= _LARGE else d_in - 1
+        self._d_in, self._device = d_in, device
+        self._rows: list[Tensor] = []
+        self._square: Tensor | None = None
+        self._sum = torch.zeros(d_in, dtype=torch.float64, device=device)
+        self._tokens = 0
+
+    def add(self, tokens: Tensor) -> None:
+        """Add a batch of inputs, (..., d_in); rows are tokens, of all images alike."""
+        rows = tokens.reshape(-1, self._d_in)
+        self._sum += rows.sum(0, dtype=torch.float64)
+        self._tokens += len(rows)
+        self._rows.append(rows)
+        if self._tokens > self._most_rows:
+            wide = torch.cat(self._rows).double()
+            self._square = wide.mT @ wide if self._square is None else self._square.addmm_(wide.mT, wide)
+            self._rows = []
+
+    def moment(self) -> Moment:
+        """Return what was summed."""
+        mean = self._sum / max(self._tokens, 1)
+        if self._square is not None:
+            return Moment(self._square, self._tokens, mean)
+        rows = torch.cat(self._rows) if self._rows else self._sum.new_zeros(0, self._d_in)
+        return Moment(None, self._tokens, mean, rows.clone() if len(self._rows) == 1 else rows)

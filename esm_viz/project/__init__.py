@@ -1,0 +1,1 @@
+"""A project: one recipe with its files opened, and every question that can be asked of it."""

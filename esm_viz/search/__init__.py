@@ -1,0 +1,1 @@
+"""Searches over knobs: α alone, a grid over some, several at once."""

@@ -1,0 +1,474 @@
+"""The stages of a merge, each run once per distinct input: from files to moments, decompositions and merged layers.
+
+| stage | per | key: digests of its files, and |
+|---|---|---|
+| delta | task, parameter | |
+| moments | task, block | proxies drawn |
+| inputs | task, layer | proxies drawn |
+| decomposition | task, layer | proxies drawn, number of tasks |
+| frame, basis, coordinates, product (a method's own) | layer | the knobs each one names |
+| merged | layer or parameter | the knobs `merge_layer` names |
+| cutoff | task | the share of entries that a method keeps |
+| shift | task, layer | proxies drawn |
+| pulls | layer | proxies drawn, and the knobs `merge_layer` names |
+
+The inter-layer level and α are numbers a layer and cost nothing: they act after `merged`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import groupby
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from esm_viz.core.errors import ImagesError, NumericsError, OutOfMemory, located
+from esm_viz.core.recipe import ModelEntry, Recipe
+from esm_viz.core.records import Layer, Report, Stage, silent
+from esm_viz.data.images.image_source import drawn
+from esm_viz.families.vision_tower import ESSENTIAL
+from esm_viz.inspection.cost_estimate import free_memory
+from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
+from esm_viz.merge.averaging import mean_delta
+from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
+from esm_viz.numerics.essential_subspace_decomposition import Decomposition, esd_of_all, svd_basis
+from esm_viz.numerics.gram_svd import gram
+from esm_viz.numerics.interference import Pull, Shift, pull, shift
+from esm_viz.numerics.magnitude_selection import magnitude_cutoff
+from esm_viz.numerics.polarized_scaling import relative_power
+from esm_viz.numerics.second_moments import Moment, MomentSum
+from esm_viz.runtime.stage_cache import StageCache
+from esm_viz.runtime.thread_pool import cores, one_thread, spread
+from esm_viz.stages.block_forward import Streams
+
+Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
+T = TypeVar("T")
+R = TypeVar("R")
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_PREPARING = 0.6  # about the share of a first merge that goes into decompositions
+
+
+class Merged(NamedTuple):
+    """A merged parameter before the inter-layer level and α: ΔW, float64, and ‖ΔW‖_F."""
+
+    delta: Tensor
+    norm: Tensor
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All stages over one set of opened files.
+
+    Attributes:
+        headers: the opened files.
+        digests: SHA-256 by path as the recipe writes it.
+        device: where tensors live.
+        cache: shared by all who may see these files.
+    """
+
+    headers: Headers
+    digests: Mapping[str, str]
+    device: str
+    cache: StageCache
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the matrices ESM treats by name."""
+        return self.headers.arch.layers
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """Return every other parameter of the tower."""
+        named = {layer.name for layer in self.layers}
+        return tuple(name for name in self.headers.arch.shapes if name not in named)
+
+    def files(self, recipe: Recipe, task: str) -> tuple[str, str]:
+        """Return the digests a task's change depends on."""
+        return self.digests[recipe.base], self.digests[_entry(recipe, task).path]
+
+    def delta(self, recipe: Recipe, task: str, name: str) -> Tensor:
+        """Return ΔW_t = W_t − W_0 of one parameter, float64, without the task's weight."""
+
+        def compute() -> Tensor:
+            sides = (self.headers.experts[task], self.headers.base)
+            tuned, base = (side.tensors([name], torch.float64)[name].to(self.device) for side in sides)
+            return tuned - base
+
+        return self.kept(("delta", *self.files(recipe, task), name, self.device), compute)
+
+    def proxies(self, recipe: Recipe, task: str) -> Tensor:
+        """Return a task's preprocessed proxies, at most 32, drawn by the recipe's seed."""
+        listed = self.headers.proxies.get(task)
+        if listed is None:
+            raise ImagesError(f"{task} has no proxies", "give up to 32 unlabelled images of it in the recipe")
+        return drawn(listed, MOST_PROXIES, recipe.seed)
+
+    def proxy_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
+        """Return what shapes the moments besides the weights: architecture, proxies, and the seed where it decides."""
+        return self._proxies_of(_entry(recipe, task), recipe.arch, recipe.seed)
+
+    def _proxies_of(self, model: ModelEntry, arch: str, seed: int) -> tuple[Hashable, ...]:
+        listed = self.headers.proxies.get(model.name)
+        drawn = seed if listed is not None and listed.count > MOST_PROXIES else None
+        return arch, self.digests[model.proxies] if model.proxies else "", drawn
+
+    def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
+        """Return the second moment of a layer's input in the fine-tuned model.
+
+        Raises:
+            NumericsError: a finite weight is so large that what flows through the model is not.
+        """
+
+        def compute() -> Mapping[str, Moment]:
+            moments, shapes = {}, self.headers.arch.shapes
+            for name, rows in self._block_inputs(recipe, task, layer.block).items():
+                total = MomentSum(shapes[name][1], shapes[name][0], self.device)
+                total.add(rows)
+                moments[name] = total.moment()
+                if not torch.isfinite(moments[name].mean).all():  # one NaN or Inf among the tokens is enough
+                    wrong = f"{task}: its proxies give NaN or Inf"
+                    raise NumericsError(wrong, "look for extreme numbers in its weights", f"at the input of {name}")
+            return moments
+
+        return self.kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
+
+    def inputs(self, recipe: Recipe, task: str, layer: Layer) -> Tensor:
+        """Return a layer's input in the fine-tuned model, (images, tokens, d_in), float32, image by image."""
+
+        def compute() -> Tensor:
+            return self._block_inputs(recipe, task, layer.block)[layer.name].clone()
+
+        return self.kept(("inputs", *self._forward_key(recipe, task), layer.name), compute)
+
+    def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
+        """Return the ESD of a task's change at a layer, at full useful rank: the directions that a merge can keep."""
+        useful = max(layer.d_out // len(recipe.models), 1)
+
+        def key(of: Sequence[str]) -> tuple[Hashable, ...]:
+            read = tuple((*self.files(recipe, one), *self.proxy_key(recipe, one)) for one in of)
+            return "esd", read, layer.name, useful, self.device
+
+        def compute(of: Sequence[str]) -> list[Decomposition]:
+            deltas = [self.delta(recipe, one, layer.name) for one in of]
+            return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], useful)
+
+        if self.device == "cpu":  # cores share the tasks; what one task needs is the same whoever else is there
+            return self.kept(key([task]), lambda: compute([task])[0], spills=True)
+        return self.kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
+
+    def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
+        """Return the left singular vectors and squared singular values of a task's change at a layer."""
+        key = ("svd", *self.files(recipe, task), layer.name, self.device)
+        return self.kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
+
+    def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
+        """Return the magnitude from which on entries belong to the largest `share` of a task's whole change.
+
+        Over every parameter of the tower, without the task's weight; the change is read once for each pass.
+        """
+        shapes = self.headers.arch.shapes
+        entries = sum(math.prod(shape) for shape in shapes.values())
+        key = ("cutoff", *self.files(recipe, task), share, self.device)
+
+        def compute() -> float:
+            return magnitude_cutoff(lambda: (self.delta(recipe, task, name) for name in shapes), entries, share)
+
+        return self.cache.get(key, compute)
+
+    def updates(self, recipe: Recipe, name: str, layer: Layer | None) -> list[LayerUpdate]:
+        """Return the tasks' changes of one parameter in the recipe's order, their tensors not yet made."""
+        shape = self.headers.arch.shapes[name]
+        made = []
+        for model in recipe.models:
+            delta = _later(self.delta, recipe, model.name, name)
+            moment = _later(self.moment, recipe, model.name, layer) if layer else None
+            essential = layer is not None and layer.family in ESSENTIAL
+            decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
+            cutoff = partial(self.cutoff, recipe, model.name)
+            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
+        return made
+
+    def merged(self, recipe: Recipe, name: str, layer: Layer | None = None) -> Merged:
+        """Return one merged parameter, before the inter-layer level and α.
+
+        Raises:
+            NumericsError: the merge is not finite, or a rank is impossible.
+        """
+        method = METHODS[recipe.method]
+        arguments = method.arguments(recipe.parameters)
+        matrix = len(self.headers.arch.shapes[name]) == 2
+        knobs = tuple(sorted(arguments.items())) if matrix else ()
+        key = ("merged", recipe.method if matrix else "averaging", knobs, *self._identity(recipe, name))
+
+        def compute() -> Merged:
+            updates = self.updates(recipe, name, layer)
+            with located(f"at {name}"):
+                try:
+                    memo = self.memo(recipe, name)
+                    delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
+                except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined] # numbers beyond LAPACK's range
+                    raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
+                norm = torch.linalg.vector_norm(delta)
+                if not torch.isfinite(norm):
+                    raise NumericsError("the merged change is not finite", "look for extreme weights or exponents")
+            return Merged(delta, norm)
+
+        return self.kept(key, compute, spills=True)
+
+    def norm(self, recipe: Recipe, layer: Layer) -> float:
+        """Return ‖ΔW‖_F of a merged layer, before the inter-layer level and α; it outlives ΔW in the cache."""
+        return self._small("norm", recipe, layer, lambda: float(self.merged(recipe, layer.name, layer).norm))
+
+    def layer_effects(self, recipe: Recipe, layer: Layer) -> Mapping[str, tuple[float, float]]:
+        """Return what the formulas of a method's knobs make at one layer now, (least, most)."""
+        method = METHODS[recipe.method]
+
+        def compute() -> Mapping[str, tuple[float, float]]:
+            if method.live is None:
+                return {}
+            updates, memo = self.updates(recipe, layer.name, layer), self.memo(recipe, layer.name)
+            return method.live(updates, memo, **method.arguments(recipe.parameters))
+
+        return self._small("effects", recipe, layer, compute)
+
+    def effects(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
+        """Return what every knob's formula makes now over all layers, (least, most)."""
+        spans: dict[str, list[float]] = {}
+        for layer in self.layers:
+            for name, span in self.layer_effects(recipe, layer).items():
+                spans.setdefault(name, []).extend(span)
+        if "layer_exponent" in METHODS[recipe.method].knobs:
+            spans["layer_exponent"] = list(self.layer_factors(recipe).values())
+        return {name: (min(span), max(span)) for name, span in spans.items()}
+
+    def memo(self, recipe: Recipe, name: str) -> Memo:
+        """Return a method's memo for one parameter."""
+
+        def remember(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
+            return self.kept((recipe.method, stage, knobs, *self._identity(recipe, name)), compute)
+
+        return remember
+
+    def prepare(self, recipe: Recipe, layers: Sequence[Layer], report: Report = silent) -> None:
+        """Decompose every task's change at some layers, block by block: one forward pass a task.
+
+        As many tasks go abreast as there are cores, so that no core waits for another's forward pass, and the inputs
+        of a block are used at once.
+        """
+        tasks, step = recipe.tasks, cores()
+        by_block = sorted(layers, key=lambda layer: layer.block)
+        pieces = [
+            (task, layer)
+            for _, block in groupby(by_block, key=lambda layer: layer.block)
+            for layers in [list(block)]
+            for at in range(0, len(tasks), step)
+            for layer in layers
+            for task in tasks[at : at + step]
+        ]
+
+        def boundary(done: int) -> None:
+            task, layer = pieces[min(done, len(pieces) - 1)]
+            report(done / len(pieces), f"decomposing {layer.label} of {task}")
+
+        self.spread(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
+        self._prepared.add(recipe.seed)
+
+    def run(self, recipe: Recipe, measured: bool, report: Report = silent) -> None:
+        """Merge every layer on all cores, a layer a piece; afterwards all that one may ask of the merge is cached.
+
+        Args:
+            recipe: settled.
+            measured: also measure what the merge does on every task's tokens.
+            report: progress, may raise Cancelled: no further layer is begun.
+        """
+        self._survey(recipe, report)
+        begun = 0.0
+        if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
+            begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
+            essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
+            self.prepare(recipe, essential, lambda fraction, words: report(begun * fraction, words))
+
+        def boundary(done: int) -> None:
+            known = len(self.layers) - len(missing)
+            share = (known + done) / len(self.layers)
+            report(begun + (1 - begun) * share, f"merging, {known + done} of {len(self.layers)} layers")
+
+        def merge(layer: Layer) -> None:
+            self.norm(recipe, layer)
+            if measured:
+                self.pulls(recipe, layer)
+                self.layer_effects(recipe, layer)
+
+        missing = self.missing(recipe, measured)
+        self.spread(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
+
+    def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
+        """Return the layers of which `run` has something to compute, in its order."""
+        asked: tuple[Small, ...] = ("norm", "pulls", "effects") if measured else ("norm",)
+        return [
+            layer
+            for layer in sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
+            if not all(self.cache.has(self._small_key(stage, recipe, layer)) for stage in asked)
+        ]
+
+    def spread(
+        self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
+    ) -> list[R]:
+        """Do pieces of work on all cores; one after the other where a GPU does each."""
+        if self.device == "cpu":
+            return spread(work, pieces, boundary)
+        results = []
+        for at, piece in enumerate(pieces):
+            boundary(at)
+            results.append(work(piece))
+        boundary(len(pieces))
+        return results
+
+    def layer_factors(self, recipe: Recipe) -> dict[str, float]:
+        """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none.
+
+        After `run`, which merges the layers on all cores, these are a few numbers.
+        """
+        norms = {layer.name: self.norm(recipe, layer) for layer in self.layers}
+        exponent = recipe.parameters.get("layer_exponent")
+        if exponent is None:
+            return dict.fromkeys(norms, 1.0)
+        factors: dict[str, float] = {}
+        for family in {layer.family for layer in self.layers}:
+            names = [layer.name for layer in self.layers if layer.family == family]
+            scaled = relative_power(torch.tensor([norms[name] for name in names], dtype=torch.float64), float(exponent))
+            factors.update(zip(names, scaled.tolist(), strict=True))
+        return factors
+
+    def _survey(self, recipe: Recipe, report: Report) -> None:
+        """Let the method read each task as a whole, where it does, so that this can be told and stopped."""
+        survey, arguments = METHODS[recipe.method].survey, METHODS[recipe.method].arguments(recipe.parameters)
+        if survey is None:
+            return
+        updates = self.updates(recipe, self.layers[0].name, None)
+
+        def boundary(done: int) -> None:
+            report(0.0, f"surveying, {done} of {len(updates)} tasks")
+
+        self.spread(lambda update: survey(update, **arguments), updates, boundary)
+
+    def scales(self, recipe: Recipe) -> dict[str, float]:
+        """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches.
+
+        After `run`, as `layer_factors`.
+        """
+        alpha = float(recipe.parameters["alpha"])
+        reach = dict.fromkeys(self.headers.arch.shapes, alpha)
+        if recipe.parameters.get("alpha_scope") == "essential":
+            essential = {layer.name for layer in self.layers if layer.family in ESSENTIAL}
+            reach = {name: alpha if name in essential else 1.0 for name in reach}
+        factors = self.layer_factors(recipe)
+        return {name: reach[name] * factors.get(name, 1.0) for name in reach}
+
+    def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
+        """Return a task's own shift on its own tokens at one layer; no knob touches it."""
+        key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
+        return self.kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
+
+    def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
+        """Return what the merge (at scale 1) does on every task's tokens at one layer."""
+
+        def compute() -> tuple[Pull, ...]:
+            delta = self.merged(recipe, layer.name, layer).delta
+            product = gram(delta)
+            return tuple(
+                pull(delta, product, self.shift(recipe, task, layer), self.moment(recipe, task, layer))
+                for task in recipe.tasks
+            )
+
+        return self._small("pulls", recipe, layer, compute)
+
+    def _small(self, stage: Small, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
+        """Keep a few numbers of a merged layer."""
+        return self.kept(self._small_key(stage, recipe, layer), compute)
+
+    def _small_key(self, stage: Small, recipe: Recipe, layer: Layer) -> tuple[Hashable, ...]:
+        knobs = tuple(sorted(METHODS[recipe.method].arguments(recipe.parameters).items()))
+        measured_on = self._models(recipe.models, recipe.arch, recipe.seed, True) if stage == "pulls" else ()
+        return stage, recipe.method, knobs, measured_on, *self._identity(recipe, layer.name)
+
+    def _block_inputs(self, recipe: Recipe, task: str, block: int) -> dict[str, Tensor]:
+        key = self._forward_key(recipe, task)
+        return self._streams.inputs(key, self.headers.experts[task], lambda: self.proxies(recipe, task), block)
+
+    def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
+        """Return what a fine-tuned model's activations depend on."""
+        return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
+
+    def kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
+        """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""
+
+        def alone() -> T:
+            with one_thread(), self._memory_told(str(key[0]) if isinstance(key, tuple) else "a stage"):
+                return compute()
+
+        return self.cache.get(key, alone, spills)
+
+    @contextmanager
+    def _memory_told(self, stage: str) -> Iterator[None]:
+        """Say what was needed and what would fit, instead of the allocator's own words.
+
+        Raises:
+            OutOfMemory: memory ran out.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeErrors
+            if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+                raise
+            needed = self.headers.inspection.memory_bytes / 1e9
+            free = f", {free_memory() / 1e9:.1f} GB are free" if free_memory() else ""
+            raise OutOfMemory(
+                f"memory ran out in {stage}: these {len(self.headers.experts)} models need about {needed:.1f} GB{free}",
+                "merge fewer models, draw fewer proxies, or start with a smaller --cache and a --spill folder",
+            ) from error
+
+    @cached_property
+    def _prepared(self) -> set[int]:
+        """Return the seeds whose decompositions were all made once; what is missing since was evicted for others."""
+        return set()
+
+    @cached_property
+    def _streams(self) -> Streams:
+        return Streams(self.headers.arch, self.device)
+
+    def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
+        """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""
+        reads_proxies = METHODS[recipe.method].needs != "delta"
+        models = self._models(recipe.models, recipe.arch, recipe.seed, reads_proxies)
+        return name, self.digests[recipe.base], models, self.device
+
+    def _models(self, models: tuple[ModelEntry, ...], arch: str, seed: int, proxies: bool) -> tuple[Hashable, ...]:
+        """Return the fine-tunes' contents and weights, in order; looked up, since every live layer asks."""
+        key = models, arch, seed, proxies
+        if key not in self._known_models:
+            self._known_models[key] = tuple(
+                (self.digests[model.path], model.weight, self._proxies_of(model, arch, seed) if proxies else ())
+                for model in models
+            )
+        return self._known_models[key]
+
+    @cached_property
+    def _known_models(self) -> dict[Hashable, tuple[Hashable, ...]]:
+        return {}
+
+
+def _entry(recipe: Recipe, task: str) -> ModelEntry:
+    return next(model for model in recipe.models if model.name == task)
+
+
+def _later(function: Callable[..., T], *arguments: object) -> Callable[[], T]:
+    """Bind now, call later: loops must not hand out their last task to everyone."""
+    return lambda: function(*arguments)

@@ -1,0 +1,74 @@
+"""A recipe's experts (METHOD, ESM++): made at every routed layer from what the merged weights lack of each fine-tune.
+
+| stage | per | key: the identity of the merged weights (files, proxies, every knob that makes them), and |
+|---|---|---|
+| experts | routed layer | expert_rank |
+
+So they wait for every knob of the merge, α too, but layers that are no longer routed, or again, cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from esm_viz.core import recipe as recipes
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Layer, Report, silent
+from esm_viz.families.routed_tower import Experts, routed_layers
+from esm_viz.merge import static_part
+from esm_viz.numerics.low_rank_adapter import low_rank_expert
+from esm_viz.stages.merge_stages import Stages
+
+
+def make_experts(
+    stages: Stages, recipe: Recipe, weights: Mapping[str, Tensor], report: Report = silent
+) -> dict[str, Experts]:
+    """Return every routed layer's experts in the order in which the tower runs them; none for a method without.
+
+    Args:
+        stages: of the opened files.
+        recipe: settled, α a number.
+        weights: W_ESM, the merged tower as it is evaluated and exported: α, scales and rounding included.
+        report: told at every layer; may raise Cancelled.
+
+    Returns:
+        By layer name: A and B in the weights' dtype, prototypes at least in float32.
+
+    Raises:
+        NumericsError: a moment is not finite.
+    """
+    static = static_part(recipe)
+    if static is recipe:
+        return {}
+    identity, rank = recipes.canonical(static, stages.digests), int(recipe.parameters["expert_rank"])
+    layers = routed_layers(stages.layers, str(recipe.parameters["routed"]))
+
+    def make(layer: Layer) -> Experts:
+        key = ("experts", identity, layer.name, rank, stages.device)
+        return stages.kept(key, partial(_experts_of, stages, recipe, weights[layer.name], layer, rank))
+
+    def boundary(done: int) -> None:
+        report(done / len(layers), f"making experts, {done} of {len(layers)} layers")
+
+    return dict(zip([layer.name for layer in layers], stages.spread(make, layers, boundary), strict=True))
+
+
+def _experts_of(stages: Stages, recipe: Recipe, merged: Tensor, layer: Layer, rank: int) -> Experts:
+    """Make T experts of one layer and fill them up with zeros to the largest rank among them."""
+    pairs, prototypes = [], []
+    for task in recipe.tasks:
+        tuned = stages.headers.experts[task].tensors([layer.name], torch.float64)[layer.name].to(stages.device)
+        moment = stages.moment(recipe, task, layer)
+        pairs.append(low_rank_expert(tuned - merged.double(), moment, rank))
+        prototypes.append(moment.mean)
+    most = max(len(A) for _, A in pairs)
+    return Experts(
+        A=torch.stack([F.pad(A, (0, 0, 0, most - len(A))) for _, A in pairs]).to(merged.dtype),
+        B=torch.stack([F.pad(B, (0, most - B.shape[1])) for B, _ in pairs]).to(merged.dtype),
+        prototypes=torch.stack(prototypes).to(torch.promote_types(merged.dtype, torch.float32)),
+    )

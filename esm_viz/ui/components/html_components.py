@@ -1,0 +1,51 @@
+"""The three kinds of component that the studio is made of, each a Gradio HTML with a script of ours.
+
+Their value is a JSON string with a version; the page keeps the node and repaints it (see assets/ui). Each has one
+event, `act`, which carries a small message, and blocks have `tick`, with which the page asks for late results.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from esm_viz.ui.components.tab_definition import Piece
+from esm_viz.ui.server.static_assets import PLOTLY, SCRIPTS
+
+# Gradio waits for a component's own head before its script runs; a head of the page would come too late.
+LOADED = "".join(
+    f'<script src="./{script}"></script>' for script in (PLOTLY, *(f"studio/ui/{name}.js" for name in SCRIPTS))
+)
+EMPTY = '{"v":-1}'
+
+
+def make(piece: Piece, value: str = EMPTY) -> gr.HTML:
+    """Return the component of a piece."""
+    return {"block": block, "card": card, "rail": rail}[piece.kind](piece.name, value)
+
+
+def block(name: str, value: str = EMPTY) -> gr.HTML:
+    """Return a block of HTML made on the server."""
+    script = "studio.block(element, props, trigger, watch, 'act', 'tick')"
+    return _component(name, value, script)
+
+
+def card(name: str, value: str = EMPTY) -> gr.HTML:
+    """Return a card with one picture."""
+    # The name stands in the script: Gradio drops own props of components that are updated before their tab is opened.
+    return _component(f"card-{name}", value, f"studio.card(element, props, trigger, watch, 'act', '{name}')")
+
+
+def rail(name: str, value: str = EMPTY) -> gr.HTML:
+    """Return the rail of knobs."""
+    return _component(name, value, "studio.rail(element, props, trigger, watch, 'act')")
+
+
+def _component(elem_id: str, value: str, script: str) -> gr.HTML:
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        html_template="<div></div>",
+        js_on_load=script,
+        head=LOADED,
+        apply_default_css=False,
+    )

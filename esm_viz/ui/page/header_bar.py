@@ -1,0 +1,162 @@
+"""The header: name, what is loaded, where it runs, and the line that says what is being done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.figures.number_format import safe
+from esm_viz.ui.components.html_snippets import (
+    AFRESH,
+    BAD,
+    BRAND,
+    DOWNLOAD,
+    OK,
+    REDO,
+    SCREEN,
+    THEME,
+    UNDO,
+    button,
+    sentence,
+)
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.page import share_link_actions
+from esm_viz.ui.session import share_link
+from esm_viz.ui.session.session_store import EVERYTHING, Session
+from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
+from esm_viz.ui.tabs.explore import explore_tab
+from esm_viz.ui.tabs.merge import merge_tab
+
+CALM = 0.5  # seconds before a job gets a bar; shorter ones only flicker
+RECIPE_ROUTE, CODE_ROUTE = "studio-recipe", "studio-code"
+BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
+SEPARATOR = '<span class="sep"></span>'
+GONE = "This page has expired, reload it"
+REST = "Up to date"
+WRONG = ("board", "export", "live")  # keys of Session.errors that are told on the job line
+
+
+def bar(session: Session) -> dict[str, Any]:
+    """Return the header; `busy` makes the page ask again, `said` is read out, though not with every change."""
+    line, said = _line(session)
+    html = (
+        f'<header class="hdr">{BRAND_NAME}{SEPARATOR}<span class="meta loaded">{_loaded(session)}</span>'
+        f'<span class="sep device-sep"></span><span class="meta device">{safe(session.project.device_title)}</span>'
+        f"{line}{_tools(session)}</header>"
+        f"{_notice(session)}"
+    )
+    return {"html": html, "busy": session.busy, "said": said}
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Cancel what runs, or do what the Merge tab does: undo, redo, unpin."""
+    if message.get("do") == "cancel":
+        session.stop()
+        session.explored = None  # the pictures of Explore are to be measured when somebody comes back to them
+        return (EVERYTHING,)
+    if message.get("do") == "dismiss":
+        session.lost = None
+        return ()  # any message takes what was wrong with a link away
+    merge_tab.act(session, message)
+    explore_tab.arrive(session)
+    if session.closer:  # somebody has looked at Evaluate
+        look_closer(session)
+    return (EVERYTHING,)
+
+
+def arch_text(arch: str) -> str:
+    """Return the architecture's name with a true multiplication sign."""
+    return safe(arch).replace(" x ", " × ")
+
+
+def gone() -> dict[str, Any]:
+    """Return the header of a page whose session is over."""
+    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE}
+
+
+def _loaded(session: Session) -> str:
+    """Return the project's name, its tasks, its architecture, and where there is room how many weights that is."""
+    facts = session.project.inspection
+    weights = f'<span class="roomy">, {_millions(facts.files[0].parameters)} weights</span>'
+    return f"<b>{safe(session.name)} · {len(session.project.tasks)} tasks</b> · {arch_text(facts.arch)}{weights}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
+
+
+def _tools(session: Session) -> str:
+    """Return the buttons: undo and redo, and what a narrow screen folds into a menu."""
+    recipe = f'<a class="btn" href="./{RECIPE_ROUTE}/{session.ticket}/recipe.yaml" download>{DOWNLOAD}Recipe</a>'
+    link = share_link.write(share_link.link_of(session))
+    return (
+        f'{SEPARATOR}<details class="tools" data-wide><summary class="btn" aria-label="Menu">☰</summary>'
+        '<div class="menu">'
+        f'<span class="meta told">{_loaded(session)}<br>{safe(session.project.device_title)}</span>'
+        + _icon("undo", UNDO, "Undo", off=session.at <= 0)
+        + _icon("redo", REDO, "Redo", off=session.at + 1 >= len(session.history))
+        + _icon("theme", THEME, "Light or dark")
+        + _icon("hall", SCREEN, "Presenter’s view", ticket=session.ticket)
+        + button("share", "Share", state=link, title="Link to what is on screen")
+        + f"{recipe}{_icon('afresh', AFRESH, 'Start afresh')}</div></details>"
+    )
+
+
+def _icon(act: str, icon: str, title: str, off: bool = False, **data: str) -> str:
+    """Return a button that is an icon, and an icon with a word in the menu of a narrow screen."""
+    return button(act, f'{icon}<span class="word">{title}</span>', "q sq", title=title, off=off, **data)
+
+
+def _notice(session: Session) -> str:
+    """Return what was wrong with the link that opened the page, and what an earlier server took along, until read."""
+    wrong, lost = session.errors.get(share_link_actions.PLACE, ""), session.lost
+    told = sentence("warn", wrong) if wrong else ""
+    if lost is not None:
+        at = f"./{RECIPE_ROUTE}/{session.ticket}/before.yaml"
+        told += f'{sentence("warn", lost.words)}<a class="btn" href="{at}" download>{DOWNLOAD}Its recipe</a>'
+    away = button("dismiss", "✕", "q sq tiny", title="Dismiss")
+    return f'<div class="notice">{told}{away}</div>' if told else ""
+
+
+def _line(session: Session) -> tuple[str, str]:
+    """Return what is being done, or what went wrong, or that all is up to date; and the same in a few words."""
+    for job in (session.task, session.live, session.close_look, session.look):
+        if job is not None and job.running:
+            return _running(job)
+    wrong = next((session.errors[place] for place in WRONG if place in session.errors), "")
+    if wrong:
+        return _bad(wrong), wrong
+    return f'<div class="job">{OK}<span>{REST}</span></div>', REST
+
+
+def _bad(text: str) -> str:
+    return f'<div class="job bad">{BAD}<span class="what" title="{safe(text)}">{safe(text)}</span></div>'
+
+
+def _running(job: Job) -> tuple[str, str]:
+    if job.age < CALM:
+        return '<div class="job"><span class="what">Updating</span></div>', ""
+    done = round(100 * job.fraction)
+    left = ""
+    if job.age > 2 and job.fraction > 0.05:  # enough to tell
+        left = f", {_time(job.age * (1 - job.fraction) / job.fraction)} left"
+    words = f" · {safe(job.words)}" if job.tells and job.words else ""
+    if place := job.place:
+        words = f" · {ordinal(place)} in line"
+    told = f"{job.what}, {done} %{left}"
+    line = (
+        f'<div class="job" title="{safe(job.words)}"><span class="what">{safe(job.what)}{words}</span>'
+        f'<span class="meter" aria-hidden="true"><i style="width:{done}%"></i></span>'
+        f'<span class="done" aria-hidden="true">{done} %<span class="left">{left}</span></span>'
+        f"{button('cancel', 'Cancel', 'q link')}</div>"
+    )
+    return line, told
+
+
+def ordinal(number: int) -> str:
+    """Write a place in a line: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _time(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{round(seconds / 60)} min"

@@ -1,0 +1,57 @@
+"""The session that every visitor's begins as: the opening project, merged and measured."""
+
+from __future__ import annotations
+
+import time
+
+from esm_viz.ui.session.session_store import Session, Store
+from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.tabs.explore.slow_pictures import SLOW, look
+from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
+from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
+
+LOOK = 0.02  # seconds between two looks whether there is something to show
+
+
+def begin(store: Store, place: Place) -> Session:
+    """Merge the opening project and measure it on a few images, so that the page opens painted; the rest follows."""
+    first = store.open(place)
+    adopt(first, Arrival.of(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe)))
+    set_recipe(first, first.recipe)
+    while first.live is not None and first.live.running and first.validation is None:
+        time.sleep(LOOK)
+    with first.lock:
+        if first.report is not None and first.report[0] == first.recipe:
+            remember(first, *first.report)  # so that whoever moves a knob at once can undo it
+    look(first)
+    return first
+
+
+def copy(first: Session, store: Store, session_id: str = "") -> Session:
+    """Return a new visitor's session, as the first one is now; nothing that can change is shared.
+
+    Args:
+        first: the session that every visitor's begins as.
+        store: where it is kept.
+        session_id: under which a visitor comes back; a new one where empty.
+    """
+    session = store.open(first.place, session_id)
+    session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
+    session.history, session.at = list(first.history), first.at
+    session.thumbs, session.own = first.thumbs, first.own
+    session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
+    session.view.cell, session.view.pair = first.view.cell, first.view.pair
+    session.version = first.version
+    if first.live is not None and first.live.running:  # still being measured: this page follows by itself
+        set_recipe(session, session.recipe)
+    if len(session.looks) < len(SLOW):
+        look(session)
+    return session
+
+
+def resume(session: Session) -> None:
+    """Go on with what was stopped when the last page of a session was closed."""
+    if session.live is not None and session.live.cancelled:
+        set_recipe(session, session.recipe)
+    if session.look is not None and session.look.cancelled:
+        look(session)

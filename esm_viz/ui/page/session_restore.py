@@ -1,0 +1,78 @@
+"""How a session comes back after its server was restarted: on its project where the files are there, else told so."""
+
+from __future__ import annotations
+
+from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import part, start
+from esm_viz.ui.page import share_link_actions
+from esm_viz.ui.session import share_link
+from esm_viz.ui.session.candidate_project import Candidate
+from esm_viz.ui.session.session_files import FOLDER, OPENING, Kept
+from esm_viz.ui.session.session_store import EVERYTHING, Lost, Session
+from esm_viz.ui.tabs.load import allowed_folder, load_steps
+from esm_viz.ui.tabs.merge.live_preview import set_recipe
+
+RETURNING = "Loading again"
+
+
+def waits(session: Session) -> bool:
+    """Say whether a session's project is still on its way back."""
+    return session.runs(RETURNING)
+
+
+def bring_back(session: Session, kept: Kept) -> None:
+    """Bring a new session, which has the opening project on screen, to what was kept of it.
+
+    A project of the allowed folder is read and decomposed beside the page. What cannot come back is told in one
+    sentence, with the recipe, and the session stays on the opening project.
+    """
+    session.lost = kept.lost
+    name = kept.link.project
+    if kept.source == FOLDER and session.place.folder is not None:
+        session.lost = Lost(f"This server was restarted, {name} has to be loaded again", kept.recipe)
+        start(session, RETURNING, lambda job: _load(session, job, kept), share_link_actions.PLACE, (EVERYTHING,))
+    elif kept.source == OPENING and kept.link.files == share_link.files_of(session):
+        _show(session, kept)
+    elif kept.source == OPENING:
+        session.lost = Lost(f"This server was restarted with other files than those of {name}", kept.recipe)
+    elif kept.source == FOLDER:
+        session.lost = Lost(f"This server was restarted without the folder in which {name} lies", kept.recipe)
+    else:
+        words = f"This server was restarted, and the files of {name} went with it: bring them again with its recipe"
+        session.lost = Lost(words, kept.recipe)
+
+
+def _show(session: Session, kept: Kept) -> None:
+    """Show what was on screen of the project that is there; a value that no longer fits is one sentence."""
+    try:
+        share_link_actions.bring(session, kept.link)
+        dtype = kept.parsed(session.project.recipe.folder).dtype  # which no link says
+        if dtype != session.recipe.dtype:
+            set_recipe(session, session.recipe.replace(dtype=dtype))
+    except EsmVizError as error:
+        session.lost = Lost(f"What was on screen did not come back: {error}", kept.recipe)
+
+
+def _load(session: Session, job: Job, kept: Kept) -> None:
+    """Read a project of the allowed folder again, decompose it and put it on screen."""
+    name, place = kept.link.project, session.place.folder
+    try:
+        if place is None:
+            raise RecipeError("there is no folder", "start the server with --allow-folder")
+        candidate = Candidate.of_recipe(name, allowed_folder.open_kept(place, name, kept.recipe))
+        if candidate.reason:
+            verdicts = [model.verdict for model in candidate.judgement.models]
+            wrong = next((verdict.sentence for verdict in verdicts if verdict.stance == "refused"), "")
+            raise RecipeError(wrong or candidate.reason, "load it again")
+        project = load_steps.read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
+        if project.files_sha256[: share_link.DIGITS] != kept.link.files:
+            raise RecipeError("its files have changed", "load it again")
+        load_steps.bring(session, job, candidate)
+        if session.project is project:
+            session.view.source, session.view.project, session.lost = "folder", name, None
+            _show(session, kept)
+            session.touch((EVERYTHING,))
+    except EsmVizError as error:
+        session.lost = Lost(f"This server was restarted, and {name} did not come back: {error}", kept.recipe)
+        session.touch((EVERYTHING,))

@@ -1,0 +1,272 @@
+"""The page: five tabs of components, wired to handlers that check who asks and answer with pieces to paint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from esm_viz.core.errors import EsmVizError
+from esm_viz.project.project import Project
+from esm_viz.ui.components.html_components import make
+from esm_viz.ui.components.message_fields import number, plain
+from esm_viz.ui.components.plain_blocks import Plain
+from esm_viz.ui.components.tab_definition import Names, Tab
+from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
+from esm_viz.ui.page import header_bar, session_restore, share_link_actions
+from esm_viz.ui.page.opening_session import begin, copy, resume
+from esm_viz.ui.page.piece_painting import HEADER, PIECES, TABS, encode, paint, touch
+from esm_viz.ui.server import upload_unpack
+from esm_viz.ui.server.request_gate import caller
+from esm_viz.ui.server.upload_inbox import Inbox, weighed
+from esm_viz.ui.server.visitor_limits import USUAL, Limits
+from esm_viz.ui.session.session_files import Shelf
+from esm_viz.ui.session.session_store import EVERYTHING, Session, Store
+from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
+from esm_viz.ui.tabs.load import load_tab
+from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
+
+OPENING = "Explore"
+LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+EACH, LONGEST = (
+    0.1,
+    3.0,
+)  # the same for each page that asks, so that many do not only ask; well below the page's patience
+NEWEST = 1 << 50  # above every version and number of a message
+BUILT = "built"  # the page as the server made it, before any visitor's
+# Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
+KEY = "'esm_viz.session ' + location.pathname"
+KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return ['']; }} }}"
+HOLD = f"(id) => {{ studio.opened(); try {{ localStorage.setItem({KEY}, id); }} catch {{ /* private window */ }} }}"
+CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
+_LOG = logging.getLogger("esm_viz.ui")
+
+
+class Studio:
+    """The page and its sessions."""
+
+    def __init__(
+        self,
+        demo: Project,
+        name: str,
+        device: str,
+        folder: Path | None = None,
+        limits: Limits = USUAL,
+        state: Path | None = None,
+    ) -> None:
+        """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
+        self.place = Place(demo, name, device, folder, limits)
+        self.inbox = Inbox(Path(get_upload_folder()), limits.uploads)
+        self.store = Store()
+        recalls = demo.answers is not None
+        self.first = begin(self.store, self.place)
+        self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
+        self._coming = threading.Lock()  # so that two pages of one session bring it back once
+        self.parts: dict[str, gr.HTML] = {}
+        self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
+        self._asking = 0  # pages that wait for late results
+        self.blocks = self._build()
+        if recalls:
+            Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
+        else:
+            look_closer(self.first)  # in the background, ready when somebody opens Evaluate
+
+    def _prepare(self, job: Job) -> None:
+        """Compute what was recalled, so that the first knob finds everything at hand."""
+        first, project = self.first, self.place.demo
+        project.prepare(job.report)
+        project.merge(first.recipe, job.report)
+        for limit in (FIRST, MORE, 0) if project.has_labels("validation") else ():
+            project.evaluate(first.recipe, "validation", limit, job.report, oracle=False)
+        look_closer(first)
+
+    def _build(self) -> gr.Blocks:
+        values = paint(self.first, PIECES, BUILT)
+        with Plain(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
+            self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
+            self._pieces(HEADER, values)
+            with gr.Tabs(elem_id="studio-tabs", selected=OPENING):
+                tabs = {tab.name: self._tab(tab, at + 1, values) for at, tab in enumerate(TABS)}
+            self._wire(blocks, tabs)
+        return blocks
+
+    def _pieces(self, tab: Tab, values: dict[str, str]) -> None:
+        self.parts |= {piece.name: make(piece, values[piece.name]) for piece in tab.pieces}
+
+    def _tab(self, tab: Tab, number: int, values: dict[str, str]) -> gr.Tab:
+        title = f"{number}  {tab.name}"
+        with gr.Tab(title, id=tab.name) as made, gr.Column(elem_id=tab.name.lower(), elem_classes="page"):
+            self._pieces(tab, values)
+            if tab is load_tab.TAB and self.place.limits.uploads:
+                self.drop = gr.File(
+                    label="Files", show_label=False, file_count="multiple", elem_id="drop", height=68,
+                    file_types=list(upload_unpack.KINDS),
+                )  # fmt: skip
+        return made
+
+    def _wire(self, blocks: gr.Blocks, tabs: dict[str, gr.Tab]) -> None:
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        every = list(self.parts.values())
+        for tab in (HEADER, *TABS):
+            for piece in tab.pieces:
+                part = self.parts[piece.name]
+                part.act(self._handler(tab), [self.session_id], every, trigger_mode="multiple", **quiet)
+            if tab.arrive:
+                tabs[tab.name].select(self._arrival(tab, tab.arrive), [self.session_id], every, **quiet)
+        self.parts["bar"].tick(self._tick, [self.session_id], every, trigger_mode="multiple", **quiet)
+        if self.drop is not None:
+            self.drop.upload(self._upload, [self.session_id, self.drop], [self.drop, *every], **quiet)
+        opened = blocks.load(self._start, [self.session_id], [self.session_id, *every], js=KNOWN, **quiet)
+        opened.then(None, [self.session_id], None, js=HOLD, **quiet)
+        blocks.unload(self._leave)
+
+    def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
+        """Give a page that opens the session it knows, else a new one; then what a share link says."""
+        page, link = request.session_hash or "", request.query_params.get("state")
+        session = self.store.get(known) or self._back(known, _caller(request))
+        names: Iterable[str] = (EVERYTHING,)
+        if session is None:
+            session = copy(self.first, self.store)
+            self.store.admit(session, _caller(request), self.place.limits.sessions)
+            names = self.first.changed(BUILT, PIECES)
+        else:
+            resume(session)
+        self.store.arrive(page, session)
+        if link:
+            share_link_actions.follow(session, link)
+            touch(session, (EVERYTHING,))
+            names = (EVERYTHING,)
+        return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
+
+    def _back(self, known: str, address: str) -> Session | None:
+        """Return the session of an earlier server that is kept under this id, or None where there is none."""
+        kept = self.shelf.find(known) if self.shelf else None
+        if kept is None:
+            return None
+        with self._coming:
+            session = self.store.get(known)
+            if session is not None:
+                return session
+            session = copy(self.first, self.store, known)
+            self.store.admit(session, address, self.place.limits.sessions)
+            session_restore.bring_back(session, kept)
+        session.touch((EVERYTHING,))
+        return session
+
+    def _skips(self, session: Session) -> bool:
+        return session is self.first or session_restore.waits(session)
+
+    def close(self) -> None:
+        """End every session; what is kept of them stays."""
+        if self.shelf is not None:
+            self.shelf.close()
+        self.store.close()
+
+    def _gone(self) -> dict[Any, str]:
+        return {self.parts["bar"]: encode(header_bar.gone(), NEWEST)}
+
+    def _nothing(self) -> dict[Any, Any]:
+        return {self.parts["bar"]: gr.skip()}
+
+    def _leave(self, request: gr.Request) -> None:
+        self.store.leave(request.session_hash or "")
+
+    def _outputs(self, pieces: dict[str, str]) -> dict[Any, str]:
+        return {self.parts[name]: value for name, value in pieces.items()}
+
+    def _answer(self, session_id: str, page: str, tab: Tab, act: Callable[[Session], Names]) -> dict[Any, str]:
+        """Find the caller's session, act, and paint; an error is one sentence in its place."""
+        if not session_id:
+            return self._nothing()  # the page has not been given its id yet
+        session = self.store.get(session_id)
+        if session is None:
+            return self._gone()
+        try:
+            names = act(session)
+        except EsmVizError as error:
+            names = _refused(session, tab, str(error))
+        except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
+            _LOG.debug("handler", exc_info=True)
+            names = _refused(session, tab, UNEXPECTED)
+        touch(session, names)
+        return self._outputs(paint(session, names, page))
+
+    def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:
+        def handle(session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
+            message, page = plain(event._data), request.session_hash or ""
+
+            def act(session: Session) -> Names:
+                session.errors.pop(share_link_actions.PLACE, None)  # the visitor has read it
+                session.sight(page).sequence = max(session.sight(page).sequence, number(message, "seq", NEWEST) or 0)
+                return tab.act(session, message)
+
+            return self._answer(session_id, page, tab, act)
+
+        return handle
+
+    def _arrival(self, tab: Tab, arrive: Callable[[Session], Names]) -> Callable[..., dict[Any, str]]:
+        def handle(session_id: str, request: gr.Request) -> dict[Any, str]:
+            return self._answer(session_id, request.session_hash or "", tab, arrive)
+
+        return handle
+
+    def _upload(self, session_id: str, _: None, request: gr.Request) -> dict[Any, Any]:
+        """Take files that the gate has seen arrive; what the message itself says of files is nobody's word."""
+
+        def receive(session: Session) -> Names:
+            sent = request.request.state.files if request.request else ()
+            files = self.inbox.take(_caller(request), sent)
+            session.uploaded += weighed(files, self.place.limits.uploads - session.uploaded)
+            return load_tab.receive(session, files)
+
+        return {self.drop: None, **self._answer(session_id, request.session_hash or "", load_tab.TAB, receive)}
+
+    async def _tick(self, session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
+        """Answer with what changed since this page was painted as soon as something has, or else with the progress."""
+        session = self.store.get(session_id)
+        if session is None:
+            return self._gone() if session_id else self._nothing()
+        page, arrived = request.session_hash or "", number(plain(event._data), "arrived", NEWEST)
+        until = time.monotonic() + min(LONGEST, max(WAIT, self._asking * EACH))
+        self._asking += 1
+        try:
+            while True:
+                newest = session.newest
+                # beside the event loop: somebody may hold the session's lock while it paints
+                names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
+                if names or not session.busy or time.monotonic() > until:
+                    break
+                while _stands(session, newest) and time.monotonic() < until:
+                    await asyncio.sleep(LOOK)
+        finally:
+            self._asking -= 1
+        return self._outputs(await asyncio.to_thread(_late, session, page, arrived))
+
+
+def _caller(request: gr.Request) -> str:
+    return caller(request.request) if request.request else ""
+
+
+def _late(session: Session, page: str, arrived: int | None) -> dict[str, str]:
+    """Paint what changed and whether more is to come, of one moment: a page is not asked again after the last."""
+    with session.lock:
+        return paint(session, session.changed(page, PIECES, arrived), page, True)
+
+
+def _stands(session: Session, newest: int) -> bool:
+    """Say whether work goes on and nothing came of it since a version."""
+    return session.busy and session.newest == newest
+
+
+def _refused(session: Session, tab: Tab, sentence: str) -> Names:
+    """Note why a message was refused, and name where that is told."""
+    session.errors[tab.place] = sentence
+    return (tab.place if tab.place in PIECES else tab.pieces[0].name, *(piece.name for piece in tab.pieces))

@@ -1,0 +1,97 @@
+"""What the page may ask of its handlers, as it arrives over HTTP: one small JSON object whose shape is checked whole.
+
+Anybody can post anything. Only these keys, of these types and sizes, go on to Gradio, so that neither it nor a handler
+ever meets another shape; what the values mean is checked by the handlers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import gradio as gr
+import orjson
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.ui.components.message_fields import plain
+from esm_viz.ui.server.upload_inbox import MOST_FILES
+
+MOST_BYTES = 256 * 1024  # of a call; an upload names its files in one
+EVENTS = ("act", "tick", "select", "upload", "load")  # that a page sends; `unload` is Gradio's own
+LONGEST_ID = 64  # characters; a session's has 22
+_PAGE = re.compile(r"[0-9a-z]{1,32}")  # Gradio's hash of a page
+_REMEDY = "reload the page"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a handler.
+
+    Attributes:
+        body: what Gradio gets.
+        session_id: whose, as the caller says.
+        files: paths that the caller says are its uploads.
+    """
+
+    body: bytes
+    session_id: str
+    files: tuple[object, ...] = ()
+
+
+def handlers(blocks: gr.Blocks) -> dict[int, int]:
+    """Return the number of inputs of every handler that a page may call."""
+    return {
+        number: len(fn.inputs)
+        for number, fn in blocks.fns.items()
+        if fn.fn is not None and any(event in EVENTS for _, event in fn.targets)
+    }
+
+
+def checked_call(body: bytes, known: Mapping[int, int]) -> Call:
+    """Read a request to a handler.
+
+    Args:
+        body: of the request.
+        known: handlers with the number of their inputs.
+
+    Raises:
+        RecipeError: it is not what a page sends.
+    """
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RecipeError("this request is no JSON", _REMEDY) from error
+    if not isinstance(raw, dict):
+        raise RecipeError("this request is no object", _REMEDY)
+    number, data, event, page = (raw.get(key) for key in ("fn_index", "data", "event_data", "session_hash"))
+    if type(number) is not int or number not in known:
+        raise RecipeError("this server has no such handler", _REMEDY)
+    if not isinstance(data, list) or len(data) != known[number]:
+        raise RecipeError("this request has other inputs than its handler", _REMEDY)
+    if not isinstance(page, str) or not _PAGE.fullmatch(page):
+        raise RecipeError("this request does not say from which page", _REMEDY)
+    session_id, files, trigger = _session_id(data[0]), _paths(data[1:]), raw.get("trigger_id")
+    clean = {
+        "fn_index": number,
+        "data": [session_id, *(None for _ in data[1:])],
+        "event_data": plain(event),
+        "session_hash": page,
+        "trigger_id": trigger if type(trigger) is int and abs(trigger) < 1 << 31 else None,
+    }
+    return Call(orjson.dumps(clean), session_id, tuple(files))
+
+
+def _session_id(value: object) -> str:
+    """Return what may be a session's id; whatever else comes is nobody's."""
+    return value if isinstance(value, str) and len(value) <= LONGEST_ID else ""
+
+
+def _paths(inputs: Iterable[object]) -> list[object]:
+    """Return the paths of uploaded files among a handler's further inputs."""
+    files = next(iter(inputs), None)
+    if files is None:
+        return []
+    if not isinstance(files, list) or len(files) > MOST_FILES:
+        raise RecipeError("this is no upload", f"bring between 1 and {MOST_FILES} files at once")
+    return [file.get("path") if isinstance(file, dict) else None for file in files]

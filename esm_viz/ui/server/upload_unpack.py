@@ -1,0 +1,155 @@
+"""What a visitor brings: moved out of the shared folder, unpacked with care, and read as a recipe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.data.images import image_source
+from esm_viz.data.images.image_folder import METHODS
+from esm_viz.inspection import recipe_from_folder
+from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, Found
+
+MOST_FILES = 20_000
+MOST_BYTES = 20 * 10**9
+KINDS = tuple(dict.fromkeys((*WEIGHTS, *image_source.KINDS, ".yaml", ".yml", ".json")))
+"""Suffixes of what is taken; the page's file chooser offers the same."""
+
+
+def take(files: list[str], folder: Path) -> Found:
+    """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
+
+    Args:
+        files: where they lie now; none of them stays there.
+        folder: that is theirs alone; removed where they are refused.
+
+    Raises:
+        EsmVizError: what is wrong, in one sentence.
+    """
+    try:
+        return _take(files, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+
+
+def _take(files: list[str], folder: Path) -> Found:
+    names = [Path(file).name for file in files]
+    for name in names:
+        if not name.lower().endswith(KINDS):
+            raise RecipeError(f"{name} is of no kind that is read here", f"upload {', '.join(KINDS)}")
+    if len(set(names)) != len(names):
+        raise RecipeError("two files have the same name", "rename one of them, or upload folders as one zip")
+    for file, name in zip(files, names, strict=True):
+        _bring(Path(file), folder / name)
+    for archive in [folder / name for name in names if name.lower().endswith(".zip")]:
+        unpack(archive, folder)
+    recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
+    found = Found(load_text(recipes[0])) if recipes else recipe_from_folder.find(folder)
+    contained(found.recipe, folder, "the upload")
+    return found
+
+
+def _bring(source: Path, target: Path) -> None:
+    """Move an uploaded file out of Gradio's folder, where it lies under a name made from its content.
+
+    Raises:
+        RecipeError: somebody who uploaded the same file at the same moment took it first.
+    """
+    try:
+        shutil.move(source, target)
+    except FileNotFoundError as error:
+        raise RecipeError(f"{target.name} came twice at the same moment", "upload it again") from error
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Replace a zip of models by what is in it: plain files only, nothing outside the folder, bounded.
+
+    A zip without weights is images, and is read as it is. Where the zip is one model's own folder, its files go to a
+    folder of the zip's name.
+
+    Raises:
+        RecipeError: the zip is damaged, or holds what it should not.
+    """
+    try:
+        with zipfile.ZipFile(archive) as source:
+            entries = {_inside(entry): entry for entry in source.infolist() if not entry.is_dir()}
+            known = {path: entry for path, entry in entries.items() if _is_known(path)}
+            if not any(path.suffix in WEIGHTS or path.name in RECIPES for path in known):
+                return
+            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
+                raise RecipeError(f"{archive.name} unpacks to too much", "upload fewer or smaller files")
+            is_model = recipe_from_folder.holds_model(path.name for path in known if len(path.parts) == 1)
+            target = folder / archive.stem if is_model else folder
+            for path, entry in known.items():
+                _unpack_one(source, entry, target / path)
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise RecipeError(f"{archive.name} is damaged or not a zip", "pack it again") from error
+    archive.unlink()
+
+
+def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """Return where an entry goes, below the folder that it is unpacked to.
+
+    Raises:
+        RecipeError: it is a link, or would go elsewhere.
+    """
+    path = PurePosixPath(entry.filename.replace("\\", "/"))
+    if entry.compress_type not in METHODS:
+        raise RecipeError(f"{entry.filename} is packed in an unusual way", "pack it again")
+    link = (entry.external_attr >> 16) & 0o170000 == 0o120000
+    if path.is_absolute() or ".." in path.parts or link or ":" in entry.filename:
+        raise RecipeError(f"the zip names {entry.filename!r}", "pack plain files below one folder")
+    return path
+
+
+def _is_known(path: PurePosixPath) -> bool:
+    """Say whether a file in a zip is of a kind that is read, and not one that a computer adds for itself."""
+    hidden = any(part.startswith((".", "__")) for part in path.parts)
+    return not hidden and path.name.lower().endswith((*KINDS, *image_source.SUFFIXES))
+
+
+def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    if target.exists():
+        raise RecipeError(f"{entry.filename} is there twice", "give each file its own name")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open(entry) as packed, target.open("wb") as plain:
+        left = entry.file_size
+        while block := packed.read(min(1 << 20, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise RecipeError(f"{entry.filename} is larger than the zip says", "pack it again")
+            plain.write(block)
+
+
+def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
+    """Return the recipe if every file it names, and every file in the folders it names, lies in one folder.
+
+    Args:
+        recipe: as read.
+        folder: that nothing may lead out of, not by a link either.
+        what: the folder, for people.
+
+    Raises:
+        RecipeError: a path leads out of it.
+    """
+    inside = Path(os.path.realpath(folder))
+
+    def lies_inside(place: Path) -> bool:
+        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve fails where links go in a loop
+
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
+        place = recipe.resolve(path)
+        files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
+        if not all(map(lies_inside, (place, *files))):
+            told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
+            raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
+    return recipe

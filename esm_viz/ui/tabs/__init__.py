@@ -1,0 +1,1 @@
+"""The five tabs, a folder each, with the cards inside it."""

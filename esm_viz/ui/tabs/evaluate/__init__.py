@@ -1,0 +1,1 @@
+"""The Evaluate tab: leaderboard, flips, confusions and routing on test images."""

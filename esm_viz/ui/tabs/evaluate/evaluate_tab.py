@@ -1,0 +1,190 @@
+"""The Evaluate tab: every method on the same test images, what flips between A and B, confusions, and routing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.records import REFERENCES, Routing
+from esm_viz.figures import accuracy_figure, confusion_figure, routes_figure, routing_figure
+from esm_viz.figures.number_format import percent, safe
+from esm_viz.merge import METHODS
+from esm_viz.ui.components.html_snippets import select
+from esm_viz.ui.components.tab_definition import Piece, Tab
+from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.tabs.evaluate.flips_card import MODELS, flips, task_choice
+from esm_viz.ui.tabs.evaluate.leaderboard_rows import compare_all
+from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
+from esm_viz.ui.tabs.evaluate.test_comparison import BOARD, CHOICES, choice_of, fresh, look_at_once, task_of
+from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
+
+MOST_DIGITS = 9  # of an image's place
+NO_LABELS = "No labelled test images. Add them to the recipe to see accuracy."
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Compare all methods, use a row's recipe, or look closer: at a task, a model, an image, a layer's routes.
+
+    Raises:
+        RecipeError: there is no such task, model, image, layer or row.
+    """
+    do, value, data = message.get("do"), message.get("value"), message.get("data")
+    session.errors.pop("board", None)
+    if do == "compare":
+        compare_all(session)
+    elif do == "row":
+        set_recipe(session, _row(session, message.get("row")).recipe)
+        look_at_once(session)
+    elif do == "task":
+        _choose_task(session, data if isinstance(data, str) else value)
+    elif do in ("against", "confused"):
+        choices = CHOICES if do == "confused" else ("a", *REFERENCES)
+        if not isinstance(value, str) or value not in choices:
+            raise RecipeError("there is no such model", f"use {', '.join(choices)}")
+        setattr(session.view, do, value)
+        session.view.image = -1
+        look_at_once(session)
+    elif do == "image":
+        session.view.image = _index(message.get("index"))
+    elif do == "look":
+        look_at_once(session)
+    elif do == "routes":
+        session.view.routes = "where" if value == "where" else "layers"
+    elif do == "routed":
+        _choose_layer(session, data[1] if isinstance(data, list) and len(data) == 2 else value)
+    return (*BOARD, *LIVE, *SCORES) if do in ("row", "compare") else BOARD
+
+
+def arrive(session: Session) -> tuple[str, ...]:
+    """Measure what is on screen when the visitor comes to the tab."""
+    look_at_once(session)
+    return BOARD
+
+
+def _row(session: Session, key: object) -> BoardRow:
+    for row in session.board:
+        if key_of(row) == key:
+            return row
+    raise RecipeError("this row is gone", "click another one")
+
+
+def _choose_task(session: Session, task: object) -> None:
+    if task not in session.project.tasks:
+        raise RecipeError("there is no such task", f"use {', '.join(session.project.tasks)}")
+    session.view.task, session.view.image = str(task), -1
+    look_at_once(session)
+
+
+def _choose_layer(session: Session, name: object) -> None:
+    found = _routed(session)
+    names = [layer.name for layer in found[1].layers] if found else []
+    if name not in ("", *names):
+        raise RecipeError("there is no such routed layer", "reload the page")
+    session.view.routed, session.view.routes = str(name), "where"
+
+
+def _index(value: object) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise RecipeError("there is no such image", "click another one")
+    return int(text)
+
+
+def _mine(session: Session) -> BoardRow | None:
+    return next((row for row in session.board if row.recipe == session.recipe), None)
+
+
+def bars(session: Session) -> dict[str, Any]:
+    """Return the bars of what is on screen against the pre-trained model and the experts."""
+    row = _mine(session)
+    card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
+    if row is not None:
+        gains = session.closer["gains"][1] if fresh(session, "gains") else None
+        return card | {"figure": accuracy_figure(row.evaluation, base=True, difference=gains)}
+    if not session.project.has_labels("test"):
+        return card | {"empty": NO_LABELS}
+    if not session.board:
+        return card | {"empty": "Measuring test images…"}
+    return card | {"figure": accuracy_figure(session.board[-1].evaluation, base=True), "stale": "updating"}
+
+
+def confusion(session: Session) -> dict[str, Any]:
+    """Return which answers the classes of the chosen task got."""
+    task = task_of(session)
+    choices = ["b", *(["a"] if session.pinned else []), *REFERENCES]
+    card: dict[str, Any] = {
+        "title": f"Answers on {safe(task)}",
+        "choices": [[choice, MODELS[choice]] for choice in choices],
+        "chosen": choice_of(session, session.view.confused),
+        "switch": "confused",
+        "controls": task_choice(session),
+    }
+    if not session.project.has_labels("test"):
+        return card | {"empty": NO_LABELS}
+    if "confusion" not in session.closer:
+        return card | {"empty": "Measuring test images…"}
+    stale = "" if fresh(session, "confusion") else "updating"
+    return card | {"figure": confusion_figure(session.closer["confusion"][1]), "stale": stale}
+
+
+def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
+    """Return B's routing, or where B has none that of a routed row of the board."""
+    mine = _mine(session)
+    for row in [*([mine] if mine else []), *reversed(session.board)]:
+        if row.evaluation.routing is not None:
+            return row, row.evaluation.routing
+    return None
+
+
+def routing(session: Session) -> dict[str, Any]:
+    """Return which images found the expert of their own task, or where they went."""
+    found = _routed(session)
+    if found is None:
+        return {
+            "title": "ESM++ routing",
+            "empty": "ESM++ is not measured yet. Compare all methods, or choose it on Merge.",
+        }
+    row, record = found
+    where = session.view.routes == "where"
+    names = [layer.name for layer in record.layers]
+    at = names.index(session.view.routed) if session.view.routed in names else None
+    card: dict[str, Any] = {
+        "title": f"{safe(row.title)}: routing",
+        "choices": [["layers", "By layer"], ["where", "Where wrong routes go"]],
+        "chosen": session.view.routes,
+        "switch": "routes",
+        "picks": "" if where else "routed",
+    }
+    if where:
+        chosen = "" if at is None else session.view.routed
+        return card | {
+            "figure": routes_figure(record, at),
+            "controls": select("routed", "Layer", _layer_choice(record), chosen),
+        }
+    figure = routing_figure(record)
+    told = f"Mean accuracy {percent(row.evaluation.mean('merged'), 1)} %"
+    if record.oracle:
+        told += f", and {percent(row.evaluation.mean('oracle'), 1)} % when told the task"
+    return card | {
+        "figure": figure,
+        "how": f"{figure['layout']['meta']['how']} {told}. Click a cell to see its routes.",
+    }
+
+
+def _layer_choice(record: Routing) -> list[tuple[str, str]]:
+    return [("", f"mean of {len(record.layers)} layers"), *((layer.name, layer.label) for layer in record.layers)]
+
+
+TAB = Tab(
+    "Evaluate",
+    (
+        Piece("board", "block", board),
+        Piece("bars", "card", bars),
+        Piece("flips", "block", flips),
+        Piece("confusion", "card", confusion),
+        Piece("routing", "card", routing),
+    ),
+    act,
+    "board",
+    arrive,
+)

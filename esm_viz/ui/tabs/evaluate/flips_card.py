@@ -1,0 +1,138 @@
+"""The card of flips: the test images that became right or wrong from A to B, and both answers to the one clicked."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import REFERENCES, Difference, Flip, Flips
+from esm_viz.figures.figure_parts import task_glyph
+from esm_viz.figures.number_format import safe, short, signed
+from esm_viz.merge import METHODS
+from esm_viz.ui.components.html_snippets import button, pill, segments, select, sentence
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.evaluate.test_comparison import FlipsSeen, Model, choice_of, fresh, task_of
+
+MODELS = {"a": "A", "b": "B", "pretrained": "Pre-trained", "finetuned": "Expert"}
+
+
+def flips(session: Session) -> dict[str, Any]:
+    """Return the flips of the chosen task."""
+    before = {"a": "A", "pretrained": "pre-trained", "finetuned": "the expert"}[_against(session)]
+    head = (
+        f'<div class="ch"><h2>Images that flip from {before} to B</h2>'
+        f'<div class="right">{_choices(session)}{task_choice(session)}</div></div>'
+    )
+    error = session.errors.get("flips", "")
+    asked, seen = session.closer.get("flips", (None, None))
+    if not session.project.has_labels("test"):
+        body = sentence("warn", "No labelled test images. Add them to the recipe to see which images flip.")
+    elif error:
+        body = sentence("bad", error)
+    elif seen is None or seen.flips.task != task_of(session):  # never the images of another task
+        stopped = session.close_look is None or not session.close_look.running
+        again = button("look", "Look at the images") if stopped else ""
+        body = f'<p class="how">{"Stopped." if stopped else "Measuring test images…"} {again}</p>'
+    else:
+        body = _body(session, seen, *_names(*asked))
+    stale = "" if seen is None or fresh(session, "flips") else " stale"
+    return {"html": f'<section class="card flips{stale}">{head}{body}</section>'}
+
+
+def task_choice(session: Session) -> str:
+    """Return the list from which a task is chosen, as HTML."""
+    options = [(task, f"{task} {task_glyph(at)}") for at, task in enumerate(session.project.tasks)]
+    return select("task", "Task", options, task_of(session))
+
+
+def _against(session: Session) -> str:
+    return choice_of(session, session.view.against)
+
+
+def _choices(session: Session) -> str:
+    shown = [*(["a"] if session.pinned else []), *REFERENCES]
+    return segments("against", {choice: MODELS[choice] for choice in shown}, _against(session), "Compare B with")
+
+
+def _names(before: Model, now: Recipe, task: str) -> tuple[str, str]:
+    """Return what the two models are called."""
+    references = {"pretrained": "the pre-trained model", "finetuned": f"the expert of {task}"}
+    return references[before] if isinstance(before, str) else _merge(before), _merge(now)
+
+
+def _merge(recipe: Recipe) -> str:
+    return f"{METHODS[recipe.method].title} at α {short(float(recipe.parameters['alpha']))}"
+
+
+def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
+    record, paired = seen.flips, seen.flips.paired
+    kinds = (
+        ("good", f"{len(record.became_right)} became right", record.became_right, seen.right),
+        ("bad", f"{len(record.became_wrong)} became wrong", record.became_wrong, seen.wrong),
+    )
+    rows = "".join(
+        f'<div class="flip-row">{pill(kind, words)}<span class="thumbs">{_thumbs(session, record, shown)}</span>'
+        f"{_more(len(every) - len(shown))}</div>"
+        for kind, words, every, shown in kinds
+    )
+    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both answers."
+    sums = (
+        f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} images. "
+        f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
+    )
+    return f'<p class="how">{how}</p>{rows}{_answers(session, seen)}<p class="sums">{sums}{_mean(seen.difference)}</p>'
+
+
+def _mean(difference: Difference) -> str:
+    """Return the mean of all tasks; one task is its own mean."""
+    count = len(difference.tasks)
+    if count == 1:
+        return ""
+    return "; " + _points(difference.mean, difference.mean_interval, difference.told, f"mean of {count} tasks")
+
+
+def _points(value: float, interval: tuple[float, float], told: bool, where: str) -> str:
+    """Write a difference with its paired interval; grey where that holds 0."""
+    low, high = interval
+    kind, sign = ("same", "≈") if not told else ("up", "▲") if value > 0 else ("down", "▼")
+    limits = f"{signed(100 * low, 1)} to {signed(100 * high, 1)}"
+    number = f'<b class="{kind}">{sign} {signed(100 * value, 1)}</b> points'
+    return f'<span title="95 % interval, paired">{safe(where)} {number} <span class="ink3">({limits})</span></span>'
+
+
+def _thumbs(session: Session, record: Flips, shown: tuple[tuple[Flip, bytes], ...]) -> str:
+    return "".join(
+        f'<button class="thumb" data-do="image" data-index="{flip.index}" aria-pressed="{_pressed(session, flip)}" '
+        f'title="{_told(record, flip)}"><img alt="{_told(record, flip)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></button>'
+        for flip, png in shown
+    )
+
+
+def _pressed(session: Session, flip: Flip) -> str:
+    return "true" if session.view.image == flip.index else "false"
+
+
+def _told(record: Flips, flip: Flip) -> str:
+    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
+    return f"{true}: A answers {a}, B answers {b}"
+
+
+def _more(count: int) -> str:
+    return f'<span class="ink3">+{count} more</span>' if count else ""
+
+
+def _answers(session: Session, seen: FlipsSeen) -> str:
+    """Return both answers to the clicked image and the truth; an empty line where none is clicked."""
+    record = seen.flips
+    flip = next((flip for flip, _ in (*seen.right, *seen.wrong) if flip.index == session.view.image), None)
+    if flip is None:
+        return '<p class="answers" aria-live="polite">&nbsp;</p>'
+    letter = MODELS[_against(session)]
+    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
+    marks = ["✓" if answer == flip.label else "✕" for answer in (flip.a, flip.b)]
+    return (
+        f'<p class="answers" aria-live="polite">Image {flip.index + 1}: true class <b>{true}</b>. '
+        f"{letter}: <b>{a}</b> {marks[0]} B: <b>{b}</b> {marks[1]}</p>"
+    )

@@ -1,0 +1,72 @@
+"""Rows of the leaderboard: what is on screen, and every method with its own search for α, on test images."""
+
+from __future__ import annotations
+
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Evaluation
+from esm_viz.merge import METHODS
+from esm_viz.project.leaderboard import kept_board, standings
+from esm_viz.project.project import Project
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import keep, start
+from esm_viz.ui.session.session_store import BoardRow, Session
+
+BOARD_PIECES = ("board", "bars", "routing")
+COMPARING = "Comparing methods"
+MOST_SET = 4  # rows of recipes that were on screen, beside A, B and the searched ones
+STEPS = 15  # measurements that one search for α takes, and the one on test images
+
+
+def compare_all(session: Session) -> None:
+    """Give every method its own search for α on validation images, and measure each on the test images."""
+    shown = session.recipe
+
+    def work(job: Job) -> None:
+        for recipe, scores, seconds in standings(session.project, shown, job.report):
+            row = row_of(recipe, scores, seconds, searched=True)
+            if not keep(session, job, BOARD_PIECES, lambda: add_row(session, row)):  # noqa: B023
+                return
+
+    start(session, COMPARING, work, "board", BOARD_PIECES)
+
+
+def comparing(session: Session) -> bool:
+    """Say whether all methods are being compared."""
+    return session.task is not None and session.task.running and session.task.what == COMPARING
+
+
+def expected_seconds(session: Session) -> float | None:
+    """Return about how long comparing all methods takes, from one whole measurement on validation images."""
+    measured = [state.evaluation.seconds for state in session.history if state.evaluation]
+    if not measured:
+        return None
+    one = measured[-1] if len(measured) > 1 else measured[0] / 3  # the first asked base and experts as well
+    return len(METHODS) * STEPS * one
+
+
+def row_of(recipe: Recipe, scores: Evaluation, seconds: float | None = None, searched: bool = False) -> BoardRow:
+    """Return a recipe's row, with the rank of its experts where it has some."""
+    title = METHODS[recipe.method].title
+    if "expert_rank" in recipe.parameters:
+        title += f", rank {recipe.parameters['expert_rank']}"
+    return BoardRow(title, recipe, scores, searched, scores.seconds if seconds is None else seconds)
+
+
+def kept_rows(project: Project) -> list[BoardRow]:
+    """Return the rows that were measured when the opening project was built."""
+    return [
+        BoardRow(row_of(recipe, scores).title, recipe, scores, searched=True, kept=True)
+        for recipe, scores, _ in kept_board(project)
+    ]
+
+
+def add_row(session: Session, row: BoardRow) -> None:
+    """Put a row on the board in place of the one of the same recipe, or of the same method's older search."""
+    shown = [session.recipe, *([session.pinned.recipe] if session.pinned else [])]
+    stays = [
+        old
+        for old in session.board
+        if old.recipe != row.recipe and not (row.searched and old.searched and old.title == row.title)
+    ]
+    left = [at for at, old in enumerate(stays) if not old.searched and old.recipe not in shown][:-MOST_SET]
+    session.board = [old for at, old in enumerate(stays) if at not in left] + [row]

@@ -1,0 +1,129 @@
+"""What Evaluate shows of B beside the leaderboard: B and A on all test images, flips between two models, confusions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import REFERENCES, Difference, Flip, Flips, Reference
+from esm_viz.data.images.image_source import spread
+from esm_viz.project.project import Project
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_queue import LATER
+from esm_viz.ui.jobs.job_start import failed, keep, part
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.evaluate.leaderboard_rows import BOARD_PIECES, add_row, row_of
+from esm_viz.ui.tabs.merge.live_preview import PATIENCE
+
+BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
+CHOICES = ("a", "b", *REFERENCES)
+SHOWN = 9  # thumbnails a row
+
+Model = Recipe | Reference
+
+
+@dataclass(frozen=True, slots=True)
+class FlipsSeen:
+    """The flips of one task with some thumbnails of each kind, and B against A on all tasks."""
+
+    flips: Flips
+    right: tuple[tuple[Flip, bytes], ...]
+    wrong: tuple[tuple[Flip, bytes], ...]
+    difference: Difference
+
+
+def task_of(session: Session) -> str:
+    """Return the task that flips and confusion are about."""
+    tasks = session.project.tasks
+    return session.view.task if session.view.task in tasks else tasks[0]
+
+
+def choice_of(session: Session, choice: str) -> str:
+    """Return what is compared where this was chosen: without a pinned A the pre-trained model."""
+    return "pretrained" if choice == "a" and session.pinned is None else choice
+
+
+def model_of(session: Session, choice: str) -> Model:
+    """Return the model that a choice stands for."""
+    choice = choice_of(session, choice)
+    if choice == "a" and session.pinned:
+        return session.pinned.recipe
+    return "pretrained" if choice == "pretrained" else "finetuned" if choice == "finetuned" else session.recipe
+
+
+def asked_flips(session: Session) -> tuple[Model, Model, str]:
+    """Return what the flips should show now: two models and a task."""
+    return model_of(session, session.view.against), session.recipe, task_of(session)
+
+
+def asked_confusion(session: Session) -> tuple[Model, str]:
+    """Return what the confusion should show now: a model and a task."""
+    return model_of(session, session.view.confused), task_of(session)
+
+
+def fresh(session: Session, name: str) -> bool:
+    """Say whether what was measured is what should be shown."""
+    asked = {"flips": asked_flips, "confusion": asked_confusion, "gains": lambda s: s.recipe}[name](session)
+    return name in session.closer and session.closer[name][0] == asked
+
+
+def look_closer(session: Session, wait: float = 0.0) -> None:
+    """Measure A and B on the test images and list flips and confusions; a newer question ends an older one.
+
+    Args:
+        session: whose.
+        wait: seconds in which an answer may come at once.
+    """
+    with session.lock:
+        if session.close_look is not None:
+            session.close_look.cancel()
+        missing = any(_row_missing(session, recipe) for recipe in _recipes(session))
+        known = not missing and all(fresh(session, name) for name in ("flips", "gains", "confusion"))
+        if known or not session.project.has_labels("test"):
+            return
+        session.errors.pop("flips", None)
+        session.close_look = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
+    job.start(lambda job: _look(session, job), lambda text: failed(session, "flips", text, BOARD))
+    job.first.wait(wait)
+
+
+def look_at_once(session: Session) -> None:
+    """Look closer, and wait a moment for what is already known."""
+    look_closer(session, PATIENCE)
+
+
+def _recipes(session: Session) -> tuple[Recipe, ...]:
+    return (session.recipe, session.pinned.recipe) if session.pinned else (session.recipe,)
+
+
+def _row_missing(session: Session, recipe: Recipe) -> bool:
+    """Say whether a recipe is still to be measured here; a kept row is as good as a measured one."""
+    return all(row.recipe != recipe for row in session.board)
+
+
+def _look(session: Session, job: Job) -> None:
+    with session.lock:
+        project, recipes = session.project, [r for r in _recipes(session) if _row_missing(session, r)]
+        (a, b, task), (model, _) = asked_flips(session), asked_confusion(session)
+    for recipe in recipes:
+        scores = project.evaluate(recipe, "test", 0, part(job.report, 0.0, 0.7, ""))
+        if not keep(session, job, BOARD, lambda: add_row(session, row_of(recipe, scores))):  # noqa: B023
+            return
+    flips = project.flips(a, b, task, "test", 0, part(job.report, 0.7, 0.1, "flips"))
+    right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
+    difference = project.difference(a, b, "test", 0, part(job.report, 0.8, 0.05, "differences"))
+    seen = FlipsSeen(flips, right, wrong, difference)
+    if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
+        return
+    gains = project.difference("pretrained", b, "test", 0, part(job.report, 0.85, 0.05, "differences"))
+    if not keep(session, job, ("bars",), lambda: session.closer.update(gains=(b, gains))):
+        return
+    confusion = project.confusion(model, task, "test", 0, part(job.report, 0.9, 0.1, "confusion"))
+    keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))
+
+
+def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:
+    """Return some flips, spread over all of them since images are listed by class, each with its thumbnail."""
+    some = [every[at] for at in spread(len(every), SHOWN)]
+    images = project.labelled_thumbnails(task, "test", [flip.index for flip in some])
+    return tuple(zip(some, images, strict=True))

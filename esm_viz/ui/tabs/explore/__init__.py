@@ -1,0 +1,1 @@
+"""The Explore tab: where fine-tuning changed the model."""

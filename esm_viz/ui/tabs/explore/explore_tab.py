@@ -1,0 +1,223 @@
+"""The Explore tab: the map of all layers and experts, pictures of the selected cell, and below them the slower ones.
+
+Stability, patches and the subspace map are measured beside the page (`looks.look`); their cards show what is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.core.records import FAMILIES, Overlap
+from esm_viz.figures import (
+    KINDS,
+    angles_figure,
+    layer_map_figure,
+    overlap_figure,
+    patches_figure,
+    spectrum_figure,
+    stability_figure,
+    subspace_map_figure,
+)
+from esm_viz.figures.number_format import safe
+from esm_viz.merge import METHODS
+from esm_viz.ui.components.html_snippets import mark
+from esm_viz.ui.components.message_fields import word
+from esm_viz.ui.components.tab_definition import Piece, Tab
+from esm_viz.ui.session.default_selection import closest, settle_view
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.explore.slow_pictures import SLOW, look, looked_at
+from esm_viz.ui.tabs.merge import merge_tab
+
+VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
+DIRECTIONS = ("1", "2", "3", "4")
+EVERY = "all"
+RANK = "rank_ratio"  # the knob whose line moves in the spectrum
+NAMES = ("map", "spectrum", "overlap", "angles", *SLOW)
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Select a cell, a pair or a view, and name the pieces to paint.
+
+    Raises:
+        RecipeError: there is no such cell, pair or view.
+    """
+    do, data, value = message.get("do"), message.get("data"), word(message, "value")
+    if do == "kind" and value in KINDS:
+        session.view.kind = value
+        return ("map",)
+    if do == "view" and value in dict(VIEWS):
+        session.view.spectrum = value
+        return ("spectrum",)
+    if do == "family" and value in (EVERY, *FAMILIES):
+        session.view.family = value
+        return ("subspaces",)
+    if do == "direction" and value in DIRECTIONS:
+        session.view.direction = int(value)
+        look(session)
+        return ("patches",)
+    if do == "knob" and message.get("name") == RANK:
+        return _turn(session, message)
+    if not (isinstance(data, list) and len(data) == 2 and all(isinstance(item, str) for item in data)):
+        raise RecipeError("this cannot be selected", "click a cell of the map")
+    first, second = data
+    if do == "pair" and {first, second} <= set(session.project.tasks) and first != second:
+        session.view.pair = (first, second)
+        return ("overlap", "angles")
+    if do == "cell" and first in session.project.tasks:
+        session.project.layer(second)  # refuses what is no layer
+        session.view.cell = (first, second)
+        session.view.pair = closest(session, first)
+        look(session)
+        return NAMES
+    raise RecipeError("this cannot be selected", "click a cell of the map")
+
+
+def _turn(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Turn the rank's knob as on Merge; while it moves the spectrum follows, where it rests all pictures do."""
+    names = merge_tab.act(session, message)
+    session.touch(names)  # they come a little later: the spectrum goes first
+    return (*names, "spectrum", *arrive(session)) if message.get("rest") is True else ("spectrum",)
+
+
+def arrive(session: Session) -> tuple[str, ...]:
+    """Paint everything anew when a knob has moved since."""
+    if session.explored == session.recipe:
+        return ()
+    session.explored = session.recipe
+    look(session)
+    return NAMES
+
+
+def _overlap(session: Session) -> Overlap:
+    assert session.view.cell is not None
+    return session.project.overlap(session.view.cell[1], session.recipe)
+
+
+def layer_map(session: Session) -> dict[str, Any]:
+    """Return the map over all layers and experts."""
+    settle_view(session)
+    record = session.project.layer_map(session.view.kind, session.recipe)
+    return {
+        "title": "Where did fine-tuning change the model?",
+        "figure": layer_map_figure(record, session.view.cell),
+        "choices": [[key, kind.name] for key, kind in KINDS.items()],
+        "chosen": session.view.kind,
+        "switch": "kind",
+        "picks": "cell",
+    }
+
+
+def spectrum(session: Session) -> dict[str, Any]:
+    """Return the spectrum of the selected cell."""
+    settle_view(session)
+    assert session.view.cell is not None
+    task, name = session.view.cell
+    index = session.project.tasks.index(task)
+    card = {
+        "title": f"{session.project.layer(name).label}, {safe(task)} {mark(index)}",
+        "slider": _rank(session),
+        "choices": [list(view) for view in VIEWS],
+        "chosen": session.view.spectrum,
+        "switch": "view",
+    }
+    try:
+        record = session.project.spectrum(task, name, session.recipe)
+    except EsmVizError as error:  # a rank that is not there: the slider stays, to leave it again
+        return card | {"error": str(error)}
+    return card | {"figure": spectrum_figure(record, index, session.view.spectrum)}
+
+
+def _rank(session: Session) -> dict[str, Any] | None:
+    """Return the knob that sets r, for methods that have it."""
+    knob = METHODS[session.recipe.method].knobs.get(RANK)
+    if knob is None or knob.range is None:
+        return None
+    least, most, step = knob.range
+    facts = {"name": RANK, "label": knob.label, "symbol": knob.symbol, "text": knob.text}
+    return facts | {"least": least, "most": most, "step": step, "value": session.recipe.parameters[RANK]}
+
+
+def overlap(session: Session) -> dict[str, Any]:
+    """Return the overlaps at the selected layer."""
+    settle_view(session)
+    record = _overlap(session)
+    return {
+        "title": f"Overlap at {record.layer.label}",
+        "figure": overlap_figure(record, session.view.pair),
+        "picks": "pair",
+    }
+
+
+def angles(session: Session) -> dict[str, Any]:
+    """Return the principal angles of the selected pair."""
+    settle_view(session)
+    if session.view.cell is None or session.view.pair is None:
+        return {"title": "Principal angles", "empty": "One task alone has nothing to compare with."}
+    record = session.project.angles(session.view.cell[1], *session.view.pair, session.recipe)
+    return {"title": f"{safe(record.tasks[0])} and {safe(record.tasks[1])}", "figure": angles_figure(record)}
+
+
+def stability(session: Session) -> dict[str, Any]:
+    """Return how much the selected cell's basis depends on the proxies drawn."""
+    record, piece = _looked(session, "stability")
+    if record is None:
+        return {"title": "Stability", **piece}
+    index = session.project.tasks.index(record.task)
+    title = f"Stability at {record.layer.label}, {safe(record.task)} {mark(index)}"
+    return {"title": title, "figure": stability_figure(record, index), **piece}
+
+
+def patches(session: Session) -> dict[str, Any]:
+    """Return the patches that excite a direction of the selected cell."""
+    record, piece = _looked(session, "patches")
+    piece |= {"choices": [[at, at] for at in DIRECTIONS], "chosen": str(session.view.direction), "switch": "direction"}
+    if record is None:
+        return {"title": "Patches", **piece}
+    mine = mark(session.project.tasks.index(record.task))
+    title = f"What direction {record.direction} sees at {record.layer.label}, {safe(record.task)} {mine}"
+    return {"title": title, "figure": patches_figure(record), **piece}
+
+
+def subspaces(session: Session) -> dict[str, Any]:
+    """Return the map of all subspaces."""
+    record, piece = _looked(session, "subspaces")
+    piece |= {
+        "title": "Which tasks share directions?",
+        "choices": [[EVERY, "All"], *([family, family] for family in FAMILIES)],
+        "chosen": session.view.family,
+        "switch": "family",
+        "picks": "cell",
+    }
+    if record is None:
+        return piece
+    family = "" if session.view.family == EVERY else session.view.family
+    return {"figure": subspace_map_figure(record, family, session.view.cell), **piece}
+
+
+def _looked(session: Session, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return the newest record of a slower picture, and what its card says of its age."""
+    error = session.errors.get(name, "")
+    found, measuring = session.looks.get(name), session.look is not None and session.look.alive
+    if found is None:
+        told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
+        return None, {"error": error} if error else {"empty": told}
+    fresh = found[0] == looked_at(session)[name]
+    age = "updating" if measuring else "stopped"
+    return found[1], {"error": error, "stale": "" if fresh or error else age}
+
+
+TAB = Tab(
+    "Explore",
+    (
+        Piece("map", "card", layer_map),
+        Piece("spectrum", "card", spectrum),
+        Piece("overlap", "card", overlap),
+        Piece("angles", "card", angles),
+        Piece("stability", "card", stability),
+        Piece("patches", "card", patches),
+        Piece("subspaces", "card", subspaces),
+    ),
+    act,
+    arrive=arrive,
+)

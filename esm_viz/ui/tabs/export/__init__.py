@@ -1,0 +1,1 @@
+"""The Export tab: the model written, proved and offered for download."""

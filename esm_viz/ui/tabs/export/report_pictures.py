@@ -1,0 +1,104 @@
+"""The report of a model that is written: the studio's own cards, as they stood when the visitor asked for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import get_args
+
+from esm_viz.core.errors import Cancelled, EsmVizError
+from esm_viz.core.records import Report, Split
+from esm_viz.figures.html_page import Picture
+from esm_viz.merge import METHODS
+from esm_viz.report.html_report import Ranked, Story
+from esm_viz.ui.components.tab_definition import Piece
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import part
+from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.tabs.evaluate import evaluate_tab
+from esm_viz.ui.tabs.explore import explore_tab
+from esm_viz.ui.tabs.explore.slow_pictures import look
+from esm_viz.ui.tabs.merge import merge_tab
+
+TABS = (explore_tab.TAB, merge_tab.TAB, evaluate_tab.TAB)
+HEIGHTS = {"map": 340, "interference": 360}  # px, of cards that are not of 400
+
+WAIT = 0.05  # seconds between two looks for the slower pictures
+SLOW_SHARE = 0.2  # of the whole job's bar
+
+
+def snapshot(session: Session) -> Session:
+    """Return the session as it stands; whatever the visitor does next leaves it alone."""
+    with session.lock:
+        return dataclasses.replace(
+            session,
+            view=dataclasses.replace(session.view),
+            history=list(session.history),
+            board=list(session.board),
+            looks=dict(session.looks),
+            closer=dict(session.closer),
+            errors={},
+            touched={},
+            pages={},
+            look=None,
+            close_look=None,
+            lock=threading.RLock(),
+        )
+
+
+def tell(seen: Session, job: Job, report: Report) -> Story:
+    """Measure what the recipe's cards show, where it has not been, and return them with the accuracy.
+
+    Args:
+        seen: a `snapshot`; it is filled in.
+        job: that waits for it.
+        report: of that job, from the slower pictures on; may raise Cancelled.
+    """
+    project, recipe = seen.project, seen.recipe
+    look(seen)
+    _wait(seen, job)
+    splits = [split for split in get_args(Split) if project.has_labels(split)]
+    shown = {
+        split: project.evaluate(recipe, split, report=part(report, at / 3, 1 / 3, ""), oracle=False)
+        for at, split in enumerate(splits)
+    }
+    seen.report = (recipe, project.merge(recipe, part(report, 2 / 3, 1 / 3, "")))
+    if "validation" in shown:
+        seen.validation = (recipe, shown["validation"])
+        if seen.pinned is not None and seen.pinned.recipe != recipe:
+            pair = seen.pinned.recipe, recipe
+            seen.difference = (*pair, project.difference(*pair, "validation", report=job.report))
+    board = [Ranked(row.title, row.evaluation, row.searched) for row in seen.board]
+    if "test" in shown and all(row.recipe != recipe for row in seen.board):
+        seen.board.append(BoardRow(METHODS[recipe.method].title, recipe, shown["test"], searched=False))
+    pictures = [picture for tab in TABS for piece in tab.pieces if (picture := _picture(piece, seen))]
+    pinned = seen.pinned
+    said = (
+        f"State A in the pictures: {METHODS[pinned.recipe.method].title}, α {pinned.report.alpha:g}." if pinned else ""
+    )
+    return Story(project.inspection, pictures, tuple(shown.values()), board if len(board) > 1 else (), said)
+
+
+def _wait(seen: Session, job: Job) -> None:
+    """Wait for the slower pictures; whoever stops the job stops them too."""
+    assert seen.look is not None
+    try:
+        while seen.look.alive:
+            job.pause(WAIT)
+            job.report(SLOW_SHARE * seen.look.fraction, seen.look.words)
+    except Cancelled:
+        seen.look.cancel()
+        raise
+
+
+def _picture(piece: Piece, seen: Session) -> Picture | None:
+    """Return a card of this very recipe; None where it has no picture, or an older one."""
+    if piece.kind != "card":
+        return None
+    try:
+        card = piece.paint(seen)
+    except EsmVizError:  # its card says so on screen; the others are still worth a page
+        return None
+    if "figure" not in card or card.get("stale") or card.get("error") or card.get("held"):  # held: for another recipe
+        return None
+    return Picture(piece.name, card["title"], card["figure"], HEIGHTS.get(piece.name, 400), card.get("how", ""))

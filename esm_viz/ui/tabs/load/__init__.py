@@ -1,0 +1,1 @@
+"""The Load tab: files brought, judged and opened."""

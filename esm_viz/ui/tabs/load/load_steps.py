@@ -1,0 +1,196 @@
+"""Loading in steps: judge headers at once; read, measure and decompose when asked; the old project stays until then."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from esm_viz.core.errors import CheckpointError, EsmVizError
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Report
+from esm_viz.evaluation.expert_check import compare_activations
+from esm_viz.inspection.recipe_from_folder import Found
+from esm_viz.project.project import Project
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import keep, part, start
+from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate
+from esm_viz.ui.session.session_searches import Searches
+from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
+from esm_viz.ui.tabs.evaluate.leaderboard_rows import kept_rows
+from esm_viz.ui.tabs.explore.slow_pictures import look
+from esm_viz.ui.tabs.merge.live_preview import set_recipe
+
+PIECES = ("source", "found", "cost")
+JUDGING, GATE, ACTIVATIONS, LOADING = (
+    *("Judging files", "Does each file do its task?", "The base under both activations", "Loading"),
+)
+
+
+def stop(session: Session) -> None:
+    """Drop what is being done for an earlier choice, and what was said of it."""
+    with session.lock:
+        session.errors.pop("load", None)
+        if session.task is not None and session.task.what in (JUDGING, GATE, ACTIVATIONS, LOADING):
+            session.task.cancel()
+
+
+def withdraw(session: Session) -> None:
+    """Drop what is proposed and the work on it, and the uploaded files that nothing on screen was made of."""
+    stop(session)
+    session.candidate = None
+    session.forget_uploads()
+
+
+def judge(session: Session, name: str, read: Callable[[], Found], folder: Path | None = None) -> None:
+    """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes.
+
+    Args:
+        session: of the visitor.
+        name: for people.
+        read: finds the recipe.
+        folder: that was made for these files, and goes where they are not proposed in the end.
+    """
+
+    def work(job: Job) -> None:
+        proposed = False
+        try:
+            found = read()
+            candidate = Candidate.of_recipe(name, found.recipe, found)
+            proposed = keep(session, job, PIECES, lambda: _propose(session, candidate, folder))
+        finally:
+            if folder is not None and not proposed:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    start(session, JUDGING, work, "load", PIECES)
+
+
+def measure_own(session: Session) -> None:
+    """Run each expert of what is proposed, else of what is on screen, on its own validation images."""
+    candidate = session.candidate
+    if candidate is None:
+        project = session.project
+
+        def on_screen(job: Job) -> None:
+            own = project.own_accuracy(job.report)
+            keep(session, job, PIECES, lambda: setattr(session, "own", own))
+
+        start(session, GATE, on_screen, "load", PIECES)
+        return
+
+    def work(job: Job) -> None:
+        project = read(session, job, candidate, part(job.report, 0.0, 0.3, "reading"))
+        own = project.own_accuracy(part(job.report, 0.3, 0.7, ""))
+        keep(session, job, PIECES, lambda: setattr(candidate, "own", own))
+
+    start(session, GATE, work, "load", PIECES)
+
+
+def measure_activations(session: Session, candidate: Candidate) -> None:
+    """Score the base under both activations on the validation images that are there."""
+    device, cache = session.place.device, session.place.demo.stages.cache
+
+    def work(job: Job) -> None:
+        found = compare_activations(candidate.chosen, device, cache, job.report)
+        keep(session, job, PIECES, lambda: setattr(candidate, "activations", found))
+
+    start(session, ACTIVATIONS, work, "load", PIECES)
+
+
+def decompose(session: Session, candidate: Candidate) -> None:
+    """Read, decompose and put on screen what was proposed; the old project stays until the new one is whole."""
+    start(session, LOADING, lambda job: bring(session, job, candidate), "load", PIECES)
+
+
+def bring(session: Session, job: Job, candidate: Candidate) -> None:
+    """Do what `decompose` starts, in a job that runs.
+
+    Raises:
+        EsmVizError: a file is wrong, or somebody stopped the job.
+    """
+    project = read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
+    project.prepare(part(job.report, 0.2, 0.6, ""))
+    recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
+    own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
+
+    new = Arrival.of(session, candidate.name, project, recipe)
+
+    def on_screen() -> None:
+        adopt(session, new)
+        session.own = own
+
+    if keep(session, job, (), on_screen):
+        set_recipe(session, recipe)
+        look(session)
+        session.touch((EVERYTHING,))
+
+
+class Arrival(NamedTuple):
+    """A prepared project that is about to be put on screen, with what is read from disk for that."""
+
+    name: str
+    project: Project
+    recipe: Recipe
+    board: list[BoardRow]
+    thumbs: dict[str, list[bytes]]
+
+    @classmethod
+    def of(cls, session: Session, name: str, project: Project, recipe: Recipe) -> Arrival:
+        """Read what the page shows at once; never under the session's lock."""
+        board = kept_rows(project) if project is session.place.demo else []
+        return cls(name, project, recipe, board, {task: project.thumbnails(task, THUMBNAILS) for task in project.tasks})
+
+
+def adopt(session: Session, new: Arrival) -> None:
+    """Make a prepared project the session's own; everything measured of the old one goes."""
+    for job in (session.live, session.look, session.close_look):
+        if job is not None:
+            job.cancel()  # of the old project
+    session.name, session.project, session.recipe = new.name, new.project, new.recipe
+    session.report = session.validation = session.difference = session.pinned = session.search = None
+    session.proof = session.refused = session.explored = session.candidate = None
+    session.own = ()
+    session.looks, session.closer, session.searches = {}, {}, Searches()
+    session.forget_downloads()
+    session.history, session.at, session.errors = [], -1, {}
+    session.board, session.thumbs = new.board, new.thumbs
+    session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1, difference=False)
+    session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="")
+    session.forget_uploads()
+
+
+def _propose(session: Session, candidate: Candidate, folder: Path | None) -> None:
+    session.candidate, session.view.row = candidate, ""
+    if folder is not None:
+        session.uploads.append(folder)
+
+
+def read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
+    """Open the chosen models' files, once; a wrong one is noted in its row.
+
+    Raises:
+        EsmVizError: a file is wrong.
+    """
+    if candidate.opened is not None:
+        return candidate.opened
+    chosen, place = candidate.chosen, session.place
+    try:
+        project = Project.open(chosen, device=place.device, cache=place.demo.stages.cache, report=report)
+    except CheckpointError as error:
+        found = {**candidate.wrong, **error.wrong}
+        keep(session, job, PIECES, lambda: _note(candidate, found))
+        raise
+    keep(session, job, PIECES, lambda: _opened(candidate, chosen, project))
+    return project
+
+
+def _opened(candidate: Candidate, chosen: Recipe, project: Project) -> None:
+    candidate.project, candidate.same = (chosen, project), project.same
+    candidate.judge()
+
+
+def _note(candidate: Candidate, wrong: Mapping[str, EsmVizError]) -> None:
+    candidate.wrong = wrong
+    candidate.judge()

@@ -1,0 +1,267 @@
+"""The Load tab: where models come from, a verdict a file, what the work will cost, and the button that starts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from esm_viz.core.records import OwnAccuracy
+from esm_viz.figures.number_format import safe, size
+from esm_viz.inspection import file_judgement
+from esm_viz.ui.components.html_snippets import button, pill, segments, sentence, stat
+from esm_viz.ui.components.tab_definition import Piece, Tab
+from esm_viz.ui.page.header_bar import arch_text
+from esm_viz.ui.server import upload_unpack
+from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate, enumerated
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.load import allowed_folder, load_steps
+from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table
+
+NAMES = load_steps.PIECES
+HEAVY = 1.0  # seconds from which a button tells its cost
+SOURCES = ("folder", "upload", "demo")  # the way without an upload first, where the operator allowed it
+UPLOADS = (
+    "A zip of your checkpoints; or files: base, and NAME for each expert, in any layout; NAME.zip of proxy images, "
+    "NAME.head, NAME.validation.zip."
+)
+LARGE = " Large files need no upload where they lie in this server’s folder."
+HOW = (
+    "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is guessing. "
+    "Click a name for its keys, head and data."
+)
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Choose a source, decide about its models, measure or decompose them."""
+    do, value, name = (_text(message, key) for key in ("do", "value", "name"))
+    candidate = session.candidate
+    if do == "row" and name is not None:
+        session.view.row = "" if session.view.row == name else name
+    elif do == "source" and value in _offered(session):
+        _choose(session, value)
+    elif do == "folder" and session.place.folder and value is not None:
+        _open(session, session.place.folder, value)
+    elif do == "own" and (candidate is None or not candidate.reason):
+        load_steps.measure_own(session)
+    elif candidate is not None:
+        _decide(session, candidate, do, value, name)
+    return (*NAMES, "bar")
+
+
+def receive(session: Session, files: list[str]) -> tuple[str, ...]:
+    """Take uploaded files out of the shared folder and judge what they are."""
+    session.view.source = "upload"
+    load_steps.withdraw(session)
+    folder = session.private_folder()
+    load_steps.judge(session, "Upload", lambda: upload_unpack.take(files, folder), folder)
+    return (*NAMES, "bar")
+
+
+def _text(message: dict[str, Any], key: str) -> str | None:
+    """Return what a message says under a key, if that is a text."""
+    value = message.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _choose(session: Session, which: str) -> None:
+    load_steps.withdraw(session)
+    here = session.place
+    session.view.source, session.view.row, session.view.project = which, "", ""
+    if which == "demo" and session.project is not here.demo:
+        thumbs = {task: here.demo.thumbnails(task, THUMBNAILS) for task in here.demo.tasks}
+        session.candidate = Candidate.of_project(here.name, here.demo, thumbs)
+
+
+def _open(session: Session, folder: Path, chosen: str) -> None:
+    """Judge a project of the folder that the operator allowed; only what we listed is looked at."""
+    load_steps.withdraw(session)
+    session.view.project = chosen if chosen in allowed_folder.listed(folder) else ""
+    load_steps.judge(session, chosen, lambda: allowed_folder.open_listed(folder, chosen))
+
+
+def _decide(session: Session, candidate: Candidate, do: str | None, value: str | None, name: str | None) -> None:
+    """Leave a task out or take it back, say activation or architecture, measure, decompose."""
+    tasks = () if candidate.ready_made else candidate.recipe.tasks
+    if do == "leave" and tasks and name in (*tasks, ""):
+        _change(session, candidate, left_out=candidate.left_out | {*((name,) if name else candidate.in_the_way)})
+    elif do == "take" and name in tasks:
+        _change(session, candidate, left_out=candidate.left_out - {name})
+    elif do == "activation" and value in ("quick", "plain") and candidate.asks:
+        _change(session, candidate, recipe=file_judgement.with_activation(candidate.recipe, value == "quick"), own=())
+    elif do == "arch" and value is not None and value in candidate.choices:
+        _change(session, candidate, recipe=candidate.choices[value], own=(), activations=None)
+    elif do == "activations" and candidate.asks and not candidate.in_the_way:
+        load_steps.measure_activations(session, candidate)
+    elif do == "decompose" and not candidate.reason:
+        load_steps.decompose(session, candidate)
+
+
+def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
+    """Change what is proposed and judge it anew; work on what it was before is dropped."""
+    load_steps.stop(session)
+    with session.lock:
+        for name, value in changes.items():
+            setattr(candidate, name, value)
+        candidate.judge()
+
+
+def source(session: Session) -> dict[str, Any]:
+    """Return the strip that says where models come from."""
+    chosen, place = session.view.source, session.place
+    names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
+    offered = {key: names[key] for key in _offered(session)}
+    more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
+    error = session.errors.get("load", "")
+    told = sentence("bad", error) if error else ""
+    strip = f"{segments('source', offered, chosen, 'Source')}{more}<span>{_about(session)}</span>"
+    return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
+
+
+def _offered(session: Session) -> tuple[str, ...]:
+    """Return the sources that the operator of this server allows."""
+    allowed = {"demo": True, "folder": session.place.folder is not None, "upload": session.place.limits.uploads > 0}
+    return tuple(key for key in SOURCES if allowed[key])
+
+
+def _projects(session: Session, folder: Path) -> str:
+    options = "".join(
+        f'<option value="{safe(name)}"{" selected" if name == session.view.project else ""}>{safe(name)}</option>'
+        for name in allowed_folder.listed(folder)
+    )
+    return (
+        '<select class="sel" data-do="folder" aria-label="Project in this server’s folder">'
+        f'<option value="" disabled{"" if session.view.project else " selected"}>Choose a project</option>'
+        f"{options}</select>"
+    )
+
+
+def _about(session: Session) -> str:
+    """Say what is in the source, or what it wants."""
+    if session.view.source == "upload" and session.candidate is None:
+        return UPLOADS + (LARGE if session.place.folder else "")
+    if session.view.source == "folder" and session.candidate is None and not session.view.project:
+        return "Projects in this server’s folder: nothing is uploaded or copied."
+    judgement = _shown(session).judgement
+    files = [model.facts for model in judgement.models]
+    largest = size(max(file.bytes for file in files))
+    count = len(files) - 1
+    experts = f"{count} expert{'s' if count != 1 else ''}"
+    activation = judgement.activation if judgement.activation_said else "activation not said"
+    tower = f"<b>{arch_text(judgement.arch)}</b>, {activation}"
+    return f"{tower}. 1 base, {experts}, up to {largest} each. Files are opened as data, never run."
+
+
+def found(session: Session) -> dict[str, Any]:
+    """Return one row for each file of what is proposed, else of what is on screen."""
+    shown = _shown(session)
+    title = (
+        f"What was found: {safe(shown.name)}" if session.candidate else f"{safe(session.name)}: on screen in all tabs"
+    )
+    counts = [
+        (stance, sum(model.verdict.stance == stance for model in shown.judgement.models), words)
+        for stance, words in (("ready", "ready"), ("check", "to check"), ("refused", "refused"))
+    ]
+    kinds = {"ready": "good", "check": "warn", "refused": "bad"}
+    pills = "".join(pill(kinds[stance], f"{count} {words}") for stance, count, words in counts if count)
+    head = f'<div class="ch"><h2>{title}</h2><div class="right">{pills}</div></div>'
+    unused = f"{safe(shown.found.unused_told)} " if shown.found else ""
+    table = verdict_table(shown)
+    return {"html": f'<section class="card found">{head}<p class="how">{unused}{HOW}</p>{table}</section>'}
+
+
+def _shown(session: Session) -> Shown:
+    """Return what the table is about."""
+    candidate = session.candidate
+    if candidate is not None:
+        return Shown(
+            name=candidate.name,
+            judgement=candidate.shown,
+            own={accuracy.task: accuracy for accuracy in candidate.own},
+            thumbs=candidate.thumbs,
+            row=session.view.row,
+            left_out=candidate.left_out,
+            asks=candidate.asks,
+            activations=candidate.activations,
+            choices=tuple(candidate.choices),
+            arch=candidate.arch,
+            decides=not candidate.ready_made,
+            found=candidate.found,
+        )
+    own = _own(session)
+    return Shown(
+        name=session.name,
+        judgement=file_judgement.measured(session.project.judgement, own),
+        own={accuracy.task: accuracy for accuracy in own},
+        thumbs=session.thumbs,
+        row=session.view.row,
+    )
+
+
+def _own(session: Session) -> tuple[OwnAccuracy, ...]:
+    """Return how the experts on screen do on their own validation images, as far as that is measured."""
+    if session.own or session.validation is None:
+        return session.own
+    classes = {model.name: model.classes for model in session.project.judgement.experts}
+    return tuple(OwnAccuracy(row.task, row.finetuned, classes[row.task]) for row in session.validation[1].tasks)
+
+
+def cost(session: Session) -> dict[str, Any]:
+    """Return what the work needs, why it waits, and the button that starts it."""
+    candidate, shown = session.candidate, _shown(session)
+    facts = shown.judgement
+    free = f" <small>of {size(facts.free_bytes)} free</small>" if facts.free_bytes else ""
+    tight = "mid down" if facts.free_bytes and facts.memory_bytes > facts.free_bytes else "mid"
+    count = len(facts.experts)
+    chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
+    parts = [
+        stat("Memory, at most", f"{size(facts.memory_bytes)}{free}", tight),
+        stat("Time to decompose", _seconds(facts.seconds), "mid"),
+        stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
+    ]
+    right = _next(candidate) if candidate else _gate(session)
+    return {"html": f'<section class="card strip">{"".join(parts)}<div class="right">{right}</div></section>'}
+
+
+def _next(candidate: Candidate) -> str:
+    """Return what to do before the decomposition, and its button."""
+    facts, reason = candidate.judgement, candidate.reason
+    parts = [f'<span class="why">{safe(reason)}</span>'] if reason else []
+    if candidate.in_the_way:
+        parts.append(button("leave", f"Leave {safe(enumerated(candidate.in_the_way))} out", name=""))
+    labelled = any(model.validation for model in facts.experts)
+    if not candidate.in_the_way and not facts.activation_said and labelled and candidate.activations is None:
+        parts.append(button("activations", f"Measure both{_priced(2 * facts.gate_seconds)}"))
+    if not reason and labelled and not candidate.own:
+        parts.append(button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}"))
+    count = len(candidate.chosen.models) - len(candidate.in_the_way)
+    experts = f"{count} expert{'s' if count != 1 else ''}"
+    decomposed = candidate.ready_made
+    price = "" if reason else f", {_seconds(facts.seconds)}"
+    label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}{price}"
+    parts.append(button("decompose", label, "pri", off=bool(reason)))
+    return "".join(parts)
+
+
+def _gate(session: Session) -> str:
+    """Return the question whether the files on screen do their tasks, while it is open."""
+    facts = session.project.judgement
+    known = {accuracy.task for accuracy in _own(session)}
+    if all(model.name in known or not model.validation for model in facts.experts):
+        return pill("good", "Decomposed")
+    return button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}")
+
+
+def _priced(seconds: float) -> str:
+    return f", {_seconds(seconds)}" if seconds >= HEAVY else ""
+
+
+def _seconds(value: float) -> str:
+    return "under 1 s" if value < 1 else f"about {value:.0f} s" if value < 90 else f"about {value / 60:.0f} min"
+
+
+TAB = Tab(
+    "Load",
+    (Piece("source", "block", source), Piece("found", "block", found), Piece("cost", "block", cost)),
+    act,
+    "load",
+)

@@ -1,0 +1,1 @@
+"""The Merge tab: knobs, live preview, history, and searches over knobs."""

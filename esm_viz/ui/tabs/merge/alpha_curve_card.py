@@ -1,0 +1,111 @@
+"""The card of accuracy over α: drawn on demand, and filled by each search for α, which measures the same things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import AlphaCurve, Evaluation
+from esm_viz.figures import curve_figure
+from esm_viz.figures.number_format import percent, short
+from esm_viz.merge import with_parameters
+from esm_viz.project.project import CURVE_POINTS
+from esm_viz.ui.components.html_snippets import button, chip
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import give_way, keep, part, start
+from esm_viz.ui.jobs.time_estimate import about, evaluation_seconds
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.merge.history_diff import fixed_in_words
+from esm_viz.ui.tabs.merge.live_preview import FIRST
+
+WHAT = "Drawing the α curve"
+QUICK_SHARE = 0.15  # of the bar, for the first pass on few images
+EMPTY = "Not drawn yet. Each value of α is measured on validation images, as Search α does."
+UNLABELLED = "No labelled validation images. Add them to the recipe to see accuracy over α."
+
+
+def draw(session: Session) -> None:
+    """Measure the recipe over α: on a few images first, so that the shape is there early, then on all."""
+    recipe = session.recipe
+
+    def work(job: Job) -> None:
+        quick = 0.0 if _measured_on_all(session, recipe) else QUICK_SHARE
+        for limit, begin, share in ((FIRST, 0.0, quick), (0, quick, 1 - quick)):
+            if share:
+                inside = part(job.report, begin, share, "")
+                session.project.alpha_curve(recipe, limit, inside, lambda point: add(session, job, recipe, point))
+
+    start(session, WHAT, work, "curve", ("curve",))
+
+
+def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
+    """Add a measured point to the curve of its recipe; another recipe's curve goes with its first point.
+
+    Raises:
+        Cancelled: somebody stopped the job.
+    """
+
+    def write() -> None:
+        held, own = session.searches.curve, any_alpha(recipe)
+        old = held[1] if held is not None and held[0] == own else AlphaCurve()
+        session.searches.curve = own, old.with_point(point)
+
+    keep(session, job, ("curve",), write)
+    give_way(session, job)
+
+
+def any_alpha(recipe: Recipe) -> Recipe:
+    """Return what recipes on one curve share."""
+    return with_parameters(recipe, alpha=1.0)
+
+
+def _measured_on_all(session: Session, recipe: Recipe) -> bool:
+    held = session.searches.curve
+    return held is not None and held[0] == any_alpha(recipe) and any(not point.limit for point in held[1].points)
+
+
+def use(session: Session, data: object) -> Recipe:
+    """Return the recipe of a clicked point.
+
+    Raises:
+        RecipeError: there is no such point.
+    """
+    held = session.searches.curve
+    points = held[1].points if held else ()
+    point = next((point for point in points if point.alpha == data), None)
+    if held is None or point is None:
+        raise RecipeError("this point is not on the curve", "click another one")
+    return with_parameters(held[0], alpha=point.alpha)
+
+
+def card(session: Session) -> dict[str, Any]:
+    """Return the curve with its button."""
+    piece: dict[str, Any] = {"title": "Accuracy over α", "error": session.errors.get("curve", "")}
+    if not session.project.has_labels("validation"):
+        return piece | {"empty": UNLABELLED}
+    cost = about(CURVE_POINTS * evaluation_seconds(session))
+    running = session.runs(WHAT)
+    press = button("halt", "Stop") if running else button("draw", f"Draw the α curve{cost}")
+    held = session.searches.curve
+    if held is None:
+        return piece | {"controls": press, "empty": "" if running or piece["error"] else EMPTY}
+    recipe, curve = held
+    here = recipe == any_alpha(session.recipe)
+    pinned = session.pinned.recipe if session.pinned else None
+    held_at = fixed_in_words(recipe, session.recipe, ("alpha",))
+    figure = curve_figure(
+        curve,
+        float(session.recipe.parameters["alpha"]) if here else None,
+        float(pinned.parameters["alpha"]) if pinned and any_alpha(pinned) == recipe else None,
+    )
+    controls = press + chip(held_at) + _searched(session, recipe)
+    return piece | {"controls": controls, "figure": figure, "picks": "curve", "held": held_at}
+
+
+def _searched(session: Session, recipe: Recipe) -> str:
+    """Say what the search for α chose, which looks at shares of the experts' accuracies and not at their mean."""
+    if session.search is None or any_alpha(session.search[0]) != recipe:
+        return ""
+    found = session.search[1]
+    return chip(f"Search α chose {short(found.alpha)}: {percent(found.normalised, 1)} % of the experts")

@@ -1,0 +1,101 @@
+"""The rail of knobs: presets, what each declared knob looks like, and its formula with the number it makes now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.recipe import ModelEntry
+from esm_viz.core.records import Knob, Value
+from esm_viz.figures.number_format import safe
+from esm_viz.merge import METHODS
+from esm_viz.merge.presets import PRESETS, Preset, preset_of
+from esm_viz.ui.components.html_snippets import mark
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
+
+WEIGHT_RANGE = (0.0, 2.0, 0.1)
+FOLDED = ("gain", "alpha_scope", "routed")  # under "More", so that all the others fit a laptop
+GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
+
+
+def rail(session: Session) -> dict[str, Any]:
+    """Return what the rail shows: presets, knobs with values and live numbers, weights, and what was refused."""
+    recipe = session.recipe
+    method = METHODS[recipe.method]
+    report = session.report[1] if session.report is not None and session.report[0] == recipe else None
+    effects = report.effects if report else {}
+    layers = session.project.layers
+    knobs = [
+        _knob(
+            name,
+            knob,
+            recipe.parameters[name],
+            method.defaults[name],
+            line(name, knob, recipe, effects.get(name), layers),
+        )
+        for name, knob in method.knobs.items()
+    ]
+    knobs += [_weight(at, model) for at, model in enumerate(recipe.models)]
+    preset = preset_of(recipe)
+    weights = weights_line([model.weight for model in recipe.models])
+    moved = [knob["label"] for knob in knobs if knob["more"] and knob["value"] != knob["default"]]
+    return {
+        "menu": [[title, [_entry(preset) for preset in _group(essential)]] for title, essential in GROUPS.items()],
+        "preset": preset.name if preset else "",
+        "own": f"{method.title}, own setting",
+        "method": recipe.method,
+        "summary": f"{safe(method.summary)} ({safe(method.source)})" if method.source else safe(method.summary),
+        "knobs": knobs,
+        "weights": {"live": weights.html, "quiet": weights.quiet},
+        "moved": f"{', '.join(moved)} moved" if moved else "",
+        "error": session.errors.get("rail", ""),
+        "recipe": report.recipe_sha256 if report else "",
+    }
+
+
+def _group(essential: bool) -> list[Preset]:
+    return [p for p in PRESETS.values() if (METHODS[p.method].needs == "decompositions") == essential]
+
+
+def _entry(preset: Preset) -> list[str]:
+    alpha = "" if preset.fixes_alpha else ", α by search"
+    return [preset.name, preset.title, f"{preset.says}{alpha} ({preset.source})"]
+
+
+def _knob(name: str, knob: Knob, value: Value, default: Value, under: Line) -> dict[str, Any]:
+    least, most, step = knob.range or (0.0, 1.0, 1.0)
+    return {
+        "act": "knob",
+        "name": name,
+        "label": knob.label,
+        "symbol": knob.symbol,
+        "text": knob.text,
+        "value": value,
+        "default": default,
+        "least": least,
+        "most": most,
+        "step": step,
+        "choices": list(knob.choices),
+        "live": under.html,
+        "quiet": under.quiet,
+        "more": name in FOLDED,
+    }
+
+
+def _weight(at: int, model: ModelEntry) -> dict[str, Any]:
+    """Return a task's weight, a knob in one line; a recipe may hold more than the slider's own range."""
+    least, most, step = WEIGHT_RANGE
+    return {
+        "act": "weight",
+        "name": model.name,
+        "label": model.name,
+        "mark": mark(at),
+        "text": f"How much of {model.name}'s change is merged.",
+        "value": model.weight,
+        "default": 1.0,
+        "least": min(least, model.weight),
+        "most": max(most, model.weight),
+        "step": step,
+        "choices": [],
+        "more": True,
+    }

@@ -1,0 +1,300 @@
+"""The Merge tab: what its pieces show, and what a click on them does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.records import Evaluation
+from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
+from esm_viz.figures.number_format import DASH, number, percent, safe, short
+from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.merge.presets import with_preset
+from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
+from esm_viz.ui.components.tab_definition import Piece, Tab
+from esm_viz.ui.session.session_searches import CARDS
+from esm_viz.ui.session.session_store import Session, State
+from esm_viz.ui.tabs.merge import live_preview, search_cards
+from esm_viz.ui.tabs.merge.history_diff import against, in_words
+from esm_viz.ui.tabs.merge.knob_rail import rail
+
+STEPS = 13  # measurements that a search usually takes
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Carry out what was asked on this tab and name the pieces to paint.
+
+    Raises:
+        RecipeError: a value that the recipe refuses.
+    """
+    do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
+    if do in search_cards.DOES:
+        return search_cards.act(session, message)
+    if do in ("knob", "weight", "method", "preset", "reset"):
+        with session.lock:  # of two messages at once, both count
+            session.recipe = _changed(session, str(do), name, value)
+        live_preview.set_recipe(session, session.recipe, painting=True)
+    elif do == "search":
+        search_cards.search_alpha(session)
+    elif do == "pin":
+        session.pinned = current(session) or session.pinned
+    elif do == "unpin":
+        session.pinned, session.view.difference = None, False
+    elif do == "difference":
+        session.view.difference = value == "difference" and session.pinned is not None
+    elif do == "levels":
+        _show_levels(session, value == "levels")
+    elif do == "words":
+        session.view.words = value == "words"
+    elif do in ("undo", "redo", "history"):
+        _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
+    return (*live_preview.LIVE, *live_preview.SCORES, *(() if do in ("knob", "weight") else CARDS))  # of those at rest
+
+
+def current(session: Session) -> State | None:
+    """Return the state on screen, if it is merged."""
+    if session.report is None or session.report[0] != session.recipe:
+        return None
+    scores = session.validation[1] if session.validation and session.validation[0] == session.recipe else None
+    return State(session.recipe, session.report[1], scores, title_of(session.recipe.method, session.report[1].alpha))
+
+
+def title_of(method: str, alpha: float) -> str:
+    """Name a merge in a few words, as HTML."""
+    return f"{safe(METHODS[method].title)}, α {short(alpha)}"
+
+
+def _changed(session: Session, do: str, name: str, value: Any) -> Any:
+    recipe = session.recipe
+    if do == "method":
+        if not isinstance(value, str) or value not in METHODS:
+            raise RecipeError(f"there is no method {value!r:.60}", f"use {', '.join(METHODS)}")
+        return with_method(recipe, value)
+    if do == "preset":
+        return with_preset(recipe, str(value))
+    if do == "reset":
+        return live_preview.reset(recipe)
+    if do == "weight":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
+        return live_preview.with_weight(recipe, name, float(value))
+    if name not in METHODS[recipe.method].knobs or not isinstance(value, int | float | str):
+        raise RecipeError(f"{METHODS[recipe.method].title} has no knob {name!r}", "reload the page")
+    if value == METHODS[recipe.method].knobs[name].word != "":
+        raise RecipeError(f"{name} is {value!r}", "use the button that searches it")
+    return with_parameters(recipe, **{name: value})
+
+
+def _index(message: dict[str, Any]) -> int:
+    try:
+        return int(message.get("index", -1))
+    except (TypeError, ValueError):
+        return -1
+
+
+def _go(session: Session, index: int) -> None:
+    """Go to a line of the history; where its numbers are known, nothing runs but its comparison with A."""
+    if not 0 <= index < len(session.history):
+        return
+    state = session.history[index]
+    with session.lock:
+        if session.live is not None:
+            session.live.cancel()
+        session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
+        session.validation = (state.recipe, state.evaluation) if state.evaluation else None
+        session.errors.pop("rail", None)
+        session.errors.pop("live", None)
+    if session.project.has_labels("validation") and (state.evaluation is None or state.evaluation.limit):
+        live_preview.set_recipe(session, state.recipe)  # it was left before it was measured on all images
+    else:
+        live_preview.compare(session)
+
+
+def _scores(session: Session) -> tuple[Evaluation | None, bool]:
+    """Return the newest scores, and whether they are those of the recipe on screen."""
+    if session.validation is None:
+        return None, False
+    return session.validation[1], session.validation[0] == session.recipe
+
+
+def stats(session: Session) -> dict[str, Any]:
+    """Return the strip of the four numbers a talk quotes."""
+    scores, fresh = _scores(session)
+    report = session.report[1] if session.report else None
+    pinned = session.pinned
+    old = pinned.evaluation if pinned else None
+    parts = []
+    if scores:
+        low, high = scores.mean_interval("merged")
+        wait = "" if fresh else "wait"
+        parts.append(
+            stat(
+                "Mean accuracy, B",
+                f"{percent(scores.mean('merged'), 1)} % <small>± {percent((high - low) / 2, 1)}</small>",
+                wait,
+            )
+        )
+        if difference := live_preview.difference_to(session, pinned):
+            parts.append(stat("Against A", f"{against(difference)} <small>points</small>", wait))
+        shares = f"{percent(scores.mean_normalised, 1)} %" + (
+            f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
+        )
+        parts.append(stat("Share of experts", shares, wait))
+    before = f" <small>A {number(pinned.report.interference.mean)}</small>" if pinned else ""
+    parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
+    search = session.project.has_labels("validation") and session.recipe.method != "averaging"
+    pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
+    seek = (
+        button("search", f"Search α{_cost(session)}", "pri", title="Find the α that is best on validation images")
+        if search
+        else ""
+    )
+    error = session.errors.get("live", "")
+    sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
+    body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
+    return {"html": body}
+
+
+def _cost(session: Session) -> str:
+    """Say what a search costs, once a whole measurement has shown it."""
+    known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
+    return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
+
+
+def accuracy(session: Session) -> dict[str, Any]:
+    """Return the bars of accuracy per task on validation images."""
+    scores, fresh = _scores(session)
+    card: dict[str, Any] = {"title": "Accuracy per task", "error": ""}
+    if scores is None:
+        labelled = session.project.has_labels("validation")
+        return card | {
+            "empty": "" if labelled else "No labelled validation images. Add them to the recipe to see accuracy."
+        }
+    old = session.pinned.evaluation if session.pinned else None
+    stale = "" if fresh else "updating"
+    figure = accuracy_figure(scores, old, difference=live_preview.difference_to(session, session.pinned))
+    return card | {"figure": figure, "stale": stale}
+
+
+def interference(session: Session) -> dict[str, Any]:
+    """Return the map of interference, B or B − A."""
+    old = session.pinned.report.interference if session.pinned else None
+    show = session.view.difference and old is not None
+    card: dict[str, Any] = {
+        "title": "Interference, B − A" if show else "Interference of B",
+        "choices": [["b", "B"], ["difference", "B − A"]] if old else [],
+        "chosen": "difference" if show else "b",
+        "switch": "difference",
+        "error": session.errors.get("live", ""),
+    }
+    if session.report is None:
+        return card
+    recipe, report = session.report
+    stale = "" if recipe == session.recipe else "updating"
+    figure = interference_figure(report.interference, old, show)
+    static = METHODS[METHODS[recipe.method].static]
+    if static.name != recipe.method:
+        card["how"] = f"{figure['layout']['meta']['how']} Of {static.title}'s weights alone: the experts are not in it."
+    return card | {"figure": figure, "stale": stale}
+
+
+def _show_levels(session: Session, wanted: bool) -> None:
+    """Show all levels of scaling, or the layer level alone; what is not known yet is measured beside the page."""
+    session.view.levels = wanted
+    if wanted and not live_preview.levels_known(session, session.recipe):
+        live_preview.set_recipe(session, session.recipe, painting=True)
+
+
+def norms(session: Session) -> dict[str, Any]:
+    """Return the profile of the merged change's size, at the layer level or with one level of scaling after another."""
+    card: dict[str, Any] = {"title": "Size of the change"}
+    if "layer_exponent" in session.recipe.parameters:
+        card |= {"choices": [["layer", "Layer power"], ["levels", "All levels"]], "switch": "levels"}
+        card |= {"chosen": "levels" if session.view.levels else "layer"}
+    levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
+    if levels:
+        stale = "" if live_preview.levels_known(session, session.recipe) else "updating"
+        return card | {"figure": scaling_figure(levels[1]), "stale": stale}
+    if session.report is None:
+        return card
+    tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
+    recipe, report = session.report
+    stale = "" if recipe == session.recipe and card.get("chosen") != "levels" else "updating"
+    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
+
+
+def states(session: Session) -> dict[str, Any]:
+    """Return the line with A and B at the end of the tab row."""
+    parts = []
+    if session.pinned:
+        away = button("unpin", "✕", "q sq tiny", title="Unpin A")
+        parts.append(
+            f"<span>{badge('A')}{_short(session.pinned.recipe.method, session.pinned.evaluation)}{away}</span>"
+        )
+    scores, fresh = _scores(session)
+    parts.append(f"<span>{badge('B')}{_short(session.recipe.method, scores if fresh else None)}</span>")
+    return {"html": f'<div class="ab" title="Mean accuracy on validation images">{"".join(parts)}</div>'}
+
+
+def _short(method: str, scores: Evaluation | None) -> str:
+    mean = f" <b>{percent(scores.mean('merged'), 1)} %</b>" if scores else ""
+    return safe(METHODS[method].title) + mean
+
+
+def history(session: Session) -> dict[str, Any]:
+    """Return the list of states, newest first, or what differs between two of them in words."""
+    if session.view.words:
+        return _words(session)
+    lines = []
+    for index in range(len(session.history) - 1, -1, -1):
+        state = session.history[index]
+        on = state.recipe == session.recipe
+        pinned = session.pinned is not None and session.pinned.recipe == state.recipe
+        mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
+        what = ", now" if on else ", pinned" if pinned else ""
+        sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
+        lines.append(
+            f'<li class="{"on" if on else ""}"><button data-do="history" data-index="{index}">'
+            f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></button></li>'
+        )
+    how = "Click a line to go back. Mean accuracy on validation images."
+    return _told(session, "list", how, "".join(lines))
+
+
+def _words(session: Session) -> dict[str, Any]:
+    """Return what differs between A, or the line before, and what is on screen."""
+    now, before = current(session), session.pinned
+    how = "From A to B, and what it did."
+    if before is None:
+        how = "From the line before to B, and what it did."
+        here = session.history[session.at] if session.history else None
+        at = session.at - 1 if here is not None and here.recipe == session.recipe else session.at
+        before = session.history[at] if 0 <= at < len(session.history) else None
+    if before is None:
+        return _told(session, "words", how, '<li class="same">Nothing to compare with: move a knob, or pin A.</li>')
+    body = (
+        in_words(before, now, live_preview.difference_to(session, before)) if now else '<li class="same">Merging B</li>'
+    )
+    return _told(session, "words", how, body)
+
+
+def _told(session: Session, chosen: str, how: str, lines: str) -> dict[str, Any]:
+    choices = {"list": "History", "words": "In words"}
+    right = segments("words", choices, chosen, "What to show")
+    title = "A and B in words" if chosen == "words" and session.pinned else "History"
+    return {"html": panel(title, how, f'<ol class="hist {chosen}">{lines}</ol>', right)}
+
+
+TAB = Tab(
+    "Merge",
+    (
+        Piece("rail", "rail", rail),
+        Piece("stats", "block", stats),
+        Piece("accuracy", "card", accuracy),
+        Piece("interference", "card", interference),
+        Piece("norms", "card", norms),
+        Piece("history", "block", history),
+        *search_cards.PIECES,
+    ),
+    act,
+)

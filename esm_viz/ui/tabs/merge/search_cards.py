@@ -1,0 +1,80 @@
+"""Searches over knobs, below the first screen of the Merge tab: what their messages do, and the search for α."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.errors import EsmVizError
+from esm_viz.merge import with_parameters
+from esm_viz.ui.components.tab_definition import Piece
+from esm_viz.ui.jobs.background_job import Job
+from esm_viz.ui.jobs.job_start import keep, start
+from esm_viz.ui.session.session_searches import CARDS
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.merge import alpha_curve_card, sweep_card, tuning_card
+from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
+
+PIECES = (
+    Piece("curve", "card", alpha_curve_card.card),
+    Piece("tuning", "card", tuning_card.card),
+    Piece("sweep", "card", sweep_card.card),
+)
+CARD_OF = {
+    **dict.fromkeys(("draw", "curve"), "curve"),
+    **dict.fromkeys(("sweep", "sweep-cell"), "sweep"),
+    **dict.fromkeys(("sweep-knob", "sweep-against", "sweep-steps", "sweep-shown", "sweep-alpha"), "sweep"),
+    **dict.fromkeys(("tune", "tune-more", "tune-trial", "tune-knob", "tune-trials"), "tuning"),
+    "halt": "",
+}
+DOES = tuple(CARD_OF)
+
+
+def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
+    """Carry out a message of one of the three cards; what is refused is one sentence in its card."""
+    do = str(message.get("do"))
+    place = CARD_OF[do]
+    for card in CARDS:  # what was refused before is over
+        session.errors.pop(card, None)
+    try:
+        _act(session, do, message)
+    except EsmVizError as error:
+        session.errors[place] = str(error)
+    return (*LIVE, *SCORES, *CARDS)
+
+
+def _act(session: Session, do: str, message: dict[str, Any]) -> None:
+    name, value, data = str(message.get("name")), str(message.get("value", "")), message.get("data")
+    if do == "draw":
+        alpha_curve_card.draw(session)
+    elif do == "sweep":
+        sweep_card.sweep(session)
+    elif do in ("tune", "tune-more"):
+        tuning_card.tune(session, more=do == "tune-more")
+    elif do == "halt":
+        if session.task is not None:
+            session.task.cancel()
+    elif do in ("curve", "sweep-cell", "tune-trial"):
+        use = {"curve": alpha_curve_card.use, "sweep-cell": sweep_card.use, "tune-trial": tuning_card.use}[do]
+        set_recipe(session, use(session, data))
+    elif do.startswith("sweep-"):
+        sweep_card.choose(session, do, value)
+    else:
+        tuning_card.choose(session, do, name, value)
+
+
+def search_alpha(session: Session) -> None:
+    """Find α on validation images and use it; what it measures on the way is drawn as the curve over α."""
+
+    def work(job: Job) -> None:
+        recipe = session.recipe
+        found = session.project.search_alpha(
+            recipe, job.report, lambda point: alpha_curve_card.add(session, job, recipe, point)
+        )
+        if not keep(session, job, ("curve",), lambda: setattr(session, "search", (recipe, found))):
+            return
+        found_recipe = with_parameters(recipe, alpha=found.alpha)
+        if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob moved meanwhile
+            set_recipe(session, found_recipe)
+            session.touch((*LIVE, *SCORES, *CARDS))
+
+    start(session, "Searching α", work, "rail", ("rail", "curve"))

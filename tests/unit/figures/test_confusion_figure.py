@@ -1,0 +1,65 @@
+"""Confusion and routes are drawn cell by cell from their records."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from esm_viz.core.records import Confusion, Layer, Routing, Score
+from esm_viz.figures import confusion_figure, routes_figure
+
+RECORD = Confusion("bees", "test", ("<b>", "y"), ((3, 1), (0, 4)), (4, 5), 7, 12, 3)
+LAYERS = (Layer("a", "in_proj", 0, 4, 4), Layer("b", "c_fc", 0, 4, 4))
+ROUTES = (((0.5, 0.5), (0.0, 1.0)), ((1.0, 0.0), (0.5, 0.5)))
+ROUTING = Routing(("bees", "<cats>"), LAYERS, ROUTES, (Score(1, 2), Score(2, 2)), 20, 100)
+
+
+def test_a_confusion_shows_shares_of_each_true_class() -> None:
+    figure = confusion_figure(RECORD)
+    go.Figure(figure)
+    heat, texts = figure["data"]
+    assert heat["z"] == [[0.75, 0.25], [0.0, 0.8]]
+    assert (heat["zmin"], heat["zmax"]) == (0, 1)
+    assert heat["text"][0][1] == "<b>&lt;b&gt;</b>, answered y<br>1 of 4 images (25 %)"
+    assert heat["text"][1][1] == "<b>y</b>, answered right<br>4 of 5 images (80 %)"
+    assert texts["text"] == ["3", "1", "4"]  # empty cells say nothing
+    assert figure["layout"]["yaxis"]["ticktext"] == ["&lt;b&gt;", "y"]
+
+
+def test_a_confusion_says_on_how_many_images_and_which_classes_are_left_out() -> None:
+    meta = confusion_figure(RECORD)["layout"]["meta"]
+    assert meta["how"] == (
+        "Row: true class. Column: answer. A strong diagonal is right. 12 test images, 58.3 % right. "
+        "The 2 of 3 classes with most mistakes."
+    )
+    assert meta["says"] == "bees: most often <b> is answered y, on 1 of 4 images."
+
+
+def test_a_class_without_images_is_an_empty_row() -> None:
+    figure = confusion_figure(Confusion("bees", "test", ("x", "y"), ((2, 0), (0, 0)), (2, 0), 2, 2, 2))
+    assert figure["data"][0]["z"][1] == [0.0, 0.0]
+    assert figure["layout"]["meta"]["says"] == "No mistakes on bees."
+
+
+def test_many_classes_are_named_now_and_then() -> None:
+    count = 46
+    names = tuple(f"class {at}" for at in range(count))
+    counts = tuple(tuple(int(row == column) for column in range(count)) for row in range(count))
+    figure = confusion_figure(Confusion("kana", "test", names, counts, (1,) * count, count, count, count))
+    assert figure["layout"]["yaxis"]["tickvals"] == list(range(0, count, 2))
+    assert len(figure["data"][0]["z"]) == count
+
+
+def test_routes_of_a_layer_and_their_mean() -> None:
+    one, mean = routes_figure(ROUTING, 1), routes_figure(ROUTING)
+    go.Figure(one)
+    assert one["data"][0]["z"] == [[1.0, 0.0], [0.5, 0.5]]
+    assert mean["data"][0]["z"] == [[0.75, 0.25], [0.25, 0.75]]
+    assert mean["data"][0]["text"][1][0] == "<b>&lt;cats&gt;</b>, to the expert of bees<br>25.0 % of its images"
+    assert mean["data"][0]["text"][0][0] == "<b>bees</b>, to its own expert<br>75.0 % of its images"
+    assert "at c_fc 1" in one["layout"]["meta"]["how"]
+    assert one["layout"]["meta"]["says"] == "Most often astray, at c_fc 1: 50 % of <cats> go to the expert of bees."
+
+
+def test_one_task_has_nowhere_to_go_astray() -> None:
+    alone = Routing(("bees",), LAYERS[:1], (((1.0,),),), (), 20, 100)
+    assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one expert."

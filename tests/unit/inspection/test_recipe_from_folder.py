@@ -1,0 +1,216 @@
+"""From names to a recipe: every convention that the README tells, and what is said where one is broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.inspection.file_judgement import judge
+from esm_viz.inspection.recipe_from_folder import ARCH, Found, find, is_project
+from tests.support import tiny
+from tests.support.errors import says
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return an empty folder whose arch.json says the tiny tower."""
+    place = tmp_path / "own"
+    place.mkdir()
+    (place / ARCH).write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    return place
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Make empty files; a name says what a file is, so that none is opened here."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def beside(found: Found, name: str) -> dict[str, str]:
+    """Return what a recipe says of one model, by key, without its name."""
+    (model,) = (each for each in found.recipe.as_mapping()["models"] if each["name"] == name)
+    return {key: value for key, value in model.items() if key != "name"}
+
+
+def test_files_in_any_format_are_models_by_their_stem(folder: Path) -> None:
+    touch(folder, "base.safetensors", "ants.safetensors", "bees.pt", "cats.pth", "dogs.bin", "emus.ckpt")
+    found = find(folder)
+    assert found.recipe.base == "base.safetensors"
+    assert [(model.name, model.path) for model in found.recipe.models] == [
+        *(("ants", "ants.safetensors"), ("bees", "bees.pt"), ("cats", "cats.pth")),
+        *(("dogs", "dogs.bin"), ("emus", "emus.ckpt")),
+    ]
+    assert (found.recipe.folder, found.arch_from, found.unused_told) == (folder, ARCH, "")
+
+
+@pytest.mark.parametrize("name", ["base.pt", "zeroshot.pt", "pretrained.bin", "Base.safetensors"])
+def test_the_base_has_one_of_a_few_names(folder: Path, name: str) -> None:
+    touch(folder, name, "ants.pt")
+    assert (find(folder).recipe.base, find(folder).recipe.tasks) == (name, ("ants",))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "open_clip_model.safetensors"],
+)
+def test_a_folder_with_weights_is_one_model(folder: Path, weights: str) -> None:
+    touch(folder, *(f"{name}/{file}" for name in ("base", "ants") for file in (weights, "config.json")))
+    assert (find(folder).recipe.base, beside(find(folder), "ants")) == ("base", {"path": "ants"})
+
+
+def test_a_task_vector_repository_has_a_folder_a_task_and_its_base_above(folder: Path) -> None:
+    touch(folder, "zeroshot.pt", "head_Cars.pt", "Cars/finetuned.pt", "DTDVal/nonlinear_finetuned.pt", "head_DTDVal.pt")
+    found = find(folder)
+    assert found.recipe.base == "zeroshot.pt"
+    assert beside(found, "Cars") == {"path": "Cars/finetuned.pt", "head": "head_Cars.pt"}
+    assert beside(found, "DTD") == {"path": "DTDVal/nonlinear_finetuned.pt", "head": "head_DTDVal.pt"}
+
+
+def test_a_task_vector_repository_may_keep_base_and_head_with_the_task_or_above_the_model(folder: Path) -> None:
+    (folder / "ViT-B-32").mkdir()
+    (folder / ARCH).rename(folder / "ViT-B-32" / ARCH)
+    touch(folder, *(f"ViT-B-32/{task}/{name}.pt" for task in ("Cars", "DTD") for name in ("zeroshot", "finetuned")))
+    touch(folder, "ViT-B-32/DTD/head_DTD.pt", "head_Cars.pt")
+    found = find(folder)
+    assert (found.recipe.folder.name, found.recipe.base) == ("ViT-B-32", "Cars/zeroshot.pt")
+    assert beside(found, "Cars")["head"] == "../head_Cars.pt"
+    assert beside(found, "DTD")["head"] == "DTD/head_DTD.pt"
+
+
+def test_what_belongs_to_a_model_lies_beside_it_under_its_name(folder: Path) -> None:
+    touch(folder, "base.pt", "ants.pt", "ants.head.pt", "ants.zip", "ants.validation.parquet", "ants.test.npz")
+    touch(folder, "bees.pt", "bees.proxies.npz", "bees/one/1.png", "bees.validation/one/1.png", "bees.head.safetensors")
+    found = find(folder)
+    assert beside(found, "ants") == {
+        "path": "ants.pt",
+        "proxies": "ants.zip",
+        "head": "ants.head.pt",
+        "validation": "ants.validation.parquet",
+        "test": "ants.test.npz",
+    }
+    assert beside(found, "bees") == {
+        "path": "bees.pt",
+        "proxies": "bees.proxies.npz",  # before the folder of its name
+        "head": "bees.head.safetensors",
+        "validation": "bees.validation",
+    }
+
+
+def test_a_folder_of_images_is_the_proxies_of_its_name(folder: Path) -> None:
+    touch(folder, "base.pt", "ants.pt", "ants/1.png", "ants/2.JPG", "bees.pt", "bees/notes.txt")
+    found = find(folder)
+    assert beside(found, "ants") == {"path": "ants.pt", "proxies": "ants"}
+    assert beside(found, "bees") == {"path": "bees.pt"}
+
+
+def test_what_belongs_to_a_model_may_lie_in_its_folder(folder: Path) -> None:
+    touch(folder, "base/model.safetensors", "ants/model.safetensors", "ants/head.pt", "ants/proxies.zip")
+    touch(folder, "ants/validation/one/1.png", "ants/test.parquet")
+    touch(folder, "bees.pt", "bees/proxies/1.png", "bees/test.zip")
+    found = find(folder)
+    assert beside(found, "ants") == {
+        "path": "ants",
+        "proxies": "ants/proxies.zip",
+        "head": "ants/head.pt",
+        "validation": "ants/validation",
+        "test": "ants/test.parquet",
+    }
+    assert beside(found, "bees") == {"path": "bees.pt", "proxies": "bees/proxies", "test": "bees/test.zip"}
+
+
+def test_a_timm_vit_brings_its_head_along(folder: Path) -> None:
+    names = ("patch_embed.proj.weight", "cls_token", "pos_embed", "head.weight", "head.bias")
+    save_file({name: torch.zeros(4, 4) for name in names}, folder / "ants.safetensors")
+    touch(folder, "base.safetensors")
+    assert beside(find(folder), "ants")["head"] == "ants.safetensors"
+
+
+def test_layouts_are_mixed_freely_and_what_was_not_used_is_told(folder: Path) -> None:
+    touch(folder, "zeroshot.pt", "ants.safetensors", "bees/model.safetensors", "CarsVal/finetuned.pt")
+    touch(folder, "notes.pdf", ".hidden.pt", "__MACOSX/ants.safetensors", *(f"x{at}.txt" for at in range(6)))
+    found = find(folder)
+    assert found.recipe.tasks == ("Cars", "ants", "bees")
+    assert found.unused_told == "Not used: notes.pdf, x0.txt, x1.txt, x2.txt, x3.txt and 2 more."
+
+
+def test_the_first_folder_with_base_and_experts_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "b/deep/base.pt", "b/deep/ants.pt", "a/base.pt", "c/base.pt", "c/bees.pt")
+    (tmp_path / "c" / ARCH).write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    assert find(tmp_path).recipe.folder == tmp_path / "c"  # a has no expert, b is deeper
+    assert [is_project(tmp_path / name) for name in ("a", "b", "c", "b/deep")] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (
+            ["ants.pt"],
+            "no base model is among the files, name the pre-trained weights base, zeroshot or pretrained",
+        ),
+        (
+            ["base.pt", "base.head.pt", "head_ants.pt"],
+            "no expert is beside the base, add the fine-tuned weights as NAME.safetensors or NAME/",
+        ),
+        (
+            ["notes.txt"],
+            "no weights are among the files, give base and NAME as .safetensors, .pt, .pth, .bin, .ckpt or folders",
+        ),
+        (
+            ["base.pt", "zeroshot.pt", "ants.pt"],
+            "base.pt and zeroshot.pt could both be the base, own, keep one of them",
+        ),
+        (["base.pt", "ants.pt", "ants.bin"], "two models are named 'ants', own, give each model its own name"),
+    ],
+)
+def test_what_is_missing_or_not_clear_is_said_in_one_sentence(folder: Path, names: list[str], text: str) -> None:
+    touch(folder, *names)
+    with says(RecipeError, text):
+        find(folder)
+
+
+def test_without_a_config_the_shapes_say_the_architecture_and_not_the_activation(tmp_path: Path) -> None:
+    for name in ("base", "ants"):
+        save_file(shapes_of("ViT-S-32-alt"), tmp_path / f"{name}.safetensors")
+    found = find(tmp_path)
+    assert found.arch_told == "by its shapes"
+    judgement = judge(found.recipe)
+    assert (judgement.activation_said, judgement.base.verdict.words) == (False, "Confirm the activation")
+
+
+def shapes_of(name: str) -> dict[str, torch.Tensor]:
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        tower = tiny.open_clip_tower({**config, "quick_gelu": False})
+    return {name: torch.zeros(t.shape, dtype=torch.float16) for name, t in tower.state_dict().items()}
+
+
+def test_shapes_that_no_model_of_open_clip_has_ask_for_a_config(tiny_folder: Path, tmp_path: Path) -> None:
+    for name in ("base", "ants"):
+        shutil.copy(tiny_folder / f"{name}.safetensors", tmp_path)
+    remedy = "put its config.json beside it, or arch.json with an open_clip model config"
+    text = f"no open_clip model has the shapes of base.safetensors, {remedy}"
+    with says(RecipeError, text):
+        find(tmp_path)
+    (tmp_path / ARCH).write_text("{", encoding="utf-8")
+    with says(RecipeError, "arch.json is not JSON, give an open_clip model config"):
+        find(tmp_path)
+
+
+def test_a_whole_project_by_names_is_ready(tiny_folder: Path, folder: Path) -> None:
+    shutil.copy(tiny_folder / "base.safetensors", folder)
+    for task in tiny.TASKS:
+        shutil.copy(tiny_folder / f"{task}.safetensors", folder)
+        for part in ("head", "proxies", "validation", "test"):
+            shutil.copy(tiny_folder / f"{task}_{part}.safetensors", folder / f"{task}.{part}.safetensors")
+    judgement = judge(find(folder).recipe)
+    assert not judgement.refused
+    assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [(4, 6, 24, 24)] * 3

@@ -1,0 +1,351 @@
+"""The Evaluate tab without a browser: leaderboard, flips, confusion, routing, and messages that nobody should send."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import html
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esm_viz.core.errors import Cancelled
+from esm_viz.merge import METHODS, with_method, with_parameters
+from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
+from esm_viz.project.project import Project
+from esm_viz.ui.tabs.evaluate.leaderboard_table import board_csv, key_of
+from tests.support import tiny
+from tests.unit.ui.conftest import Page
+
+
+def open_tab(page: Page) -> None:
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.rest()
+
+
+@pytest.fixture
+def pinned(page: Page) -> Page:
+    """Return a page with the opening recipe as A, α 1.6 as B, on Evaluate."""
+    page.act("stats", do="pin")
+    page.act("rail", do="knob", name="alpha", value=1.6)
+    page.rest()
+    open_tab(page)
+    return page
+
+
+def with_flips(page: Page) -> None:
+    """Open the tab on bees with an α at which many of its images flip from the pre-trained model to B."""
+    page.act("rail", do="knob", name="alpha", value=1.6)
+    page.rest()
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.act("flips", do="task", value="bees")
+    page.rest()
+
+
+def words(page: Page, name: str) -> str:
+    """Return what a block says, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.pieces[name]["html"])).split())
+
+
+def shown(page: Page) -> list[int]:
+    """Return the places of the thumbnails on screen."""
+    return [int(at) for at in re.findall(r'data-do="image" data-index="(\d+)"', page.pieces["flips"]["html"])]
+
+
+# Flips.
+
+
+def test_flips_are_the_pipelines(pinned: Page) -> None:
+    session = pinned.session
+    pinned.act("flips", do="task", value="cats")
+    pinned.rest()
+    found = session.project.flips(session.pinned.recipe, session.recipe, "cats")
+    said = words(pinned, "flips")
+    assert f"{len(found.became_right)} became right" in said
+    assert f"{len(found.became_wrong)} became wrong" in said
+    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of 24 images." in said
+    assert set(shown(pinned)) <= {flip.index for flip in (*found.became_right, *found.became_wrong)}
+    assert "against ESM at α 1.60. Click one" in said
+
+
+def test_the_paired_difference_is_the_pipelines(pinned: Page) -> None:
+    session = pinned.session
+    found = session.project.difference(session.pinned.recipe, session.recipe)
+    low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found.mean_interval)
+    assert f"({low} to {high})" in words(pinned, "flips")
+    assert f"mean of {len(tiny.TASKS)} tasks" in words(pinned, "flips")
+
+
+def test_a_click_shows_both_answers_and_the_truth(page: Page) -> None:
+    with_flips(page)
+    project, recipe = page.session.project, page.session.recipe
+    found = project.flips("pretrained", recipe, "bees")
+    flip = (*found.became_right, *found.became_wrong)[0]
+    page.act("flips", do="image", index=str(flip.index))
+    a, b = (found.classes[at] for at in (flip.a, flip.b))
+    marks = ("✓", "✕") if flip.a == flip.label else ("✕", "✓")
+    true = found.classes[flip.label]
+    wanted = f"Image {flip.index + 1}: true class {true} . Pre-trained: {a} {marks[0]} B: {b} {marks[1]}"
+    assert wanted in words(page, "flips")
+    assert page.pieces["flips"]["html"].count('aria-pressed="true"') == 1
+
+
+def test_thumbnails_are_the_tasks_own_images(page: Page) -> None:
+    with_flips(page)
+    sent = re.findall(r'src="data:image/png;base64,([^"]+)"', page.pieces["flips"]["html"])
+    assert sent
+    images = page.session.project.labelled_thumbnails("bees", "test", shown(page))
+    assert [base64.b64decode(text) for text in sent] == images
+
+
+@pytest.mark.parametrize(
+    ("against", "said"), [("pretrained", "the pre-trained model"), ("finetuned", "the expert of ants")]
+)
+def test_without_a_pinned_state_there_is_still_something_to_compare(page: Page, against: str, said: str) -> None:
+    open_tab(page)
+    page.act("flips", do="against", value=against)
+    page.rest()
+    assert f"{said} against ESM" in words(page, "flips")
+    assert "of 24 images" in words(page, "flips")
+
+
+def test_another_projects_images_are_gone(page: Page, studio: Any, tmp_path: Path) -> None:
+    from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
+
+    with_flips(page)
+    assert shown(page)
+    before = page.session.closer["flips"]
+    tiny.write_project(tmp_path)
+    other = Project.open(tiny.recipe(tmp_path), device="cpu")
+    adopt(page.session, Arrival.of(page.session, "other", other, other.recipe))
+    page.act("flips", do="image", index="1")
+    assert "<img" not in page.pieces["flips"]["html"]
+    page.rest()
+    assert page.session.closer.get("flips") != before
+
+
+def test_the_places_of_flips_come_from_the_studio_alone(page: Page) -> None:
+    with_flips(page)
+    everything = set(range(tiny.LABELLED))
+    stranger = next(iter(everything - set(shown(page))))
+    page.act("flips", do="image", index=str(stranger))
+    assert "true class" not in words(page, "flips")
+
+
+# Confusion and routing.
+
+
+@pytest.mark.parametrize(("choice", "model"), [("b", None), ("finetuned", "finetuned"), ("pretrained", "pretrained")])
+def test_the_confusion_is_the_pipelines(page: Page, choice: str, model: Any) -> None:
+    open_tab(page)
+    page.act("confusion", do="task", value="bees")
+    page.act("confusion", do="confused", value=choice)
+    page.rest()
+    found = page.session.project.confusion(model or page.session.recipe, "bees")
+    heat = page.pieces["confusion"]["figure"]["data"][0]
+    assert [[cell[2] for cell in row] for row in heat["customdata"]] == [list(row) for row in found.counts]
+    assert heat["z"][3] == [count / found.totals[3] for count in found.counts[3]]
+    assert page.pieces["confusion"]["chosen"] == choice
+
+
+def test_a_bar_chooses_the_task(page: Page) -> None:
+    open_tab(page)
+    assert page.pieces["bars"]["picks"] == "task"
+    page.act("bars", do="task", data="cats")
+    assert page.pieces["confusion"]["title"] == "Answers on cats"
+
+
+def test_routes_are_shown_where_b_is_routed(page: Page) -> None:
+    open_tab(page)
+    assert "not measured yet" in page.pieces["routing"]["empty"]
+    page.act("rail", do="method", value="esmpp")
+    page.rest()
+    open_tab(page)
+    routing = page.session.project.evaluate(page.session.recipe).routing
+    assert routing is not None
+    by_layer = page.act("routing", do="routes", value="layers")["routing"]
+    layer = by_layer["figure"]["data"][0]["customdata"][1][0][1]
+    assert by_layer["picks"] == "routed"
+    clicked = page.act("routing", do="routed", data=["bees", layer])["routing"]
+    at = [each.name for each in routing.layers].index(layer)
+    assert clicked["figure"]["data"][0]["z"] == [list(row) for row in routing.routes[at]]
+    whole = page.act("routing", do="routed", value="")["routing"]
+    assert whole["figure"]["data"][0]["z"] == [list(row) for row in routing.mean_routes]
+    assert "mean of 4 layers" in whole["figure"]["layout"]["meta"]["how"]
+
+
+# The leaderboard.
+
+
+@pytest.fixture(scope="module")
+def compared(studio: Any) -> Page:
+    page = Page(studio)
+    page.act("board", do="compare")
+    page.rest()
+    return page
+
+
+def test_the_board_ranks_every_method_on_test_images(compared: Page) -> None:
+    rows = [row for row in compared.session.board if row.searched]
+    assert [row.recipe.method for row in rows] == list(METHODS)
+    assert {row.evaluation.split for row in rows} == {"test"}
+    page = compared.act("board", do="look")["board"]["html"]
+    means = [float(text) for text in re.findall(r'class="r num" title="[^"]*">([\d.]+)<', page)]
+    assert means == sorted(means, reverse=True)
+    assert len(means) == len(compared.session.board) + 3  # experts, pre-trained, and an oracle of ESM++
+    assert "ESM++, rank 32, told the task" in page
+    assert "No published numbers for this architecture and these tasks" in page
+
+
+def test_a_row_found_its_alpha_on_validation_images(compared: Page) -> None:
+    row = next(row for row in compared.session.board if row.recipe.method == "tsv_m")
+    project = compared.session.project
+    found = project.search_alpha(with_method(project.recipe, "tsv_m"))
+    assert row.recipe == with_parameters(with_method(project.recipe, "tsv_m"), alpha=found.alpha)
+    assert row.evaluation.tasks == project.evaluate(row.recipe).tasks
+    assert row.seconds > 0
+
+
+def test_a_click_on_a_row_sets_its_recipe(compared: Page) -> None:
+    row = next(row for row in compared.session.board if row.recipe.method == "iso_c")
+    compared.act("board", do="row", row=key_of(row))
+    assert compared.session.recipe == row.recipe
+    compared.rest()
+    assert compared.pieces["bars"]["title"] == "Iso-C on test images"
+
+
+def test_the_csv_holds_the_numbers_and_what_they_were_measured_on(compared: Page) -> None:
+    lines = list(csv.DictReader(io.StringIO(board_csv(compared.session))))
+    esm = next(line for line in lines if line["method"] == "esm" and line["alpha_found_by"] == "search")
+    row = next(row for row in compared.session.board if row.evaluation.recipe_sha256 == esm["recipe_sha256"])
+    assert (esm["split"], esm["images"], esm["measured"]) == ("test", str(3 * tiny.LABELLED), "here")
+    assert float(esm["mean"]) == pytest.approx(row.evaluation.mean("merged"), abs=1e-6)
+    assert float(esm["cats"]) == pytest.approx(row.evaluation.tasks[2].merged.accuracy, abs=1e-6)
+    assert [line["row"] for line in lines].count("experts") == 1
+
+
+def test_published_numbers_stand_in_a_column_of_their_own(compared: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = compared.session.project
+    before = re.findall(r"data-row=\"(\w+)\"", compared.act("board", do="look")["board"]["html"])
+    monkeypatch.setattr("esm_viz.papers.published_accuracy.size_of", lambda tasks: 8)
+    monkeypatch.setattr(project, "inspection", dataclasses.replace(project.inspection, arch="ViT-B-32-quickgelu"))
+    page = compared.act("board", do="look")["board"]["html"]
+    assert '<th class="r published">published</th>' in page
+    assert 'title="In the papers, 95.4 % of the experts">88.6</td>' in page
+    assert "arXiv:2606.19164" in page
+    assert "No published numbers" not in page
+    assert re.findall(r"data-row=\"(\w+)\"", page) == before  # the ranking is ours alone
+
+
+def test_what_was_measured_stays_when_comparing_is_cancelled(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Project.evaluate
+
+    def stops(self: Project, recipe: Any, *given: Any, **more: Any) -> Any:
+        if recipe.method == "ties":
+            raise Cancelled
+        return plain(self, recipe, *given, **more)
+
+    monkeypatch.setattr(Project, "evaluate", stops)
+    page.act("board", do="compare")
+    page.rest()
+    names = [row.recipe.method for row in page.session.board if row.searched]
+    assert names == list(METHODS)[: list(METHODS).index("ties")]
+
+
+def test_rows_of_older_recipes_make_room(page: Page) -> None:
+    for alpha in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        page.act("rail", do="knob", name="alpha", value=alpha)
+        page.rest()
+        open_tab(page)
+    alphas = [row.recipe.parameters["alpha"] for row in page.session.board if not row.searched]
+    assert alphas == [0.2, 0.3, 0.4, 0.5, 0.6]  # B, and four before it
+
+
+# A board kept beside a recipe.
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Project:
+    tiny.write_project(tmp_path)
+    project = Project.open(tiny.recipe(tmp_path), device="cpu")
+    write_board(project, list(standings(project, project.recipe)), tmp_path / KEPT)
+    return project
+
+
+def test_a_kept_board_is_read_as_it_was_written(kept: Project) -> None:
+    rows, again = kept_board(kept), list(standings(kept, kept.recipe))
+    assert [row.recipe for row in rows] == [row.recipe for row in again]
+    for row, other in zip(rows, again, strict=True):
+        assert (row.evaluation.tasks, row.evaluation.routing) == (other.evaluation.tasks, other.evaluation.routing)
+
+
+def test_a_kept_board_of_other_files_is_not_believed(kept: Project, tmp_path: Path) -> None:
+    shutil.copy(tmp_path / "ants.safetensors", tmp_path / "bees.safetensors")
+    assert kept_board(Project.open(kept.recipe, device="cpu")) == []
+
+
+def test_a_kept_board_of_other_test_images_is_not_believed(kept: Project, tmp_path: Path) -> None:
+    shutil.copy(tmp_path / "ants_test.safetensors", tmp_path / "bees_test.safetensors")
+    assert kept_board(Project.open(kept.recipe, device="cpu")) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"test_images_sha256": 3}', "[" * 100])
+def test_a_broken_board_is_no_board(kept: Project, tmp_path: Path, text: str) -> None:
+    (tmp_path / KEPT).write_text(text)
+    assert kept_board(kept) == []
+
+
+# What nobody should send.
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"do": "task", "value": "dogs"}, "there is no such task, use ants, bees, cats"),
+        ({"do": "task", "value": ["ants"]}, "there is no such task, use ants, bees, cats"),
+        ({"do": "task"}, "there is no such task, use ants, bees, cats"),
+        ({"do": "against", "value": "../a"}, "there is no such model, use a, pretrained, finetuned"),
+        ({"do": "against", "value": "b"}, "there is no such model, use a, pretrained, finetuned"),
+        ({"do": "confused", "value": {"a": 1}}, "there is no such model, use a, b, pretrained, finetuned"),
+        ({"do": "image", "index": "-1"}, "there is no such image, click another one"),
+        ({"do": "image", "index": "²"}, "there is no such image, click another one"),
+        ({"do": "image", "index": "9" * 5000}, "there is no such image, click another one"),
+        ({"do": "image"}, "there is no such image, click another one"),
+        ({"do": "row", "row": "0"}, "this row is gone, click another one"),
+        ({"do": "row", "row": {"x": 1}}, "this row is gone, click another one"),
+        ({"do": "routed", "value": "visual.proj"}, "there is no such routed layer, reload the page"),
+        ({"do": "routed", "data": [["x"], {}]}, "there is no such routed layer, reload the page"),
+        ({"do": "routed"}, "there is no such routed layer, reload the page"),
+    ],
+)
+def test_a_wrong_message_is_one_sentence(page: Page, message: dict[str, Any], text: str) -> None:
+    before = page.session.recipe
+    page.act("board", **message)
+    assert text in words(page, "board")
+    assert page.session.recipe == before
+
+
+def test_class_names_are_escaped(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = page.session.project._scorer
+    monkeypatch.setattr(type(scorer), "classes", lambda *_: tuple(f"<img src=x>{at}" for at in range(tiny.CLASSES)))
+    with_flips(page)
+    page.act("flips", do="image", index=str(shown(page)[0]))
+    page.act("confusion", do="look")
+    assert "<img src=x>" not in page.pieces["flips"]["html"]
+    assert "&lt;img src=x&gt;" in page.pieces["flips"]["html"]
+    assert "<img" not in page.pieces["confusion"]["figure"]["layout"]["yaxis"]["ticktext"][0]
+
+
+def test_the_estimate_is_of_whole_measurements(page: Page) -> None:
+    from esm_viz.ui.tabs.evaluate.leaderboard_rows import STEPS, expected_seconds
+
+    page.act("rail", do="knob", name="alpha", value=0.77)
+    page.rest()
+    last = page.session.history[-1].evaluation
+    assert len(page.session.history) > 1
+    assert expected_seconds(page.session) == pytest.approx(len(METHODS) * STEPS * last.seconds)

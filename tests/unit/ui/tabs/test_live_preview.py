@@ -1,0 +1,86 @@
+"""Accuracy grows from a first look to all images while nobody moves, and a newer value ends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esm_viz.merge import with_parameters
+from esm_viz.project.project import Project
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.tabs.merge import live_preview
+from tests.support import tiny
+
+
+@pytest.fixture
+def session(folder: Path) -> Session:
+    project = Project.open(tiny.recipe(folder), device="cpu")
+    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
+
+
+def measured(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many images a task each measurement asks for."""
+    limits: list[int] = []
+    evaluate = session.project.evaluate
+
+    def noting(recipe: Any, split: Any, limit: int = 0, *others: Any, **more: Any) -> Any:
+        limits.append(limit)
+        return evaluate(recipe, split, limit, *others, **more)
+
+    monkeypatch.setattr(session.project, "evaluate", noting)
+    return limits
+
+
+def show(session: Session, alpha: float) -> None:
+    live_preview.set_recipe(session, with_parameters(session.recipe, alpha=alpha))
+    assert session.live is not None
+    assert session.live.done.wait(60)
+
+
+def test_accuracy_grows_in_steps_to_all_images(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_preview, "FIRST", 4)
+    monkeypatch.setattr(live_preview, "MORE", 12)
+    limits = measured(session, monkeypatch)
+    show(session, 0.3)
+    assert limits == [4, 12, 0]
+    assert session.validation is not None
+    assert {task.merged.n for task in session.validation[1].tasks} == {tiny.LABELLED}
+
+
+def test_a_set_smaller_than_the_first_look_takes_no_step_between(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = measured(session, monkeypatch)
+    show(session, 0.3)
+    assert limits == [32, 0]
+
+
+def test_what_was_measured_whole_is_not_shown_on_fewer_images_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(session, 0.3)
+    limits = measured(session, monkeypatch)
+    show(session, 0.3)
+    assert limits == []
+
+
+def test_a_newer_value_ends_the_growth(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_preview, "FIRST", 4)
+    limits = measured(session, monkeypatch)
+    evaluate = session.project.evaluate
+
+    def moved(*asked: Any, **more: Any) -> Any:
+        scores = evaluate(*asked, **more)
+        if len(limits) == 1:
+            assert session.live is not None
+            session.live.cancel()
+        return scores
+
+    monkeypatch.setattr(session.project, "evaluate", moved)
+    show(session, 0.3)
+    assert limits[0] == 4
+    assert session.validation is None  # the late result was dropped
+    assert len(limits) <= 2
