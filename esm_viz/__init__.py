@@ -17,6 +17,8 @@ from pathlib import Path
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.families.routed_tower import load_routed
+from esm_viz.families.vision_tower import Architecture, encode
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.merge.presets import PRESETS, with_preset
 from esm_viz.project.project import Project, inspect
@@ -24,12 +26,15 @@ from esm_viz.project.project import Project, inspect
 __all__ = [
     "METHODS",
     "PRESETS",
+    "Architecture",
     "EsmVizError",
     "Project",
     "Recipe",
     "__version__",
+    "encode",
     "inspect",
     "load_recipe",
+    "load_routed",
     "with_method",
     "with_parameters",
     "with_preset",

@@ -103,4 +103,5 @@ def test_a_polar_factor_of_a_product_needs_only_the_right_sides_levels() -> None
     levels = right_levels(gram(m), lambda vectors: m @ vectors)
     u, _, vt = torch.linalg.svd(m, full_matrices=False)
     assert len(levels) == 2
-    assert (through_polar(q @ m, levels) - q @ (u @ vt)).abs().max() < 1e-10  # rounding over 1e-5
+    assert (through_polar(q @ m, levels) - q @ (u @ vt)).abs().max() < 5e-10
+    # rounding, 2e-16, over the least singular value, 1e-5, of sums over 40: 6e-11 on one processor, 1.2e-10 on another

@@ -389,8 +389,8 @@ def test_merging_is_stopped_at_the_layer_where_the_user_stopped_it(tiny_folder: 
 
 SCRIPT = """
 import sys
-from esm_viz.checkpoints.writing import sha256_tensors
-from esm_viz.pipeline import Project
+from esm_viz import Project
+from esm_viz.checkpoints.atomic_write import sha256_tensors
 from tests.support.tiny import recipe
 from pathlib import Path
 own = recipe(Path(sys.argv[1]))

@@ -198,7 +198,7 @@ def test_the_seed_is_the_recipes_own_where_none_is_given(project: Project) -> No
 SCRIPT = """
 import sys
 from pathlib import Path
-from esm_viz.pipeline import Project
+from esm_viz import Project
 from tests.support.tiny import recipe
 own = recipe(Path(sys.argv[1]), alpha=0.4)
 found = Project.open(own, device="cpu").search_knobs(own, ["alpha", "task_exponent"], 14)
