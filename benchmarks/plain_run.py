@@ -36,7 +36,7 @@ def main(path: str) -> None:
 
 def material(project: esm_viz.Project) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
     """Return float32 ΔW_t and X_t of every layer: whole checkpoints read, whole forward passes, everything held."""
-    headers, recipe = project.headers(), project.recipe
+    headers, recipe = project.headers, project.recipe
     deltas: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
     inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in project.layers}
     base = headers.base.tensors(deltas, torch.float32)

@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from esm_viz.runtime import blas_threads as _threads  # noqa: F401 - before anything imports torch
+from esm_viz.version import __version__
 
 # isort: split
 from pathlib import Path

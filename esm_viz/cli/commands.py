@@ -24,8 +24,9 @@ from esm_viz.checkpoints.atomic_write import expect_writable, write_tensors, wri
 from esm_viz.checkpoints.layout_table import BASE, LAYOUTS
 from esm_viz.cli import printed_records
 from esm_viz.core.errors import Cancelled, EsmVizError, RecipeError
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
-from esm_viz.core.records import Report, Value
+from esm_viz.core.records import Value
 from esm_viz.data.images.image_source import open_images
 from esm_viz.inspection.file_judgement import judge, says_activation, with_activation
 from esm_viz.inspection.recipe_from_folder import find
@@ -235,9 +236,9 @@ def _check(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _explore(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    report = _progress()
-    result = explore_page.explore_json(project, recipe, report)
-    page = explore_page.explore_page(project, recipe, report)
+    progress = _progress()
+    result = explore_page.explore_json(project, recipe, progress)
+    page = explore_page.explore_page(project, recipe, progress)
     write_text(options.out / "explore.json", json.dumps(result, ensure_ascii=False, allow_nan=False))
     write_text(options.out / "explore.html", page)
     files = ["explore.json", "explore.html"]
@@ -246,19 +247,19 @@ def _explore(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _merge(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    report = _progress()
+    progress = _progress()
     page = None
     if options.report:
-        recipe = project.with_alpha_found(recipe, report)
-        page = partial(report_page, story=explore_page.story(project, recipe, report))
-    proof = project.export(recipe, options.out, report, layout=options.layout, page=page)
+        recipe = project.with_alpha_found(recipe, progress)
+        page = partial(report_page, story=explore_page.story(project, recipe, progress))
+    proof = project.export(recipe, options.out, progress, layout=options.layout, page=page)
     return printed_records.proof_json(proof), printed_records.proof_text(proof)
 
 
 def _evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
-    report = _progress()
-    evaluation = project.evaluate(project.with_alpha_found(recipe, report), options.split, report=report)
+    progress = _progress()
+    evaluation = project.evaluate(project.with_alpha_found(recipe, progress), options.split, progress=progress)
     beside = published(project.inspection.arch, project.tasks), project.left_out
     result = printed_records.evaluation_json(evaluation, *beside)
     if options.out:
@@ -277,7 +278,7 @@ def _sweep(options: argparse.Namespace) -> tuple[Any, str]:
     checked_grid(recipe, grid)  # before the files are read
     if options.out:
         _expect_free(options.out, options, recipe)
-    project = Project.open(recipe, device=options.device, report=_progress())
+    project = Project.open(recipe, device=options.device, progress=_progress())
     record = project.sweep(recipe, grid, options.split, options.limit, _progress())
     result = printed_records.sweep_json(record)
     if options.out:
@@ -296,7 +297,7 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
         _expect_free(path, options, recipe)
     if options.storage and options.storage.resolve() in (out.resolve(), trace.resolve()):
         raise RecipeError("--storage is what --out writes", "give it a file of its own", options.storage.name)
-    project = Project.open(recipe, device=options.device, report=_progress())
+    project = Project.open(recipe, device=options.device, progress=_progress())
     record = project.search_knobs(
         recipe,
         knobs,
@@ -304,7 +305,7 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
         seed=options.seed,
         storage=options.storage,
         limit=options.limit,
-        report=_progress(),
+        progress=_progress(),
     )
     found = with_parameters(recipe, **record.trials[record.best].parameters)
     result = printed_records.search_json(record)
@@ -317,9 +318,9 @@ def _tune(options: argparse.Namespace) -> tuple[Any, str]:
 def _encode(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = _open(options)
     images = open_images(options.images, project.preprocessing)
-    report = _progress()
-    recipe = project.with_alpha_found(recipe, report)
-    features, routes = project.encode_routed(recipe, images.load(range(images.count)), report)
+    progress = _progress()
+    recipe = project.with_alpha_found(recipe, progress)
+    features, routes = project.encode_routed(recipe, images.load(range(images.count)), progress)
     tensors = {"features": features} if routes is None else {"features": features, "routes": routes}
     write_tensors(options.out, tensors, {"format": "pt", "esm_viz.recipe_sha256": project.sha256(recipe)})
     sizes = {name: list(tensor.shape) for name, tensor in tensors.items()}
@@ -385,7 +386,7 @@ def _auth(options: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _open(options: argparse.Namespace) -> tuple[Recipe, Project]:
     recipe = _recipe(options)
-    return recipe, Project.open(recipe, device=options.device, cache=_cache(options), report=_progress())
+    return recipe, Project.open(recipe, device=options.device, cache=_cache(options), progress=_progress())
 
 
 def _cache(options: argparse.Namespace) -> StageCache:
@@ -447,13 +448,13 @@ def _json(result: Any) -> str:
     return json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1)
 
 
-def _progress() -> Report:
-    """Return a reporter that writes to standard error, a line that overwrites itself where that is a terminal."""
+def _progress() -> Progress:
+    """Return the progress that writes to standard error, a line that overwrites itself where that is a terminal."""
     terminal = sys.stderr.isatty()
     start = time.monotonic()
     last = -1.0
 
-    def report(fraction: float, words: str) -> None:
+    def tell(fraction: float, words: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last < _PROGRESS_SECONDS:
@@ -463,4 +464,4 @@ def _progress() -> Report:
         end = "\r" if terminal else "\n"
         print(f"{100 * fraction:3.0f} %  {words:<56.56} {left:>12}", end=end, file=sys.stderr, flush=True)
 
-    return report
+    return Progress(tell)

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from esm_viz.core.errors import ImagesError
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import ActivationScores, OwnAccuracy, Report, silent
-from esm_viz.evaluation.accuracy_scorer import Scorer, resolve_device
+from esm_viz.core.records import ActivationScores, OwnAccuracy
 from esm_viz.inspection.file_judgement import with_activation
 from esm_viz.inspection.opened_files import open_headers
+from esm_viz.runtime.device import resolve_device
 from esm_viz.runtime.stage_cache import StageCache
+from esm_viz.stages.accuracy_scorer import Scorer
 
 
-def own_accuracy(scorer: Scorer, report: Report = silent) -> tuple[OwnAccuracy, ...]:
+def own_accuracy(scorer: Scorer, progress: Progress = NO_PROGRESS) -> tuple[OwnAccuracy, ...]:
     """Run each expert that has labelled validation images on all of them.
 
     Args:
         scorer: of an opened project.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
     """
-    scores = scorer.alone("finetuned", "validation", report)
+    scores = scorer.alone("finetuned", "validation", progress)
     heads, listed = scorer.headers.heads, scorer.headers.labelled["validation"]
     return tuple(OwnAccuracy(task, score, len(heads[task].weight), listed[task].told) for task, score in scores.items())
 
 
-def compare_activations(recipe: Recipe, device: str, cache: StageCache, report: Report = silent) -> ActivationScores:
+def compare_activations(
+    recipe: Recipe, device: str, cache: StageCache, progress: Progress = NO_PROGRESS
+) -> ActivationScores:
     """Score the base on the experts' validation images with QuickGELU and with GELU; no weight tells which is right.
 
     Args:
         recipe: whose activation is in question.
         device: "auto", "cpu" or "cuda".
         cache: of all stages.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
 
     Raises:
         ImagesError: no task has labelled validation images.
@@ -44,10 +48,6 @@ def compare_activations(recipe: Recipe, device: str, cache: StageCache, report: 
             raise ImagesError("no task has labelled validation images", "choose the activation by its training")
         digest = digest or headers.base.verify(tuple(headers.arch.shapes), recipe.base_sha256)
         scorer = Scorer(said, headers, {recipe.base: digest}, resolve_device(device), cache)
-        found.append(scorer.alone("pretrained", "validation", _half(report, at)))
+        found.append(scorer.alone("pretrained", "validation", progress.part(at / 2, (at + 1) / 2)))
     quick, plain = (tuple(scores.values()) for scores in found)
     return ActivationScores(tuple(found[0]), quick, plain)
-
-
-def _half(report: Report, at: int) -> Report:
-    return lambda fraction, words: report((at + fraction) / 2, words)

@@ -1,25 +1,12 @@
-"""Explore: what fine-tuning did to the model and what a merge does with it, as records that figures draw.
+"""Explore: what fine-tuning did to the model and what a merge does with it, one file a question.
 
-One file a question: `subspaces` (spectra, ranks, overlaps, angles), `subspace_map`, `stability`, `patches`, `scaling`.
+Importing the package imports its modules, so a new file is a new question, with no list to extend.
 """
 
-from esm_viz.explore.patches import MOST_PATCHES, patches
-from esm_viz.explore.scaling_profile import scaling_profile
-from esm_viz.explore.stability import stability
-from esm_viz.explore.subspace_map import subspace_map
-from esm_viz.explore.subspaces import MAP_KINDS, angles, layer_map, overlaps, pairs_of, rank_of, spectrum
+from __future__ import annotations
 
-__all__ = [
-    "MAP_KINDS",
-    "MOST_PATCHES",
-    "angles",
-    "layer_map",
-    "overlaps",
-    "pairs_of",
-    "patches",
-    "rank_of",
-    "scaling_profile",
-    "spectrum",
-    "stability",
-    "subspace_map",
-]
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in sorted(found.name for found in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")

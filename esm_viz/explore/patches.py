@@ -6,39 +6,44 @@ import torch
 from torch import Tensor
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import HeatImage, Layer, Patch, Patches, Report, silent
+from esm_viz.core.records import HeatImage, Patch, Patches
 from esm_viz.data.images.image_source import to_png
-from esm_viz.explore.subspaces import leading, task_key
-from esm_viz.stages.merge_stages import Stages
+from esm_viz.explore.leading_directions import leading, task_key
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import recorded_question
 
 MOST_PATCHES = 24  # patches looked for; the strongest ones often lie in one image
 
 
+@recorded_question
 def patches(
-    stages: Stages,
-    recipe: Recipe,
+    project: OpenedProject,
     task: str,
-    layer: Layer,
-    direction: int = 1,
+    layer_name: str,
+    direction: int,
+    recipe: Recipe,
     most: int = MOST_PATCHES,
-    report: Report = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> Patches:
     """Return the patches of a task's proxies with the largest |e_iᵀ ΔW_t x|, and the images that hold them.
 
     Args:
-        stages: over the opened files.
-        recipe: of them.
-        task: t.
-        layer: the layer.
+        project: the opened project.
+        task: t, whose expert, proxies and basis.
+        layer_name: where.
         direction: i, from 1 for the strongest.
+        recipe: of this project.
         most: patches wanted; fewer where there are not so many.
-        report: progress.
+        progress: progress.
 
     Raises:
         RecipeError: the direction carries no energy, or there is none of that number.
     """
-    report(0.0, f"{task}, {layer.label}: decomposing")
+    stages, recipe = project.stages, project.settled(recipe)
+    task, layer = project.known_task(task), project.layer(layer_name)
+    progress(0.0, f"{task}, {layer.label}: decomposing")
     decomposition = stages.decomposition(recipe, task, layer)
     live = leading(decomposition, len(decomposition.eigenvalues)).shape[1]
     if not live:
@@ -47,14 +52,14 @@ def patches(
         raise RecipeError(f"{task} has no direction {direction} at {layer.label}", f"use 1 to {live}")
 
     def compute() -> Tensor:
-        report(0.3, f"{task}, {layer.label}: reading the proxies")
+        progress(0.3, f"{task}, {layer.label}: reading the proxies")
         reads = decomposition.vectors[:, direction - 1] @ stages.delta(recipe, task, layer.name)
         return (stages.inputs(recipe, task, layer).to(reads.dtype) @ reads).abs().cpu()
 
     key = ("scores", direction, layer.name, stages.device, *task_key(stages, recipe, task))
     scores = stages.cache.get(key, compute)  # (images, tokens), the class token first
     heat = scores[:, 1:].unflatten(1, stages.headers.arch.grid)
-    report(0.9, f"{task}, {layer.label}: drawing images")
+    progress(0.9, f"{task}, {layer.label}: drawing images")
     top = _largest(heat, most)
     held = list(dict.fromkeys(patch.image for patch in top))
     pictures = to_png(stages.proxies(recipe, task)[held], stages.headers.proxies[task].how)

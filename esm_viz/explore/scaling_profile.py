@@ -9,11 +9,15 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Layer, Report, ScalingProfile, silent
+from esm_viz.core.records import Layer, ScalingProfile
 from esm_viz.families.vision_tower import ESSENTIAL
+from esm_viz.merge import static_part
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.stages.merge_stages import Stages
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import recorded_question
 
 LEVELS = {
     "spectrum": "spectrum_exponent",
@@ -24,13 +28,15 @@ LEVELS = {
 """Level -> the knob that is its exponent, in the order in which they act."""
 
 
-def scaling_profile(stages: Stages, recipe: Recipe, report: Report = silent) -> ScalingProfile:
+@recorded_question
+def scaling_profile(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> ScalingProfile:
     """Merge with no level, with the first, with the first two …, through the stages of any other merge."""
+    stages, recipe = project.stages, static_part(project.settled(recipe))
     own = [level for level in LEVELS if LEVELS[level] in recipe.parameters]
     recipes = [_without(recipe, own[count:]) for count in range(len(own) + 1)]
     columns = []
     for step, layer in enumerate(stages.layers):  # all levels of a layer at once: they share its expensive stages
-        report(step / len(stages.layers), f"scaling {layer.label} level by level")
+        progress(step / len(stages.layers), f"scaling {layer.label} level by level")
         columns.append([float(stages.merged(each, layer.name, layer).norm) for each in recipes])
     rows = [list(row) for row in zip(*columns, strict=True)]
     factors = stages.layer_factors(recipe)

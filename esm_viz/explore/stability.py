@@ -8,26 +8,34 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Draws, Layer, Report, Spread, Stability, silent
-from esm_viz.explore.subspaces import leading, rank_of, task_key
+from esm_viz.core.records import Draws, Layer, Spread, Stability
+from esm_viz.explore.leading_directions import leading, rank_of, task_key
 from esm_viz.numerics.essential_subspace_decomposition import svd_basis
 from esm_viz.numerics.subspace_overlap import overlap
 from esm_viz.stages.merge_stages import Stages
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import recorded_question
 
 SIZES = (1, 4, 8, 16, 32)  # proxies in a draw
 SEEDS = 5  # draws of each size
 NONE = Spread(math.nan, math.nan, math.nan)
 
 
-def stability(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report = silent) -> Stability:
+@recorded_question
+def stability(
+    project: OpenedProject, task: str, layer_name: str, recipe: Recipe, progress: Progress = NO_PROGRESS
+) -> Stability:
     """Compare bases of a few proxies with each other and with that of all, at rank r."""
+    stages, recipe = project.stages, project.settled(recipe)
+    task, layer = project.known_task(task), project.layer(layer_name)
     key = ("stability", rank_of(recipe, layer), layer.name, stages.device, *task_key(stages, recipe, task))
-    return stages.cache.get(key, lambda: _measure(stages, recipe, task, layer, report))
+    return stages.cache.get(key, lambda: _measure(stages, recipe, task, layer, progress))
 
 
-def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Report) -> Stability:
-    report(0.0, f"{task}, {layer.label}: reading the proxies")
+def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, progress: Progress) -> Stability:
+    progress(0.0, f"{task}, {layer.label}: reading the proxies")
     rank, change = rank_of(recipe, layer), _short(stages.delta(recipe, task, layer.name))
     shift = stages.inputs(recipe, task, layer).to(change.dtype) @ change.mT  # ΔO, (images, tokens, directions)
     everything, total = _basis(shift, rank), shift.square().sum()
@@ -44,7 +52,7 @@ def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, report: Re
         firsts, between = [], []
         for seed in range(SEEDS):
             done = (step + seed / SEEDS) / len(sizes)
-            report(done, f"{task}, {layer.label}: drawing {count} of {len(shift)} proxies")
+            progress(done, f"{task}, {layer.label}: drawing {count} of {len(shift)} proxies")
             order = torch.randperm(len(shift), generator=torch.Generator().manual_seed(seed)).tolist()
             firsts.append(_basis(shift[order[:count]], rank))
             if 2 * count <= len(shift):

@@ -11,30 +11,33 @@ import math
 
 import torch
 
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Report, SubspaceMap, silent
-from esm_viz.explore.subspaces import decomposed, overlaps
+from esm_viz.core.records import SubspaceMap
+from esm_viz.explore.leading_directions import decomposed
+from esm_viz.explore.overlap import overlap_at
 from esm_viz.numerics.multidimensional_scaling import plane_of
-from esm_viz.stages.merge_stages import Stages
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import recorded_question
 
 _COMPARING = 0.7  # of the progress, before the points are moved
 
 
-def subspace_map(stages: Stages, recipe: Recipe, report: Report = silent) -> SubspaceMap:
+@recorded_question
+def subspace_map(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> SubspaceMap:
     """Return a point for every task and layer, and how much their distances are distorted."""
+    stages, recipe = project.stages, project.settled(recipe)
     tables = []
     for step, layer in enumerate(stages.layers):
-        report(_COMPARING * step / len(stages.layers), f"comparing subspaces at {layer.label}")
-        tables.append(overlaps(stages, recipe, layer))
+        progress(_COMPARING * step / len(stages.layers), f"comparing subspaces at {layer.label}")
+        tables.append(overlap_at(stages, recipe, layer))
     rows = torch.tensor([table.values for table in tables], dtype=torch.float64).transpose(0, 1)  # T x L x T
     moved = rows.diagonal(dim1=0, dim2=2).T > 0  # an empty subspace does not even overlap with itself
     key = ("subspace map", tuple(table.k for table in tables), stages.device, *decomposed(stages, recipe))
+    drawing = progress.part(_COMPARING, 1.0)
     plane = stages.cache.get(
         key,
-        lambda: plane_of(
-            rows[moved] / math.sqrt(2),
-            lambda done: report(_COMPARING + (1 - _COMPARING) * done, "drawing the map"),
-        ),
+        lambda: plane_of(rows[moved] / math.sqrt(2), lambda done: drawing(done, "drawing the map")),
     )
     points = torch.full((*moved.shape, 2), math.nan, dtype=torch.float64)
     points[moved] = plane.positions

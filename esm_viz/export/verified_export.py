@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__
 from esm_viz.checkpoints.adapter_file import experts_metadata, named_tensors, read_experts
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
 from esm_viz.checkpoints.checkpoint import Checkpoint
@@ -26,13 +25,15 @@ from esm_viz.checkpoints.model_config import CONFIG
 from esm_viz.checkpoints.tensor_storage import sha256_file, sha256_text
 from esm_viz.core import recipe as recipes
 from esm_viz.core.errors import EsmVizError, ExportError, ProofFailed
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Report, Score, Split, WrittenFile, silent
+from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Score, Split, WrittenFile
 from esm_viz.export.model_card import model_card
 from esm_viz.families.routed_tower import Experts, load_routed
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
+from esm_viz.version import __version__
 
 WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"
@@ -41,7 +42,7 @@ PAGE = "report.html"
 FILES = (WEIGHTS, CONFIG, EXPERTS, RECIPE, CARD, PAGE)
 ASIDE = ".????????.part"  # a folder of an export that is being written
 PLACING = "placing"  # in it, once all is proved: the names of its files
-Rescore = Callable[[nn.Module, Split, Report], tuple[Score, ...]]
+Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
 MakePage = Callable[[ExportProof, Recipe], str]
 """From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
 
@@ -118,7 +119,7 @@ def export(
     *,
     portable: bool,
     page: MakePage | None = None,
-    report: Report = silent,
+    progress: Progress = NO_PROGRESS,
 ) -> ExportProof:
     """Write a merge into a folder and prove it equal to the preview.
 
@@ -128,7 +129,7 @@ def export(
         folder: made where missing.
         portable: keep the recipe's own relative paths instead of paths from `folder`.
         page: makes a page on it all that lies beside the files; none where None.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
 
     Raises:
         ProofFailed: the file is not what was on screen; nothing is left behind.
@@ -137,7 +138,7 @@ def export(
     start = time.perf_counter()
     written = _written_recipe(preview, folder, portable)
     with _staging(folder) as aside:
-        report(0.0, "writing")
+        progress(0.0, "writing")
         write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
         digest = sha256_file(aside / WEIGHTS)
         if preview.config is not None:
@@ -146,8 +147,8 @@ def export(
             write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
         write_text(aside / CARD, _card(preview))
-        report(0.1, "reading again")
-        rows = _compare(preview, written, aside, rescore, lambda done, words: report(0.1 + 0.8 * done, words))
+        progress(0.1, "reading again")
+        rows = _compare(preview, written, aside, rescore, progress.part(0.1, 0.9))
         rows.insert(1, ProofRow("weights file, SHA-256", digest, sha256_file(aside / WEIGHTS)))
         wrong = [row.what for row in rows if not row.equal]
         if wrong:
@@ -166,9 +167,9 @@ def export(
         if page is not None:
             write_text(aside / PAGE, page(proof, written))
             proof = dataclasses.replace(proof, written=(*proof.written, _written(aside / PAGE)))
-        report(0.95, "putting in place")
+        progress(0.95, "putting in place")
         _put_in_place(aside, folder)
-    report(1.0, "exported")
+    progress(1.0, "exported")
     return proof
 
 
@@ -219,7 +220,7 @@ def _is_export(folder: Path) -> bool:
         return False
 
 
-def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, report: Report) -> list[ProofRow]:
+def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, progress: Progress) -> list[ProofRow]:
     """Read everything back and set it beside what was on screen, one row a check."""
     again = Checkpoint("export", aside / WEIGHTS)
     said = again.config() if preview.config is not None else None
@@ -245,10 +246,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, r
         else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
     )
     for at, shown in enumerate(preview.shown):
-
-        def inside(done: float, words: str, at: int = at) -> None:
-            report((at + done) / len(preview.shown), words)
-
+        inside = progress.part(at / len(preview.shown), (at + 1) / len(preview.shown))
         rows += _compare_scores(shown, rescore(rebuilt, shown.split, inside))
     return rows
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
 from esm_viz.core.errors import CheckpointError, EsmVizError, HeadError, located
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
-from esm_viz.core.records import Inspection, Report, Split, silent
+from esm_viz.core.records import Inspection, Split
 from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
 from esm_viz.families.classification_head import Head, read_head
 from esm_viz.families.vision_tower import Architecture
@@ -146,7 +147,7 @@ def open_beside(
     return Beside(proxies, head, classes, labelled, tuple(errors))
 
 
-def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> dict[str, str]:
+def read_digests(recipe: Recipe, headers: Headers, progress: Progress = NO_PROGRESS) -> dict[str, str]:
     """Read every file that shapes the weights once: hash it, compare with the recipe, refuse NaN and Inf.
 
     Returns:
@@ -162,7 +163,7 @@ def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> d
     files = [("base", recipe.base, headers.base, recipe.base_sha256)]
     files += [(model.name, model.path, headers.experts[model.name], model.sha256) for model in recipe.models]
     for step, (name, path, checkpoint, expected) in enumerate(files):
-        report(step / steps, f"reading {name}")
+        progress(step / steps, f"reading {name}")
         try:
             digests[path] = checkpoint.verify(names, expected)
         except CheckpointError as error:
@@ -174,7 +175,7 @@ def read_digests(recipe: Recipe, headers: Headers, report: Report = silent) -> d
     for model in recipe.models:
         if model.proxies:
             digests[model.proxies] = sha256_path(recipe.resolve(model.proxies))
-    report(1.0, "files read")
+    progress(1.0, "files read")
     return digests
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from esm_viz.core.errors import EsmVizError
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, Report, Routing, Score, TaskScores, silent
+from esm_viz.core.records import Evaluation, Routing, Score, TaskScores
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.project import Project
 
@@ -30,29 +31,22 @@ class Standing(NamedTuple):
     seconds: float
 
 
-def standings(project: Project, recipe: Recipe, report: Report = silent) -> Iterator[Standing]:
+def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[Standing]:
     """Yield every method's row as it is measured: at its defaults, with its α searched on validation images.
 
     Args:
         project: whose models and images.
         recipe: of the project; its weights, dtype and seed hold for all methods.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
     """
     for at, method in enumerate(METHODS.values()):
         begun = time.perf_counter()
-
-        def inside(fraction: float, words: str, at: int = at, title: str = method.title) -> None:
-            report((at + fraction) / len(METHODS), f"{title}, {words}")
-
+        inside = progress.part(at / len(METHODS), (at + 1) / len(METHODS), method.title)
         own = with_method(recipe, method.name)
         if method.name != "averaging":  # α = 1 by definition
-            found = project.search_alpha(own, lambda fraction, words: inside(_SEARCH * fraction, words))
+            found = project.search_alpha(own, inside.part(0.0, _SEARCH))
             own = with_parameters(own, alpha=found.alpha)
-        scores = project.evaluate(
-            own,
-            "test",
-            report=lambda fraction, words: inside(_SEARCH + (1 - _SEARCH) * fraction, words),
-        )
+        scores = project.evaluate(own, "test", progress=inside.part(_SEARCH, 1.0))
         yield Standing(own, scores, time.perf_counter() - begun)
 
 

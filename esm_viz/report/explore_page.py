@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from esm_viz import figures
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, Layer, Patches, Report, Split, Stability
-from esm_viz.explore import pairs_of
+from esm_viz.core.records import Evaluation, Layer, Patches, Split, Stability
+from esm_viz.explore.overlap import pairs_of
 from esm_viz.figures.html_page import Picture, pictures_page
 from esm_viz.figures.number_format import safe
 from esm_viz.project.project import Project
@@ -23,15 +24,15 @@ SHARES = (0.5, 0.9, 0.99)
 _MAP_HEIGHT, _SQUARE = 340, 460  # px
 
 
-def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:
+def explore_json(project: Project, recipe: Recipe, progress: Progress) -> dict[str, Any]:
     """Return every exploration as numbers; NaN becomes null."""
-    norms = project.layer_map("norm", recipe, _part(report, 0.0, 0.4))
-    found = _decompositions(project, recipe, _part(report, 0.4, 0.1))
+    norms = project.layer_map("norm", recipe, progress.part(0.0, 0.4))
+    found = _decompositions(project, recipe, progress.part(0.4, 0.5))
     for at, task in enumerate(project.tasks):
         for step, layer in enumerate(project.layers):
             found["norms"][task][layer.name] = norms.values[at][step]
     layer = _busiest(project, recipe)
-    drawn = project.subspace_map(recipe, _part(report, 0.5, 0.05))
+    drawn = project.subspace_map(recipe, progress.part(0.5, 0.55))
     found["subspace_map"] = {
         "stress": drawn.stress,
         "points": {
@@ -42,11 +43,11 @@ def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, 
     found["stability"] = {"layer": layer.name, "tasks": {}}
     found["patches"] = {"layer": layer.name, "tasks": {}}
     for at, task in enumerate(project.tasks):
-        part = _part(report, 0.55 + 0.2 * at / len(project.tasks), 0.2 / len(project.tasks))
+        part = progress.part(0.55 + 0.2 * at / len(project.tasks), 0.55 + 0.2 * (at + 1) / len(project.tasks))
         found["stability"]["tasks"][task] = _stability(project.stability(task, layer.name, recipe, part))
         seen = _patches(project, recipe, task, layer)
         found["patches"]["tasks"][task] = seen and _seen(seen)
-    scaled = project.scaling_profile(recipe, _part(report, 0.75, 0.25))
+    scaled = project.scaling_profile(recipe, progress.part(0.75, 1.0))
     names = [layer.name for layer in scaled.layers]
     found["scaling_profile"] = {
         "levels": list(scaled.levels),
@@ -63,15 +64,15 @@ def explore_json(project: Project, recipe: Recipe, report: Report) -> dict[str, 
     return _finite(found)
 
 
-def explore_page(project: Project, recipe: Recipe, report: Report) -> str:
+def explore_page(project: Project, recipe: Recipe, progress: Progress) -> str:
     """Return one HTML page: what concerns all layers, then the layer where the tasks overlap most."""
     said = f"{project.inspection.arch}, {len(project.tasks)} tasks: {', '.join(project.tasks)}."
-    return pictures_page("Where did fine-tuning change the model?", said, explore_pictures(project, recipe, report))
+    return pictures_page("Where did fine-tuning change the model?", said, explore_pictures(project, recipe, progress))
 
 
-def explore_pictures(project: Project, recipe: Recipe, report: Report) -> list[Picture]:
+def explore_pictures(project: Project, recipe: Recipe, progress: Progress) -> list[Picture]:
     """Return the pictures of that page."""
-    maps = [(kind, how.name, project.layer_map(kind, recipe, report)) for kind, how in figures.KINDS.items()]
+    maps = [(kind, how.name, project.layer_map(kind, recipe, progress)) for kind, how in figures.KINDS.items()]
     pictures = [
         Picture(f"map-{kind}", title, figures.layer_map_figure(record), _MAP_HEIGHT) for kind, title, record in maps
     ]
@@ -100,31 +101,31 @@ def explore_pictures(project: Project, recipe: Recipe, report: Report) -> list[P
     return pictures
 
 
-def story(project: Project, recipe: Recipe, report: Report) -> Story:
+def story(project: Project, recipe: Recipe, progress: Progress) -> Story:
     """Return what a report shows of a merge: its accuracy, interference and norms, then how its experts differ."""
     shown = tuple(
-        project.evaluate(recipe, split, report=report, oracle=False)
+        project.evaluate(recipe, split, progress=progress, oracle=False)
         for split in get_args(Split)
         if project.has_labels(split)
     )
-    merged = project.merge(recipe, report)
+    merged = project.merge(recipe, progress)
     pictures = [
-        *(_accuracy(project, recipe, record, report) for record in shown),
+        *(_accuracy(project, recipe, record, progress) for record in shown),
         Picture("interference", "Interference", figures.interference_figure(merged.interference), _MAP_HEIGHT),
         Picture("norms", "Size of the merged change", figures.norms_figure(merged.norms)),
     ]
     if all(model.proxies for model in recipe.models):
-        pictures += explore_pictures(project, recipe, report)
+        pictures += explore_pictures(project, recipe, progress)
     return Story(project.inspection, pictures, shown)
 
 
-def _accuracy(project: Project, recipe: Recipe, record: Evaluation, report: Report) -> Picture:
-    gains = project.difference("pretrained", recipe, record.split, report=report)
+def _accuracy(project: Project, recipe: Recipe, record: Evaluation, progress: Progress) -> Picture:
+    gains = project.difference("pretrained", recipe, record.split, progress=progress)
     figure = figures.accuracy_figure(record, base=True, difference=gains)
     return Picture(f"accuracy-{record.split}", f"Accuracy, {record.split}", figure)
 
 
-def _decompositions(project: Project, recipe: Recipe, report: Report) -> dict[str, Any]:
+def _decompositions(project: Project, recipe: Recipe, progress: Progress) -> dict[str, Any]:
     """Return the keys that RECIPE promises, the norms still to be filled in."""
     layers, tasks = project.layers, project.tasks
     result: dict[str, Any] = {
@@ -141,7 +142,7 @@ def _decompositions(project: Project, recipe: Recipe, report: Report) -> dict[st
         "principal_angles": {},
     }
     for step, layer in enumerate(layers):
-        report(step / len(layers), f"measuring {layer.label}")
+        progress(step / len(layers), f"measuring {layer.label}")
         for task in tasks:
             spectrum = project.spectrum(task, layer.name, recipe)
             result["eigenvalues"][task][layer.name] = list(spectrum.eigenvalues)
@@ -186,11 +187,6 @@ def _seen(record: Patches) -> dict[str, Any]:
             for image in record.images
         ],
     }
-
-
-def _part(report: Report, start: float, share: float) -> Report:
-    """Return a report that fills one part of another one's bar."""
-    return lambda fraction, words: report(start + share * fraction, words)
 
 
 def _finite(value: Any) -> Any:

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import inspect
 import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from esm_viz import __version__
+from esm_viz.version import __version__
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -54,39 +51,6 @@ class Answers:
         if self._writes:
             self.plain[question] = plain(answer)
         return answer
-
-
-class Asked(Protocol):
-    """What can recall: it has answers or None, and names what a question's answer depends on."""
-
-    answers: Answers | None
-
-    def identity(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments with digests in the place of what is in files."""
-        ...
-
-
-A = TypeVar("A", bound=Asked)
-
-
-def recalled(method: Callable[Concatenate[A, P], T]) -> Callable[Concatenate[A, P], T]:
-    """Let a method answer from what was computed before, where that is known."""
-    signature = inspect.signature(method)
-    name: str = method.__name__
-
-    @wraps(method)
-    def ask(self: A, *args: P.args, **kwargs: P.kwargs) -> T:
-        answers = self.answers  # once: another thread may put it away
-        if answers is None:
-            return method(self, *args, **kwargs)
-        bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        asked = {key: value for key, value in bound.arguments.items() if key not in ("self", "report")}
-        question = json.dumps({"question": name, **self.identity(asked)}, ensure_ascii=False)
-        kind = typing.get_type_hints(method)["return"]
-        return answers.give(question, kind, lambda: method(self, *args, **kwargs))
-
-    return typing.cast("Callable[Concatenate[A, P], T]", ask)
 
 
 def plain(value: Any) -> Any:

@@ -3,18 +3,99 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Knob, Report, Stage, SweepCell, Value, unseen
+from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, unseen
+from esm_viz.evaluation.accuracy import evaluate
+from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
+from esm_viz.search.alpha_search import with_alpha_found
+from esm_viz.search.measurable import images_counted, need_measurable, rank_is_possible
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question
 
 MOST_CELLS = 400  # 20 x 20; more is a search's work
 Grid = tuple[tuple[str, tuple[Value, ...]], ...]
-Measure = Callable[[Recipe, Report], SweepCell]
+Measure = Callable[[Recipe, Progress], SweepCell]
+
+
+@question
+def sweep(
+    project: OpenedProject,
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Value]],
+    split: Split | Literal["none"] | None = None,
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+    seen: Callable[[Sweep], None] = unseen,
+) -> Sweep:
+    """Measure every cell of a grid over knobs, each stage run once per value of the knobs that it reads.
+
+    Args:
+        project: the opened project.
+        recipe: of this project; knobs outside the grid stay as it has them.
+        grid: values by knob; words too (alpha_scope: all, essential; alpha: search).
+        split: labelled images to score on. None: validation where every task has it, since knobs are chosen by
+            looking at a sweep; else test; else none, and the cells hold interference only, as for "none".
+        limit: images a task, spread over its set; 0 = all.
+        progress: progress, may raise Cancelled.
+        seen: gets the sweep so far after each cell.
+
+    Raises:
+        RecipeError: the grid is wrong.
+        NumericsError: one of its ranks is impossible.
+        ImagesError: a task has no labelled images of that split, or there is nothing to measure by.
+    """
+    begun, recipe = time.perf_counter(), project.settled(recipe)
+    known = checked_grid(recipe, grid)
+    scored_on = _to_score_on(project, split)
+    for own in points_of(recipe, known):
+        need_measurable(project, own, scored_on, limit)
+
+    def measure(own: Recipe, inside: Progress) -> SweepCell:
+        start = time.perf_counter()
+        own = with_alpha_found(project, own, inside.part(0.0, 0.5))
+        merged = merge(project, own, inside.part(0.5, 0.7)).interference if project.has_proxies else None
+        scores = None
+        if scored_on:
+            scores = evaluate(project, own, scored_on, limit, inside.part(0.7, 1.0), oracle=False)
+        return SweepCell(own.parameters, project.sha256(own), merged, scores, time.perf_counter() - start)
+
+    def record(cells: tuple[SweepCell, ...]) -> Sweep:
+        return Sweep(
+            recipe_sha256=project.sha256(recipe),
+            method=recipe.method,
+            grid=known,
+            start=recipe.parameters,
+            split=scored_on,
+            images=images_counted(project, scored_on, limit),
+            cells=cells,
+            seconds=time.perf_counter() - begun,
+        )
+
+    return record(measured(recipe, known, measure, progress, lambda cells: seen(record(cells))))
+
+
+@question
+def spaced(project: OpenedProject, recipe: Recipe, name: str, steps: int) -> tuple[Value, ...]:
+    """Return values of a knob for a sweep: spread over its range, the recipe's own among them, none impossible.
+
+    Raises:
+        RecipeError: there is no such knob.
+    """
+    recipe = project.settled(recipe)
+    knob = knob_of(METHODS[recipe.method], name)
+    return tuple(
+        value
+        for value in spread_values(knob, recipe.parameters[name], steps)
+        if rank_is_possible(project, with_parameters(recipe, **{name: value}))
+    )
 
 
 def checked_grid(recipe: Recipe, raw: Mapping[str, Sequence[Value]]) -> Grid:
@@ -65,7 +146,7 @@ def work_order(method: str, grid: Grid) -> list[int]:
     return sorted(range(len(places)), key=lambda cell: [places[cell][at] for at in slowest_first])
 
 
-def spaced(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
+def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
     """Return values of a knob spread evenly over its range, on its steps, the recipe's own among them.
 
     The own value takes the place of the nearest one between the ends, so that the recipe's cell is on the grid and the
@@ -91,7 +172,7 @@ def measured(
     recipe: Recipe,
     grid: Grid,
     measure: Measure,
-    report: Report,
+    progress: Progress,
     seen: Callable[[tuple[SweepCell, ...]], None] = unseen,
 ) -> tuple[SweepCell, ...]:
     """Measure every cell in the order of work and return them in the order of the grid.
@@ -100,17 +181,15 @@ def measured(
         recipe: knobs outside the grid stay as it has them.
         grid: as checked.
         measure: makes the cell of a recipe.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
         seen: gets all cells after each that was measured.
     """
     points = points_of(recipe, grid)
     cells = [SweepCell(point.parameters, "", None, None, 0.0) for point in points]
     for done, at in enumerate(work_order(recipe.method, grid)):
         asked = ", ".join(f"{name} {written(points[at].parameters[name])}" for name, _ in grid)
-
-        def inside(fraction: float, _words: str, done: int = done, asked: str = asked) -> None:
-            report((done + fraction) / len(points), f"cell {done + 1} of {len(points)}, {asked}")
-
+        title = f"cell {done + 1} of {len(points)}, {asked}"
+        inside = progress.part(done / len(points), (done + 1) / len(points), title, fixed=True)
         inside(0.0, "")
         cells[at] = measure(points[at], inside)
         seen(tuple(cells))
@@ -120,3 +199,11 @@ def measured(
 def written(value: Value) -> str:
     """Write a knob's value the short way."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def _to_score_on(project: OpenedProject, split: Split | Literal["none"] | None) -> Split | None:
+    """Return the split of a sweep: the one asked for, or the first of validation and test that every task has."""
+    splits: tuple[Split, ...] = ("validation", "test")
+    if split is None:
+        return next((each for each in splits if project.has_labels(each)), None)
+    return None if split == "none" else split

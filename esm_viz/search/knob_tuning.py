@@ -1,42 +1,117 @@
 """The search over several knobs at once: Optuna's TPE, seeded, stoppable, resumable.
 
 A proposal is a function of the seed, its number and the trials before it, so 5 trials and then 10 are the same 10 as in
-one go. Optuna's own storages keep no random state (a resumed search draws its first points again), its journal is
-spoilt by a half-written line, and both trust what they read. So trials are kept in a plain JSON file, written whole
-after each one and judged like any other input, and Optuna is told of them anew for each proposal.
+one go: Optuna is told of the trials anew for each proposal.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from esm_viz.checkpoints.atomic_write import expect_writable, write_text
-from esm_viz.core.errors import Cancelled, EsmVizError, NumericsError, RecipeError, SearchStopped
-from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Report, Value, unseen
+from esm_viz.core.errors import Cancelled, NumericsError, RecipeError, SearchStopped
+from esm_viz.core.progress import NO_PROGRESS, Progress
+from esm_viz.core.recipe import Recipe, checked_seed
+from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, unseen
+from esm_viz.evaluation.accuracy import evaluate_to_normalise
+from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, knob_of, with_parameters
+from esm_viz.search.alpha_search import with_alpha_found
+from esm_viz.search.measurable import images_counted, need_measurable
+from esm_viz.search.trial_storage import Space, Storage
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question
+from esm_viz.version import __version__
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 MOST_TRIALS = 1000
-LARGEST_STORAGE = 1 << 22  # bytes; a trial takes some 300
 PROPOSALS = 50  # for one trial: on a knob's steps TPE may well propose a point again
-_FORMAT = "esm_viz knob search 1"
 _QUIET = threading.Lock()
 
-Space = Mapping[str, Knob]
-Measure = Callable[[Recipe, Report], KnobTrial]
+Measure = Callable[[Recipe, Progress], KnobTrial]
+
+
+@question
+def search_knobs(
+    project: OpenedProject,
+    recipe: Recipe,
+    knobs: Sequence[str] | None = None,
+    trials: int = 40,
+    *,
+    seed: int | None = None,
+    storage: Path | None = None,
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+    seen: Callable[[KnobSearch], None] = unseen,
+) -> KnobSearch:
+    """Search several knobs at once with Optuna's TPE, for validation accuracy or, without labels, interference.
+
+    The objective is the mean normalised validation accuracy, as in the search for α, where every task has labelled
+    validation images; else minus the mean interference. The first trial is the recipe itself.
+
+    Args:
+        project: the opened project.
+        recipe: of this project; `alpha: search` is found anew in every trial unless α is searched here.
+        knobs: the knobs to search, all of the method's where None.
+        trials: how many in all; fewer where no new point is left.
+        seed: of the proposals; the recipe's where None.
+        storage: a file that keeps the trials, so that a stopped search goes on from there.
+        limit: validation images a task, spread over its set; 0 = all.
+        progress: progress, may raise Cancelled.
+        seen: gets the search so far after each trial.
+
+    Raises:
+        RecipeError: a knob or the number of trials is wrong, or the storage is another search's.
+        ImagesError: there is nothing to measure by.
+        HeadError: an expert is never right on its own.
+        NumericsError: the recipe as it is cannot be merged.
+        SearchStopped: the user stopped it; the trials until then are in `found`, and in the storage.
+    """
+    recipe = project.settled(recipe)
+    space, trials = space_of(recipe, knobs), checked_trials(trials)
+    seed = checked_seed(recipe.seed if seed is None else seed, "knob search")
+    labelled = project.has_labels("validation")
+    split: Split | None = "validation" if labelled else None
+    need_measurable(project, recipe, split, limit)
+    identity = {
+        "the recipe or its files": project.sha256(recipe),
+        "the knobs searched": list(space),
+        "the labelled images": project.labels_digest("validation") if labelled else "none",
+        "the number of images": limit,
+        "the seed": seed,
+        "the version of esm_viz": __version__,
+    }
+
+    def measure(own: Recipe, inside: Progress) -> KnobTrial:
+        own, second = with_alpha_found(project, own, inside.part(0.0, 0.5)), inside.part(0.5, 1.0)
+        value = (
+            evaluate_to_normalise(project, own, limit, second).mean_normalised
+            if labelled
+            else -merge(project, own, second).interference.mean
+        )
+        if math.isnan(value):
+            raise NumericsError("no task moved, so there is no interference", "give fine-tunes of the base")
+        return KnobTrial(own.parameters, value)
+
+    record = KnobSearch(
+        method=recipe.method,
+        knobs=tuple(space),
+        objective="normalised" if labelled else "interference",
+        images=images_counted(project, split, limit),
+        seed=seed,
+        trials=(),
+    )
+    kept = Storage(storage, identity) if storage else None
+    found = search(record, recipe, space, trials, measure, kept, progress, seen)
+    return dataclasses.replace(found, images=images_counted(project, split, limit))
 
 
 def space_of(recipe: Recipe, names: Sequence[str] | None) -> Space:
@@ -69,71 +144,6 @@ def checked_trials(trials: int) -> int:
     return trials
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """A file that keeps the trials of one search.
-
-    Attributes:
-        path: where it lies; made with the first trial.
-        identity: what the trials depend on, by the words that an error says it in.
-    """
-
-    path: Path
-    identity: Mapping[str, Any]
-
-    def read(self, start: Recipe, space: Space) -> list[KnobTrial]:
-        """Return the trials kept so far, none where there is no file yet.
-
-        Raises:
-            RecipeError: the file is no storage, or that of another search; nothing in it is run, nothing written.
-            ExportError: there is no file, and none can be written.
-        """
-        if not os.path.lexists(self.path):
-            expect_writable(self.path)
-            return []
-        try:
-            if not self.path.is_file() or self.path.stat().st_size > LARGEST_STORAGE:
-                raise ValueError
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            if kept["format"] != _FORMAT or not isinstance(kept["search"], dict):
-                raise ValueError
-            others = [name for name, value in self.identity.items() if kept["search"].get(name) != value]
-            raw = [] if others else kept["trials"]
-            trials = [_trial(each, start, space if at else {}) for at, each in enumerate(raw)]  # the first is the start
-            if trials and math.isnan(trials[0].value):
-                raise ValueError
-        except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, EsmVizError) as error:
-            raise RecipeError("this is no storage of a knob search", "give another file", self.path.name) from error
-        if others:
-            what = f"the storage is of another search, it differs in {' and '.join(others)}"
-            raise RecipeError(what, "give another file", self.path.name)
-        return trials
-
-    def write(self, trials: Sequence[KnobTrial]) -> None:
-        """Keep trials, all of them at once, so that the file is whole whenever the search is stopped."""
-        kept = [{"parameters": dict(t.parameters), "value": None if math.isnan(t.value) else t.value} for t in trials]
-        text = json.dumps({"format": _FORMAT, "search": self.identity, "trials": kept}, indent=1, ensure_ascii=False)
-        write_text(self.path, text)
-
-
-def _trial(raw: Mapping[str, Any], start: Recipe, space: Space) -> KnobTrial:
-    """Return a trial that was read from a file, judged as if it had just been made.
-
-    Raises:
-        ValueError: a value is no number, or a knob moved that is not searched.
-        RecipeError: a parameter is unknown or out of range.
-    """
-    parameters = with_parameters(start, **raw["parameters"]).parameters
-    knobs, value = METHODS[start.method].knobs, math.nan if raw["value"] is None else raw["value"]
-    if type(value) not in (int, float) or math.isinf(value) or set(raw["parameters"]) != set(parameters):
-        raise ValueError
-    words = [name for name, knob in knobs.items() if parameters[name] == knob.word]  # what is still to be searched
-    fixed = [name for name, own in start.parameters.items() if name not in space and own != knobs[name].word]
-    if (words and not math.isnan(value)) or any(parameters[name] != start.parameters[name] for name in fixed):
-        raise ValueError
-    return KnobTrial(parameters, float(value))
-
-
 def search(
     record: KnobSearch,
     start: Recipe,
@@ -141,7 +151,7 @@ def search(
     trials: int,
     measure: Measure,
     storage: Storage | None,
-    report: Report,
+    progress: Progress,
     seen: Callable[[KnobSearch], None] = unseen,
 ) -> KnobSearch:
     """Return the record with its trials; the first is the recipe as it is, so that the best is never worse than it.
@@ -153,7 +163,7 @@ def search(
         trials: how many in all, kept ones among them; fewer are made where no new point is left.
         measure: makes the trial of a recipe; its NumericsError is a value of NaN, except in the first trial.
         storage: keeps the trials; None keeps none.
-        report: progress, may raise Cancelled.
+        progress: progress, may raise Cancelled.
         seen: gets the record after each trial.
 
     Raises:
@@ -167,7 +177,7 @@ def search(
             recipe = _next(start, space, done, record.seed) if done else start
             if recipe is None:
                 break
-            done.append(_measured(recipe, measure, _counting(report, done, trials), first=not done))
+            done.append(_measured(recipe, measure, _of_trial(progress, done, trials), first=not done))
             if storage:
                 storage.write(done)
             seen(dataclasses.replace(record, trials=tuple(done)))
@@ -178,10 +188,10 @@ def search(
     return dataclasses.replace(record, trials=tuple(done))
 
 
-def _measured(recipe: Recipe, measure: Measure, report: Report, first: bool) -> KnobTrial:
-    report(0.0, "")
+def _measured(recipe: Recipe, measure: Measure, progress: Progress, first: bool) -> KnobTrial:
+    progress(0.0, "")
     try:
-        return measure(recipe, report)
+        return measure(recipe, progress)
     except NumericsError:
         if first:
             raise
@@ -247,15 +257,11 @@ def _seed_of(seed: int, trial: int, attempt: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {trial} {attempt}".encode()).digest()[:4], "big")
 
 
-def _counting(report: Report, done: Sequence[KnobTrial], trials: int) -> Report:
+def _of_trial(progress: Progress, done: Sequence[KnobTrial], trials: int) -> Progress:
     """Turn one trial's progress into the search's."""
     at, known = len(done), [trial.value for trial in done if not math.isnan(trial.value)]
     words = f"trial {at + 1} of {trials}" + (f", best so far {abs(max(known)):.4f}" if known else "")
-
-    def inside(fraction: float, _words: str) -> None:
-        report((at + fraction) / trials, words)
-
-    return inside
+    return progress.part(at / trials, (at + 1) / trials, words, fixed=True)
 
 
 @contextmanager

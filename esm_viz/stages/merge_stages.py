@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 
 from esm_viz.core.errors import ImagesError, NumericsError, OutOfMemory, located
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import ModelEntry, Recipe
-from esm_viz.core.records import Layer, Report, Stage, silent
+from esm_viz.core.records import Layer, Stage
 from esm_viz.data.images.image_source import drawn
 from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.inspection.cost_estimate import free_memory
@@ -256,7 +257,7 @@ class Stages:
 
         return remember
 
-    def prepare(self, recipe: Recipe, layers: Sequence[Layer], report: Report = silent) -> None:
+    def prepare(self, recipe: Recipe, layers: Sequence[Layer], progress: Progress = NO_PROGRESS) -> None:
         """Decompose every task's change at some layers, block by block: one forward pass a task.
 
         As many tasks go abreast as there are cores, so that no core waits for another's forward pass, and the inputs
@@ -275,30 +276,30 @@ class Stages:
 
         def boundary(done: int) -> None:
             task, layer = pieces[min(done, len(pieces) - 1)]
-            report(done / len(pieces), f"decomposing {layer.label} of {task}")
+            progress(done / len(pieces), f"decomposing {layer.label} of {task}")
 
         self.spread(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
         self._prepared.add(recipe.seed)
 
-    def run(self, recipe: Recipe, measured: bool, report: Report = silent) -> None:
+    def run(self, recipe: Recipe, measured: bool, progress: Progress = NO_PROGRESS) -> None:
         """Merge every layer on all cores, a layer a piece; afterwards all that one may ask of the merge is cached.
 
         Args:
             recipe: settled.
             measured: also measure what the merge does on every task's tokens.
-            report: progress, may raise Cancelled: no further layer is begun.
+            progress: progress, may raise Cancelled: no further layer is begun.
         """
-        self._survey(recipe, report)
+        self._survey(recipe, progress)
         begun = 0.0
         if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
             begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
             essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
-            self.prepare(recipe, essential, lambda fraction, words: report(begun * fraction, words))
+            self.prepare(recipe, essential, progress.part(0.0, begun))
 
         def boundary(done: int) -> None:
             known = len(self.layers) - len(missing)
             share = (known + done) / len(self.layers)
-            report(begun + (1 - begun) * share, f"merging, {known + done} of {len(self.layers)} layers")
+            progress(begun + (1 - begun) * share, f"merging, {known + done} of {len(self.layers)} layers")
 
         def merge(layer: Layer) -> None:
             self.norm(recipe, layer)
@@ -347,7 +348,7 @@ class Stages:
             factors.update(zip(names, scaled.tolist(), strict=True))
         return factors
 
-    def _survey(self, recipe: Recipe, report: Report) -> None:
+    def _survey(self, recipe: Recipe, progress: Progress) -> None:
         """Let the method read each task as a whole, where it does, so that this can be told and stopped."""
         survey, arguments = METHODS[recipe.method].survey, METHODS[recipe.method].arguments(recipe.parameters)
         if survey is None:
@@ -355,7 +356,7 @@ class Stages:
         updates = self.updates(recipe, self.layers[0].name, None)
 
         def boundary(done: int) -> None:
-            report(0.0, f"surveying, {done} of {len(updates)} tasks")
+            progress(0.0, f"surveying, {done} of {len(updates)} tasks")
 
         self.spread(lambda update: survey(update, **arguments), updates, boundary)
 

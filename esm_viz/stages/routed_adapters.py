@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from esm_viz.core import recipe as recipes
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Layer, Report, silent
+from esm_viz.core.records import Layer
 from esm_viz.families.routed_tower import Experts, routed_layers
 from esm_viz.merge import static_part
 from esm_viz.numerics.low_rank_adapter import low_rank_expert
@@ -26,7 +27,7 @@ from esm_viz.stages.merge_stages import Stages
 
 
 def make_experts(
-    stages: Stages, recipe: Recipe, weights: Mapping[str, Tensor], report: Report = silent
+    stages: Stages, recipe: Recipe, weights: Mapping[str, Tensor], progress: Progress = NO_PROGRESS
 ) -> dict[str, Experts]:
     """Return every routed layer's experts in the order in which the tower runs them; none for a method without.
 
@@ -34,7 +35,7 @@ def make_experts(
         stages: of the opened files.
         recipe: settled, α a number.
         weights: W_ESM, the merged tower as it is evaluated and exported: α, scales and rounding included.
-        report: told at every layer; may raise Cancelled.
+        progress: told at every layer; may raise Cancelled.
 
     Returns:
         By layer name: A and B in the weights' dtype, prototypes at least in float32.
@@ -53,7 +54,7 @@ def make_experts(
         return stages.kept(key, partial(_experts_of, stages, recipe, weights[layer.name], layer, rank))
 
     def boundary(done: int) -> None:
-        report(done / len(layers), f"making experts, {done} of {len(layers)} layers")
+        progress(done / len(layers), f"making experts, {done} of {len(layers)} layers")
 
     return dict(zip([layer.name for layer in layers], stages.spread(make, layers, boundary), strict=True))
 

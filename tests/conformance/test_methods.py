@@ -291,13 +291,13 @@ def weights(project: Project, method: Method, **parameters: object) -> dict[str,
 @everywhere
 def test_alpha_zero_is_the_base_exactly(project: Project, name: str) -> None:
     found = weights(project, METHODS[name], alpha=0.0)
-    base = project.headers().base.tensors(found, torch.float64)
+    base = project.headers.base.tensors(found, torch.float64)
     assert all(torch.equal(found[parameter], base[parameter]) for parameter in base)
 
 
 @everywhere
 def test_alpha_scales_the_whole_change(project: Project, name: str) -> None:
-    base = project.headers().base.tensors(project.headers().arch.shapes, torch.float64)
+    base = project.headers.base.tensors(project.headers.arch.shapes, torch.float64)
     one, half = (weights(project, METHODS[name], alpha=alpha) for alpha in (1.0, 0.5))
     for parameter in base:
         # both differences carry the rounding of weights near 1 in float64
@@ -307,7 +307,7 @@ def test_alpha_scales_the_whole_change(project: Project, name: str) -> None:
 @everywhere
 def test_what_is_not_a_matrix_is_averaged(project: Project, name: str) -> None:
     found = weights(project, METHODS[name], alpha=1.0)
-    headers = project.headers()
+    headers = project.headers
     names = [parameter for parameter, shape in headers.arch.shapes.items() if len(shape) != 2]
     assert len(names) > 10
     base = headers.base.tensors(names, torch.float64)

@@ -14,11 +14,9 @@ from esm_viz.core.records.common import (
     Knob,
     Layer,
     Objective,
-    Report,
     Split,
     Stage,
     Value,
-    silent,
     unseen,
 )
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
@@ -86,7 +84,6 @@ __all__ = [
     "Patches",
     "ProofRow",
     "Reference",
-    "Report",
     "Routing",
     "ScalingProfile",
     "Score",
@@ -104,6 +101,5 @@ __all__ = [
     "Verdict",
     "Which",
     "WrittenFile",
-    "silent",
     "unseen",
 ]

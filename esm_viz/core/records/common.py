@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +11,8 @@ Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "pr
 Split = Literal["validation", "test"]
 Objective = Literal["normalised", "interference"]  # what a search makes large: the first, or minus the second
 Value = float | int | str
-Report = Callable[[float, str], None]
-"""report(fraction in [0, 1], words), called at every layer or batch boundary; it raises Cancelled to stop the work."""
 
 WILSON_Z = 1.959963984540054  # 97.5 % point of the normal distribution: two-sided 95 %
-
-
-def silent(fraction: float, words: str) -> None:
-    """Report to nobody."""
 
 
 def unseen(record: object) -> None:

@@ -1,6 +1,6 @@
 """Work that runs beside the page: a place in the line, a fraction to show, and an end at the next layer or batch.
 
-Gradio's own `cancels=` lets a plain function run to its end; here the stages call `Job.report` at every boundary, and
+Gradio's own `cancels=` lets a plain function run to its end; here the stages call `Job.progress` at every boundary, and
 it raises Cancelled once somebody wants the job gone. There too it lets more urgent work of others go first.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from esm_viz.core.errors import Cancelled, EsmVizError
+from esm_viz.core.progress import Progress
 from esm_viz.ui.jobs.job_queue import LONG, NOW, Turn, Workers
 
 UNEXPECTED = "Something went wrong that should not have, try again or load the demo"
@@ -29,6 +30,7 @@ class Job:
         tells: it is long, and its words stand on the job line.
         owner: whose it is; people take turns.
         fraction, words: how far it is.
+        progress: tells how far it is, lets more urgent work go first, and raises Cancelled once somebody stopped it.
         first: set when there is something to show, or when it ended.
     """
 
@@ -45,6 +47,7 @@ class Job:
         self.done = threading.Event()
         self._over = False
         self._stop = threading.Event()
+        self.progress = Progress(self._tell)
         self._asked = time.monotonic()
         self._begin: Callable[[Job], Steps | None] = lambda _: None
         self._failed: Callable[[str], None] = _LOG.debug
@@ -71,7 +74,7 @@ class Job:
             self._end(str(error))
         return self
 
-    def report(self, fraction: float, words: str) -> None:
+    def _tell(self, fraction: float, words: str) -> None:
         """Note the progress, and let others go first who have a better claim.
 
         Raises:
@@ -131,10 +134,10 @@ class Job:
         """Work until the end (None) or until the next turn; whatever goes wrong stays in the job."""
         try:
             if self._steps is None:
-                self.report(0.0, "")
+                self.progress(0.0, "")
                 self._steps = self._begin(self)
             else:
-                self.report(self.fraction, self.words)
+                self.progress(self.fraction, self.words)
             turn = next(self._steps, None) if self._steps is not None else None
         except Cancelled:
             _LOG.debug("%s: cancelled", self.what)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from esm_viz.core.records import Report
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.session_store import Session
 
@@ -55,8 +54,3 @@ def give_way(session: Session, job: Job) -> None:
     """
     while (live := session.live) is not None and live.running:
         job.pause(SHORT)
-
-
-def part(report: Report, start: float, share: float, title: str) -> Report:
-    """Return a report that fills one part of another one's bar."""
-    return lambda fraction, words: report(start + share * fraction, ", ".join(filter(None, (title, words))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from esm_viz.project.project import SEARCH_STEPS
+from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.session.session_store import Session
 
 FIRST = 3  # models that a project's first evaluation runs: base, experts and merged; later ones run the merged alone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import part, start
+from esm_viz.ui.jobs.job_start import start
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.candidate_project import Candidate
@@ -65,7 +65,7 @@ def _load(session: Session, job: Job, kept: Kept) -> None:
             verdicts = [model.verdict for model in candidate.judgement.models]
             wrong = next((verdict.sentence for verdict in verdicts if verdict.stance == "refused"), "")
             raise RecipeError(wrong or candidate.reason, "load it again")
-        project = load_steps.read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
+        project = load_steps.read(session, job, candidate, job.progress.part(0.0, 0.2, "reading"))
         if project.files_sha256[: share_link.DIGITS] != kept.link.files:
             raise RecipeError("its files have changed", "load it again")
         load_steps.bring(session, job, candidate)

@@ -57,11 +57,11 @@ def _pin(session: Session, recipe: Recipe) -> None:
 
     def work(job: Job) -> None:
         project = session.project
-        report = project.merge(recipe, job.report)
+        report = project.merge(recipe, job.progress)
         state = State(recipe, report, None, title_of(recipe.method, report.alpha))
         keep(session, job, (*LIVE, *SCORES), lambda: setattr(session, "pinned", state))
         if project.has_labels("validation"):
-            scores = project.evaluate(recipe, "validation", 0, job.report, oracle=False)
+            scores = project.evaluate(recipe, "validation", 0, job.progress, oracle=False)
             measured = dataclasses.replace(state, evaluation=scores)
 
             def write() -> None:

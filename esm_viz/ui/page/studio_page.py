@@ -82,10 +82,10 @@ class Studio:
     def _prepare(self, job: Job) -> None:
         """Compute what was recalled, so that the first knob finds everything at hand."""
         first, project = self.first, self.place.demo
-        project.prepare(job.report)
-        project.merge(first.recipe, job.report)
+        project.prepare(job.progress)
+        project.merge(first.recipe, job.progress)
         for limit in (FIRST, MORE, 0) if project.has_labels("validation") else ():
-            project.evaluate(first.recipe, "validation", limit, job.report, oracle=False)
+            project.evaluate(first.recipe, "validation", limit, job.progress, oracle=False)
         look_closer(first)
 
     def _build(self) -> gr.Blocks:

@@ -14,7 +14,7 @@ from esm_viz.core.records import AlphaCurve, Evaluation, KnobSearch, Score, Swee
 from esm_viz.merge import METHODS, settle, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.search.alpha_search import DIGITS, INTERVALS, curve_alphas
-from esm_viz.search.knob_sweep import spaced
+from esm_viz.search.knob_sweep import spread_values
 from tests.support.errors import says
 from tests.support.tiny import LABELLED, mapping, recipe
 
@@ -101,7 +101,7 @@ def test_the_search_for_alpha_shows_each_step_it_takes(project: Project) -> None
 def test_values_of_a_sweep_are_spread_over_the_range_with_the_recipes_own(
     name: str, own: Any, steps: int, values: tuple[Any, ...]
 ) -> None:
-    assert spaced(KNOBS[name], own, steps) == values
+    assert spread_values(KNOBS[name], own, steps) == values
 
 
 @pytest.mark.parametrize("steps", [5, 9, 13])
@@ -109,16 +109,16 @@ def test_values_of_a_sweep_are_spread_over_the_range_with_the_recipes_own(
 def test_values_of_every_knob_are_those_a_recipe_takes_each_once(tiny_folder: Path, method: str, steps: int) -> None:
     own = recipe(tiny_folder, method)
     for name, knob in METHODS[method].knobs.items():
-        values = spaced(knob, own.parameters[name], steps)
+        values = spread_values(knob, own.parameters[name], steps)
         assert own.parameters[name] in values
         assert len(set(values)) == len(values) <= max(steps, len(knob.choices))
         assert all(with_parameters(own, **{name: value}).parameters[name] == value for value in values)
 
 
 def test_ranks_that_leave_nothing_are_not_among_the_values(project: Project) -> None:
-    assert spaced(KNOBS["rank_ratio"], 1.0, 5)[0] == 0.01  # 48 directions, 3 tasks: r = 0 below 0.0625
+    assert spread_values(KNOBS["rank_ratio"], 1.0, 5)[0] == 0.01  # 48 directions, 3 tasks: r = 0 below 0.0625
     values = project.spaced(project.recipe, "rank_ratio", 5)
-    assert values == spaced(KNOBS["rank_ratio"], 1.0, 5)[1:]
+    assert values == spread_values(KNOBS["rank_ratio"], 1.0, 5)[1:]
     assert project.sweep(project.recipe, {"rank_ratio": values}, limit=2).reached == 4
 
 

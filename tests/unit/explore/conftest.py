@@ -53,7 +53,7 @@ def alone(tiny_folder: Path) -> Project:
 
 def tokens(project: Project, task: str, layer: str) -> tuple[Tensor, Tensor]:
     """Return ΔW_t and X_t, (images, tokens, d_in), both float64, straight from the files."""
-    headers, seen = project.headers(), []
+    headers, seen = project.headers, []
     expert = headers.experts[task]
     filled = headers.arch.tower(expert.tensors(headers.arch.shapes, torch.float32))
     pictures = project.stages.proxies(project.recipe, task)

@@ -105,7 +105,7 @@ def test_an_export_serves_as_base_and_as_expert_in_every_layout(
     shutil.copy(tmp_path / "out" / "model.safetensors", folder / "ants.safetensors")
     project = Project.open(recipe(folder, "averaging").replace(dtype=dtype), device="cpu")
     shown = tower.materialize(tower.recipe.replace(dtype=dtype))
-    opened = project.headers()
+    opened = project.headers
     for checkpoint in (opened.base, opened.experts["ants"]):
         assert sha256_tensors(checkpoint.tensors(NAMES)) == sha256_tensors(shown)
     assert project.merge(project.recipe).norms.before[0] > 0  # the other experts still differ from it

@@ -20,6 +20,7 @@ from torch import Tensor
 from esm_viz import __version__, load_recipe
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
 from esm_viz.core.errors import Cancelled, ExportError, ProofFailed
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import parse_mapping, sha256_text
 from esm_viz.core.records import WrittenFile
 from esm_viz.export import verified_export
@@ -423,7 +424,7 @@ def test_cancelling_an_export_leaves_nothing(tmp_path: Path, project: Project, w
             raise Cancelled
 
     with says(Cancelled, "stopped, start it again to go on"):
-        project.export(project.recipe, tmp_path / "out", stop)
+        project.export(project.recipe, tmp_path / "out", Progress(stop))
     assert not names(tmp_path)
 
 

@@ -104,9 +104,9 @@ def project(tiny_folder: Path) -> Project:
 
 
 def test_the_cutoff_is_taken_over_all_parameters_of_the_tower(project: Project) -> None:
-    shapes = project.headers().arch.shapes
+    shapes = project.headers.arch.shapes
     for task in TASKS:
-        sides = (project.headers().experts[task], project.headers().base)
+        sides = (project.headers.experts[task], project.headers.base)
         tuned, base = (side.tensors(shapes, torch.float64) for side in sides)
         whole = torch.cat([(tuned[name] - base[name]).flatten() for name in shapes]).abs()
         kept = int((whole >= project.stages.cutoff(project.recipe, task, 0.1)).sum())
@@ -116,11 +116,11 @@ def test_the_cutoff_is_taken_over_all_parameters_of_the_tower(project: Project) 
 
 
 def test_a_project_is_merged_by_the_formula(project: Project) -> None:
-    shapes = project.headers().arch.shapes
-    base = project.headers().base.tensors(shapes, torch.float64)
+    shapes = project.headers.arch.shapes
+    base = project.headers.base.tensors(shapes, torch.float64)
     trimmed = []
     for task in TASKS:
-        tuned = project.headers().experts[task].tensors(shapes, torch.float64)
+        tuned = project.headers.experts[task].tensors(shapes, torch.float64)
         deltas = {name: tuned[name] - base[name] for name in shapes}
         whole = torch.cat([delta.flatten() for delta in deltas.values()]).abs()
         cutoff = whole.topk(len(whole) // 10).values[-1]

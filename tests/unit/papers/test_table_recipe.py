@@ -98,7 +98,7 @@ def test_labels_are_the_rows_that_the_class_folders_mean(written: Path) -> None:
     project = Project.open(load_text(written), device="cpu")
     rows = {
         task: sorted({int(label) for label in images.labels})
-        for task, images in project.headers().labelled["test"].items()
+        for task, images in project.headers.labelled["test"].items()
         if images.labels is not None
     }
     assert rows["EuroSAT"] == [0, 1, 9]

@@ -50,7 +50,7 @@ def test_scores_are_those_without_the_broken_image(folder: Path, limit: int) -> 
     found = torn.evaluate(torn.recipe, "test", limit).tasks[0]
     places = [at for at in ([*range(0, COUNT, 2)] if limit else range(COUNT)) if at != 13]
     assert found.merged.n == found.pretrained.n == found.finetuned.n == len(places)
-    images = torn.headers().labelled["test"]["ants"]
+    images = torn.headers.labelled["test"]["ants"]
     assert images.labels is not None
     for model in ("pretrained", "finetuned"):
         record = torn.confusion(model, "ants", "test", limit)
@@ -77,7 +77,7 @@ def test_places_are_those_of_the_images_that_were_asked(folder: Path) -> None:
     torn = Project.open(recipe(folder, "torn"), device="cpu")
     flips = torn.flips("pretrained", "finetuned", "ants")
     assert flips.n == COUNT - 1
-    assert torn._scorer.places("ants", "test") == [at for at in range(COUNT) if at != 13]  # by name: 1/03.png is no. 13
+    assert torn.scorer.places("ants", "test") == [at for at in range(COUNT) if at != 13]  # by name: 1/03.png is no. 13
 
 
 def test_a_broken_proxy_is_replaced_whichever_seed(folder: Path) -> None:
@@ -138,7 +138,7 @@ def test_nothing_is_scored_where_all_that_was_asked_for_is_broken(folder: Path, 
 def test_a_recipe_may_say_what_the_images_call_the_rows(folder: Path) -> None:
     project = Project.open(recipe(folder, "fewer", classes=["3", "2", "1", "0"]), device="cpu")
     plain = Project.open(recipe(folder, "fewer"), device="cpu")
-    turned, labels = (own.headers().labelled["test"]["ants"].labels for own in (project, plain))
+    turned, labels = (own.headers.labelled["test"]["ants"].labels for own in (project, plain))
     assert turned is not None
     assert labels is not None
     assert torch.equal(turned, 3 - labels)

@@ -30,6 +30,7 @@ from esm_viz.core.errors import (
     OutOfMemory,
     RecipeError,
 )
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.core.records import Layer
 from esm_viz.data.images.image_source import to_pixels
@@ -297,7 +298,7 @@ def test_a_recipe_of_other_files_is_not_answered(project: Project, tiny_folder: 
 # Progress and cancelling.
 
 
-class Progress:
+class Steps:
     """Notes every report, and may stop the work at one of them."""
 
     def __init__(self, stop_at: int = -1) -> None:
@@ -311,26 +312,27 @@ class Progress:
             raise Cancelled
 
 
-def ask(project: Project, what: str, report: Progress, folder: Path) -> object:
+def ask(project: Project, what: str, steps: Steps, folder: Path) -> object:
+    progress = Progress(steps)
     own = project.recipe
     return {
-        "prepare": lambda: project.prepare(report),
-        "map": lambda: project.layer_map("rank90", own, report),
-        "subspace map": lambda: project.subspace_map(own, report),
-        "stability": lambda: project.stability("bees", C_FC, own, report),
-        "patches": lambda: project.patches("bees", C_FC, 1, own, report=report),
-        "scaling": lambda: project.scaling_profile(own, report),
-        "merge": lambda: project.merge(own, report),
-        "materialize": lambda: project.materialize(own, report),
-        "experts": lambda: project.experts(with_method(own, "esmpp"), report),
-        "encode": lambda: project.encode(own, images(9, 1), report),
-        "encode routed": lambda: project.encode(with_method(own, "esmpp"), images(9, 1), report),
-        "evaluate": lambda: project.evaluate(own, "test", report=report),
-        "evaluate routed": lambda: project.evaluate(with_method(own, "esmpp"), "test", report=report),
-        "search": lambda: project.search_alpha(own, report),
-        "export": lambda: project.export(own, folder / "out", report),
-        "export routed": lambda: project.export(with_method(own, "esmpp"), folder / "out", report),
-        "search and export": lambda: project.export(with_parameters(own, alpha="search"), folder / "out", report),
+        "prepare": lambda: project.prepare(progress),
+        "map": lambda: project.layer_map("rank90", own, progress),
+        "subspace map": lambda: project.subspace_map(own, progress),
+        "stability": lambda: project.stability("bees", C_FC, own, progress),
+        "patches": lambda: project.patches("bees", C_FC, 1, own, progress=progress),
+        "scaling": lambda: project.scaling_profile(own, progress),
+        "merge": lambda: project.merge(own, progress),
+        "materialize": lambda: project.materialize(own, progress),
+        "experts": lambda: project.experts(with_method(own, "esmpp"), progress),
+        "encode": lambda: project.encode(own, images(9, 1), progress),
+        "encode routed": lambda: project.encode(with_method(own, "esmpp"), images(9, 1), progress),
+        "evaluate": lambda: project.evaluate(own, "test", progress=progress),
+        "evaluate routed": lambda: project.evaluate(with_method(own, "esmpp"), "test", progress=progress),
+        "search": lambda: project.search_alpha(own, progress),
+        "export": lambda: project.export(own, folder / "out", progress),
+        "export routed": lambda: project.export(with_method(own, "esmpp"), folder / "out", progress),
+        "search and export": lambda: project.export(with_parameters(own, alpha="search"), folder / "out", progress),
     }[what]()
 
 
@@ -346,7 +348,7 @@ def test_progress_only_grows_and_stays_inside(
     tiny_folder: Path, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vision_tower, "BATCH", 4)
-    report = Progress()
+    report = Steps()
     ask(opened(tiny_folder), what, report, tmp_path)
     assert len(report.fractions) >= 3
     assert report.fractions == sorted(report.fractions)
@@ -354,8 +356,8 @@ def test_progress_only_grows_and_stays_inside(
 
 
 def test_opening_reports_every_file(tiny_folder: Path) -> None:
-    report = Progress()
-    Project.open(recipe(tiny_folder), device="cpu", report=report)
+    report = Steps()
+    Project.open(recipe(tiny_folder), device="cpu", progress=Progress(report))
     assert report.fractions == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
@@ -366,22 +368,22 @@ def test_cancelling_leaves_the_cache_whole_and_the_next_run_right(
 ) -> None:
     project = opened(tiny_folder)
     with says(Cancelled, "stopped, start it again to go on"):
-        ask(project, what, Progress(stop_at), tmp_path)
+        ask(project, what, Steps(stop_at), tmp_path)
     assert not list(tmp_path.iterdir())
     found = project.materialize(project.recipe)
     assert sha256_tensors(found) == sha256_tensors(opened(tiny_folder).materialize(recipe(tiny_folder)))
-    assert ask(project, what, Progress(), tmp_path) is not None or what == "prepare"
+    assert ask(project, what, Steps(), tmp_path) is not None or what == "prepare"
 
 
 def test_merging_is_stopped_at_the_layer_where_the_user_stopped_it(tiny_folder: Path) -> None:
     cache = Watched()
     project = opened(tiny_folder, cache=cache)
     with pytest.raises(Cancelled):
-        project.merge(project.recipe, Progress(3))
+        project.merge(project.recipe, Progress(Steps(3)))
     assert cache.ran.count("esd") == 2  # a first merge decomposes
     project.prepare()
     with pytest.raises(Cancelled):
-        project.merge(project.recipe, Progress(3))
+        project.merge(project.recipe, Progress(Steps(3)))
     assert cache.ran.count("merged") == 2
 
 
@@ -437,7 +439,7 @@ def test_interference_is_the_error_on_the_tasks_own_tokens(project: Project) -> 
     own = with_parameters(project.recipe, alpha=0.8)
     report = project.merge(own)
     merged = project.materialize(own.replace(dtype="float64"))
-    headers = project.headers()
+    headers = project.headers
     base = headers.base.tensors(merged, torch.float64)
     for at, task in enumerate(TASKS):
         expert = headers.experts[task]
@@ -464,7 +466,7 @@ def test_the_inter_layer_level_is_its_formula_within_each_family(project: Projec
 def test_norms_after_are_those_of_the_tensors(project: Project) -> None:
     report = project.merge(project.recipe)
     weights = project.materialize(project.recipe.replace(dtype="float64"))
-    base = project.headers().base.tensors(weights, torch.float64)
+    base = project.headers.base.tensors(weights, torch.float64)
     found = [float((weights[layer.name] - base[layer.name]).norm()) for layer in project.layers]
     assert list(report.norms.after) == pytest.approx(found, rel=1e-9)
 
@@ -472,7 +474,7 @@ def test_norms_after_are_those_of_the_tensors(project: Project) -> None:
 def test_alpha_reaches_all_tensors_or_the_essential_layers_only(project: Project) -> None:
     def changes(**parameters: Any) -> dict[str, Tensor]:
         weights = project.materialize(with_parameters(project.recipe, **parameters).replace(dtype="float64"))
-        base = project.headers().base.tensors(weights, torch.float64)
+        base = project.headers.base.tensors(weights, torch.float64)
         return {name: weights[name] - base[name] for name in weights}
 
     full, everything, some = changes(), changes(alpha=0.5), changes(alpha=0.5, alpha_scope="essential")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from esm_viz.cli.commands import main
+from esm_viz.core.progress import NO_PROGRESS
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.core.records import ExportProof, silent
+from esm_viz.core.records import ExportProof
 from esm_viz.merge import settle, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.report import explore_page
@@ -32,7 +33,7 @@ def project(tiny_folder: Path) -> Project:
 @pytest.fixture(scope="module")
 def page(project: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ExportProof, Recipe, Path]:
     recipe = project.recipe.replace(dtype="float16")
-    told = explore_page.story(project, recipe, silent)
+    told = explore_page.story(project, recipe, NO_PROGRESS)
     other = with_parameters(recipe, alpha=0.2)
     board = [Ranked("ESM", told.shown[1], True), Ranked("Other", project.evaluate(other, "test"), False)]
     story = Story(told.inspection, told.pictures, told.shown, board, "State A in the pictures: ESM, α 0.1.")

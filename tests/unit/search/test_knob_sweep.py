@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from esm_viz.core.errors import Cancelled, ImagesError, NumericsError, RecipeError
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.project.project import Project
@@ -266,7 +267,10 @@ def test_a_split_that_is_asked_for_must_be_there(tiny_folder: Path) -> None:
 def test_progress_grows_over_all_cells_and_names_them(project: Project) -> None:
     seen: list[tuple[float, str]] = []
     project.sweep(
-        project.recipe, {"alpha": ["search", 0.3]}, limit=2, report=lambda done, words: seen.append((done, words))
+        project.recipe,
+        {"alpha": ["search", 0.3]},
+        limit=2,
+        progress=Progress(lambda done, words: seen.append((done, words))),
     )
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions)
@@ -283,7 +287,7 @@ def test_a_stopped_sweep_leaves_the_cache_whole(tiny_folder: Path) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        stopped.sweep(stopped.recipe, grid, report=stop)
+        stopped.sweep(stopped.recipe, grid, progress=Progress(stop))
     first, second = (project.sweep(project.recipe, grid).cells for project in (stopped, fresh))
     assert [(cell.interference, cell.value) for cell in first] == [(cell.interference, cell.value) for cell in second]
 

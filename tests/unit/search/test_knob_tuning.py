@@ -28,8 +28,9 @@ from esm_viz.core.errors import (
     RecipeError,
     SearchStopped,
 )
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.core.records import KnobSearch, KnobTrial, Report
+from esm_viz.core.records import KnobSearch, KnobTrial
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.search.knob_tuning import MOST_TRIALS, propose, search, space_of
@@ -61,7 +62,7 @@ def without(folder: Path, *fields: str, method: str = "esm") -> Project:
     return Project.open(settle(parse_mapping(raw, folder)), device="cpu")
 
 
-def toy(own: Recipe, height: Callable[[Recipe], float]) -> Callable[[Recipe, Report], KnobTrial]:
+def toy(own: Recipe, height: Callable[[Recipe], float]) -> Callable[[Recipe, Progress], KnobTrial]:
     """Return a measure that knows its maximum."""
     return lambda recipe, report: KnobTrial(recipe.parameters, height(recipe))
 
@@ -126,7 +127,7 @@ def test_a_knob_of_words_is_searched_among_its_words(project: Project) -> None:
 
 def test_the_maximum_of_a_known_function_is_found(tiny_folder: Path) -> None:
     own = recipe(tiny_folder)
-    record = search(replace(EMPTY, seed=3), own, space_of(own, PAIR), 80, toy(own, peak), None, lambda *_: None)
+    record = search(replace(EMPTY, seed=3), own, space_of(own, PAIR), 80, toy(own, peak), None, NO_PROGRESS)
     best = record.trials[record.best]
     assert best.value > -0.02  # within 0.14 of the peak; the start lies 1.7 off, and uniform draws of 80 points ±0.2
     late = sum(trial.value for trial in record.trials[40:]) / 40
@@ -141,7 +142,7 @@ def test_a_point_that_cannot_be_merged_is_no_end_of_the_search(tiny_folder: Path
             raise NumericsError("too much", "take less")
         return peak(recipe)
 
-    record = search(EMPTY, own, space_of(own, PAIR), 40, toy(own, height), None, lambda *_: None)
+    record = search(EMPTY, own, space_of(own, PAIR), 40, toy(own, height), None, NO_PROGRESS)
     failed = [float(trial.parameters["task_exponent"]) > 2.0 for trial in record.trials]
     assert [math.isnan(trial.value) for trial in record.trials] == failed
     assert any(failed[:15])
@@ -258,14 +259,14 @@ class Stop:
 
 def test_what_was_found_before_a_stop_is_kept(project: Project, found: KnobSearch) -> None:
     with pytest.raises(SearchStopped) as caught:
-        project.search_knobs(project.recipe, PAIR, 14, report=Stop(6))
+        project.search_knobs(project.recipe, PAIR, 14, progress=Progress(Stop(6)))
     assert str(caught.value) == "stopped, after 5 of 14 trials, start it again to go on"
     assert caught.value.found == replace(found, trials=found.trials[:5])
 
 
 def test_a_stop_before_the_first_trial_has_found_nothing(project: Project) -> None:
     with pytest.raises(SearchStopped) as caught:
-        project.search_knobs(project.recipe, PAIR, 14, report=Stop(1))
+        project.search_knobs(project.recipe, PAIR, 14, progress=Progress(Stop(1)))
     assert caught.value.found is None
 
 
@@ -275,7 +276,7 @@ def test_a_stopped_search_goes_on_from_its_storage_as_if_it_had_not_been_stopped
     storage, cache = tmp_path / "trials.json", Watched()
     own = recipe(tiny_folder, alpha=0.4)
     with pytest.raises(SearchStopped):
-        Project.open(own, device="cpu").search_knobs(own, PAIR, 14, storage=storage, report=Stop(8))
+        Project.open(own, device="cpu").search_knobs(own, PAIR, 14, storage=storage, progress=Progress(Stop(8)))
     assert [path.name for path in tmp_path.iterdir()] == ["trials.json"]  # no lock, no half-written file
     again = Project.open(own, device="cpu", cache=cache)
     assert again.search_knobs(own, PAIR, 7, storage=storage) == replace(found, trials=found.trials[:7])
@@ -302,7 +303,9 @@ def test_points_that_cannot_be_merged_and_searched_alphas_are_kept_too(tiny_fold
 
 def test_progress_grows_over_all_trials(project: Project) -> None:
     report = Stop()
-    project.search_knobs(with_parameters(project.recipe, alpha="search"), ["gain"], 3, limit=4, report=report)
+    project.search_knobs(
+        with_parameters(project.recipe, alpha="search"), ["gain"], 3, limit=4, progress=Progress(report)
+    )
     fractions = [fraction for fraction, _ in report.seen]
     assert fractions == sorted(fractions)
     assert (fractions[0], fractions[-1] <= 1) == (0.0, True)

@@ -30,7 +30,7 @@ def project(tiny_folder: Path) -> Project:
 
 def inputs(project: Project, own: Recipe, task: str, layer: str) -> Tensor:
     """Return X_t of a layer, (n, d_in), float64, by a forward pass of the fine-tuned model."""
-    headers, seen = project.headers(), {}
+    headers, seen = project.headers, {}
     tower = headers.arch.tower(headers.experts[task].tensors(headers.arch.shapes, torch.float32))
     watch_inputs(tower, project.layers, project.stages.proxies(own, task), lambda name, rows: seen.update({name: rows}))
     return seen[layer].flatten(0, 1).double()

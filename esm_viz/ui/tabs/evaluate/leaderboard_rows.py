@@ -22,7 +22,7 @@ def compare_all(session: Session) -> None:
     shown = session.recipe
 
     def work(job: Job) -> None:
-        for recipe, scores, seconds in standings(session.project, shown, job.report):
+        for recipe, scores, seconds in standings(session.project, shown, job.progress):
             row = row_of(recipe, scores, seconds, searched=True)
             if not keep(session, job, BOARD_PIECES, lambda: add_row(session, row)):  # noqa: B023
                 return

@@ -10,7 +10,7 @@ from esm_viz.data.images.image_source import spread
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
-from esm_viz.ui.jobs.job_start import failed, keep, part
+from esm_viz.ui.jobs.job_start import failed, keep
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.evaluate.leaderboard_rows import BOARD_PIECES, add_row, row_of
 from esm_viz.ui.tabs.merge.live_preview import PATIENCE
@@ -106,19 +106,19 @@ def _look(session: Session, job: Job) -> None:
         project, recipes = session.project, [r for r in _recipes(session) if _row_missing(session, r)]
         (a, b, task), (model, _) = asked_flips(session), asked_confusion(session)
     for recipe in recipes:
-        scores = project.evaluate(recipe, "test", 0, part(job.report, 0.0, 0.7, ""))
+        scores = project.evaluate(recipe, "test", 0, job.progress.part(0.0, 0.7))
         if not keep(session, job, BOARD, lambda: add_row(session, row_of(recipe, scores))):  # noqa: B023
             return
-    flips = project.flips(a, b, task, "test", 0, part(job.report, 0.7, 0.1, "flips"))
+    flips = project.flips(a, b, task, "test", 0, job.progress.part(0.7, 0.8, "flips"))
     right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
-    difference = project.difference(a, b, "test", 0, part(job.report, 0.8, 0.05, "differences"))
+    difference = project.difference(a, b, "test", 0, job.progress.part(0.8, 0.85, "differences"))
     seen = FlipsSeen(flips, right, wrong, difference)
     if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
         return
-    gains = project.difference("pretrained", b, "test", 0, part(job.report, 0.85, 0.05, "differences"))
+    gains = project.difference("pretrained", b, "test", 0, job.progress.part(0.85, 0.9, "differences"))
     if not keep(session, job, ("bars",), lambda: session.closer.update(gains=(b, gains))):
         return
-    confusion = project.confusion(model, task, "test", 0, part(job.report, 0.9, 0.1, "confusion"))
+    confusion = project.confusion(model, task, "test", 0, job.progress.part(0.9, 1.0, "confusion"))
     keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))
 
 

@@ -34,9 +34,9 @@ def _look(session: Session, job: Job) -> None:
     task, layer = asked["stability"][1:]
     direction = asked["patches"][-1]
     measure: dict[str, Callable[[], object]] = {
-        "patches": lambda: project.patches(task, layer, direction, recipe, report=job.report),
-        "stability": lambda: project.stability(task, layer, recipe, job.report),
-        "subspaces": lambda: project.subspace_map(recipe, job.report),
+        "patches": lambda: project.patches(task, layer, direction, recipe, progress=job.progress),
+        "stability": lambda: project.stability(task, layer, recipe, job.progress),
+        "subspaces": lambda: project.subspace_map(recipe, job.progress),
     }
     for name, ask in measure.items():
         try:

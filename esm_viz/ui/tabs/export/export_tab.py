@@ -15,7 +15,7 @@ from esm_viz.report.html_report import report_page
 from esm_viz.ui.components.html_snippets import DOWNLOAD, WARN, button, panel, pill, segments, sentence, table
 from esm_viz.ui.components.tab_definition import Piece, Tab
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, part, start
+from esm_viz.ui.jobs.job_start import keep, start
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.export.report_pictures import SLOW_SHARE, snapshot, tell
 from esm_viz.ui.tabs.merge import live_preview
@@ -62,12 +62,12 @@ def export(session: Session) -> None:
 
     def work(job: Job) -> None:
         folder = session.private_folder() / FOLDER
-        story = tell(seen, job, part(job.report, SLOW_SHARE, 0.3, ""))
+        story = tell(seen, job, job.progress.part(SLOW_SHARE, SLOW_SHARE + 0.3))
         try:
             proof = seen.project.export(
                 recipe,
                 folder,
-                part(job.report, 0.5, 0.5, ""),
+                job.progress.part(0.5, 1.0),
                 portable=True,
                 layout=layout,
                 page=lambda found, written: report_page(found, written, story),

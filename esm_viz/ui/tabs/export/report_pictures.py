@@ -7,13 +7,13 @@ import threading
 from typing import get_args
 
 from esm_viz.core.errors import Cancelled, EsmVizError
-from esm_viz.core.records import Report, Split
+from esm_viz.core.progress import Progress
+from esm_viz.core.records import Split
 from esm_viz.figures.html_page import Picture
 from esm_viz.merge import METHODS
 from esm_viz.report.html_report import Ranked, Story
 from esm_viz.ui.components.tab_definition import Piece
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import part
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate import evaluate_tab
 from esm_viz.ui.tabs.explore import explore_tab
@@ -46,28 +46,28 @@ def snapshot(session: Session) -> Session:
         )
 
 
-def tell(seen: Session, job: Job, report: Report) -> Story:
+def tell(seen: Session, job: Job, progress: Progress) -> Story:
     """Measure what the recipe's cards show, where it has not been, and return them with the accuracy.
 
     Args:
         seen: a `snapshot`; it is filled in.
         job: that waits for it.
-        report: of that job, from the slower pictures on; may raise Cancelled.
+        progress: of that job, from the slower pictures on; may raise Cancelled.
     """
     project, recipe = seen.project, seen.recipe
     look(seen)
     _wait(seen, job)
     splits = [split for split in get_args(Split) if project.has_labels(split)]
     shown = {
-        split: project.evaluate(recipe, split, report=part(report, at / 3, 1 / 3, ""), oracle=False)
+        split: project.evaluate(recipe, split, progress=progress.part(at / 3, (at + 1) / 3), oracle=False)
         for at, split in enumerate(splits)
     }
-    seen.report = (recipe, project.merge(recipe, part(report, 2 / 3, 1 / 3, "")))
+    seen.report = (recipe, project.merge(recipe, progress.part(2 / 3, 1.0)))
     if "validation" in shown:
         seen.validation = (recipe, shown["validation"])
         if seen.pinned is not None and seen.pinned.recipe != recipe:
             pair = seen.pinned.recipe, recipe
-            seen.difference = (*pair, project.difference(*pair, "validation", report=job.report))
+            seen.difference = (*pair, project.difference(*pair, "validation", progress=job.progress))
     board = [Ranked(row.title, row.evaluation, row.searched) for row in seen.board]
     if "test" in shown and all(row.recipe != recipe for row in seen.board):
         seen.board.append(BoardRow(METHODS[recipe.method].title, recipe, shown["test"], searched=False))
@@ -85,7 +85,7 @@ def _wait(seen: Session, job: Job) -> None:
     try:
         while seen.look.alive:
             job.pause(WAIT)
-            job.report(SLOW_SHARE * seen.look.fraction, seen.look.words)
+            job.progress(SLOW_SHARE * seen.look.fraction, seen.look.words)
     except Cancelled:
         seen.look.cancel()
         raise

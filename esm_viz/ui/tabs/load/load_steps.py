@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from esm_viz.core.errors import CheckpointError, EsmVizError
+from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Report
 from esm_viz.evaluation.expert_check import compare_activations
 from esm_viz.inspection.recipe_from_folder import Found
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, part, start
+from esm_viz.ui.jobs.job_start import keep, start
 from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
@@ -74,15 +74,15 @@ def measure_own(session: Session) -> None:
         project = session.project
 
         def on_screen(job: Job) -> None:
-            own = project.own_accuracy(job.report)
+            own = project.own_accuracy(job.progress)
             keep(session, job, PIECES, lambda: setattr(session, "own", own))
 
         start(session, GATE, on_screen, "load", PIECES)
         return
 
     def work(job: Job) -> None:
-        project = read(session, job, candidate, part(job.report, 0.0, 0.3, "reading"))
-        own = project.own_accuracy(part(job.report, 0.3, 0.7, ""))
+        project = read(session, job, candidate, job.progress.part(0.0, 0.3, "reading"))
+        own = project.own_accuracy(job.progress.part(0.3, 1.0))
         keep(session, job, PIECES, lambda: setattr(candidate, "own", own))
 
     start(session, GATE, work, "load", PIECES)
@@ -93,7 +93,7 @@ def measure_activations(session: Session, candidate: Candidate) -> None:
     device, cache = session.place.device, session.place.demo.stages.cache
 
     def work(job: Job) -> None:
-        found = compare_activations(candidate.chosen, device, cache, job.report)
+        found = compare_activations(candidate.chosen, device, cache, job.progress)
         keep(session, job, PIECES, lambda: setattr(candidate, "activations", found))
 
     start(session, ACTIVATIONS, work, "load", PIECES)
@@ -110,10 +110,10 @@ def bring(session: Session, job: Job, candidate: Candidate) -> None:
     Raises:
         EsmVizError: a file is wrong, or somebody stopped the job.
     """
-    project = read(session, job, candidate, part(job.report, 0.0, 0.2, "reading"))
-    project.prepare(part(job.report, 0.2, 0.6, ""))
-    recipe = project.with_alpha_found(project.recipe, part(job.report, 0.8, 0.1, ""))
-    own = project.own_accuracy(part(job.report, 0.9, 0.1, ""))
+    project = read(session, job, candidate, job.progress.part(0.0, 0.2, "reading"))
+    project.prepare(job.progress.part(0.2, 0.8))
+    recipe = project.with_alpha_found(project.recipe, job.progress.part(0.8, 0.9))
+    own = project.own_accuracy(job.progress.part(0.9, 1.0))
 
     new = Arrival.of(session, candidate.name, project, recipe)
 
@@ -167,7 +167,7 @@ def _propose(session: Session, candidate: Candidate, folder: Path | None) -> Non
         session.uploads.append(folder)
 
 
-def read(session: Session, job: Job, candidate: Candidate, report: Report) -> Project:
+def read(session: Session, job: Job, candidate: Candidate, progress: Progress) -> Project:
     """Open the chosen models' files, once; a wrong one is noted in its row.
 
     Raises:
@@ -177,7 +177,7 @@ def read(session: Session, job: Job, candidate: Candidate, report: Report) -> Pr
         return candidate.opened
     chosen, place = candidate.chosen, session.place
     try:
-        project = Project.open(chosen, device=place.device, cache=place.demo.stages.cache, report=report)
+        project = Project.open(chosen, device=place.device, cache=place.demo.stages.cache, progress=progress)
     except CheckpointError as error:
         found = {**candidate.wrong, **error.wrong}
         keep(session, job, PIECES, lambda: _note(candidate, found))

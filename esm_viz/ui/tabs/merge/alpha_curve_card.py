@@ -10,10 +10,10 @@ from esm_viz.core.records import AlphaCurve, Evaluation
 from esm_viz.figures import curve_figure
 from esm_viz.figures.number_format import percent, short
 from esm_viz.merge import with_parameters
-from esm_viz.project.project import CURVE_POINTS
+from esm_viz.search.alpha_search import CURVE_POINTS
 from esm_viz.ui.components.html_snippets import button, chip
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import give_way, keep, part, start
+from esm_viz.ui.jobs.job_start import give_way, keep, start
 from esm_viz.ui.jobs.time_estimate import about, evaluation_seconds
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words
@@ -33,7 +33,7 @@ def draw(session: Session) -> None:
         quick = 0.0 if _measured_on_all(session, recipe) else QUICK_SHARE
         for limit, begin, share in ((FIRST, 0.0, quick), (0, quick, 1 - quick)):
             if share:
-                inside = part(job.report, begin, share, "")
+                inside = job.progress.part(begin, begin + share)
                 session.project.alpha_curve(recipe, limit, inside, lambda point: add(session, job, recipe, point))
 
     start(session, WHAT, work, "curve", ("curve",))

@@ -77,7 +77,7 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
 def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> Steps:
     """Merge, then measure on more and more images; between two steps others have their turn."""
     project = session.project
-    report = project.merge(recipe, job.report)
+    report = project.merge(recipe, job.progress)
 
     def write() -> None:
         session.report = recipe, report
@@ -92,7 +92,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
         yield Turn(SOON, BREATH)
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
-        record = project.scaling_profile(recipe, job.report)
+        record = project.scaling_profile(recipe, job.progress)
         keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
     if first:
         yield Turn(LATER)
@@ -115,7 +115,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
 def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluation:
     """Measure B, or A, on so many validation images a task, 0 being all, and show it."""
     job.what = "Validation images"
-    scores = session.project.evaluate(recipe, "validation", limit, job.report, oracle=False)
+    scores = session.project.evaluate(recipe, "validation", limit, job.progress, oracle=False)
 
     def write() -> None:
         if recipe == session.recipe:
@@ -146,7 +146,7 @@ def _compare(session: Session, job: Job, limit: int) -> None:
     if pinned is None or shown is None or shown[1].limit != limit or pinned.recipe == shown[0]:
         return
     a, b = pinned.recipe, shown[0]
-    found = session.project.difference(a, b, "validation", limit, job.report)
+    found = session.project.difference(a, b, "validation", limit, job.progress)
     keep(session, job, SCORES, lambda: setattr(session, "difference", (a, b, found)))
 
 

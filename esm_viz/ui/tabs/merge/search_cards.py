@@ -68,7 +68,7 @@ def search_alpha(session: Session) -> None:
     def work(job: Job) -> None:
         recipe = session.recipe
         found = session.project.search_alpha(
-            recipe, job.report, lambda point: alpha_curve_card.add(session, job, recipe, point)
+            recipe, job.progress, lambda point: alpha_curve_card.add(session, job, recipe, point)
         )
         if not keep(session, job, ("curve",), lambda: setattr(session, "search", (recipe, found))):
             return

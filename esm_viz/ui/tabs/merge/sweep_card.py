@@ -12,7 +12,7 @@ from esm_viz.figures import sweep_figure
 from esm_viz.figures.number_format import safe
 from esm_viz.figures.sweep_cells import QUANTITIES, Shown
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.project.project import SEARCH_STEPS
+from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_start import give_way, keep, start
@@ -87,7 +87,7 @@ def sweep(session: Session) -> None:
             keep(session, job, ("sweep",), lambda: setattr(session.searches, "sweep", (recipe, record)))
             give_way(session, job)
 
-        session.project.sweep(asked, grid, split, 0, job.report, seen)
+        session.project.sweep(asked, grid, split, 0, job.progress, seen)
 
     start(session, WHAT, work, "sweep", ("sweep",))
 

@@ -65,7 +65,7 @@ def tune(session: Session, more: bool = False) -> None:
             keep(session, job, ("tuning",), lambda: setattr(session.searches, "tuning", found))
             give_way(session, job)
 
-        session.project.search_knobs(recipe, knobs, wanted, storage=storage, report=job.report, seen=seen)
+        session.project.search_knobs(recipe, knobs, wanted, storage=storage, progress=job.progress, seen=seen)
 
     start(session, WHAT, work, "tuning", ("tuning",))
 

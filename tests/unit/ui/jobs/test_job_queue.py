@@ -141,7 +141,7 @@ def test_long_work_steps_aside_at_its_boundary_and_goes_on_afterwards(told: Told
     def sweep(job: Job) -> None:
         begun.set()
         go.wait(WAIT)
-        job.report(0.5, "cell 2")
+        job.progress(0.5, "cell 2")
         told.names.append("sweep")
 
     long = Job("sweep", tells=True, owner="one").start(sweep, told.wrong.append)
@@ -160,7 +160,7 @@ def test_two_long_jobs_take_turns_after_a_while(told: Told, clock: Clock) -> Non
         go.wait(WAIT)
         for cell in range(2):
             clock.now += job_queue.QUANTUM
-            job.report(cell / 2, "cell")
+            job.progress(cell / 2, "cell")
         told.names.append("first")
 
     first = Job("sweep", tells=True, owner="one").start(sweep, told.wrong.append)
@@ -178,7 +178,7 @@ def test_nobody_steps_aside_with_a_value_that_others_may_be_waiting_for(told: To
         def compute() -> int:
             begun.set()
             go.wait(WAIT)
-            job.report(0.5, "")
+            job.progress(0.5, "")
             told.names.append("computed")
             return 1
 
@@ -225,7 +225,7 @@ def test_cancelling_ends_a_job_at_its_next_boundary(told: Told) -> None:
     def work(job: Job) -> None:
         begun.set()
         go.wait(WAIT)
-        job.report(0.5, "")
+        job.progress(0.5, "")
         told.names.append("went on")
 
     ended: list[str] = []
@@ -279,7 +279,7 @@ def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: Workers) ->
         def measure(job: Job, begun: threading.Event = begun, go: threading.Event = go) -> None:
             begun.set()
             go.wait(WAIT)
-            job.report(0.5, "")
+            job.progress(0.5, "")
 
         job = Job("x", owner="one", urgency=LATER).start(measure, told.wrong.append)
         assert begun.wait(WAIT)

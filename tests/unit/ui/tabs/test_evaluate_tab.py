@@ -331,7 +331,7 @@ def test_a_wrong_message_is_one_sentence(page: Page, message: dict[str, Any], te
 
 
 def test_class_names_are_escaped(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = page.session.project._scorer
+    scorer = page.session.project.scorer
     monkeypatch.setattr(type(scorer), "classes", lambda *_: tuple(f"<img src=x>{at}" for at in range(tiny.CLASSES)))
     with_flips(page)
     page.act("flips", do="image", index=str(shown(page)[0]))

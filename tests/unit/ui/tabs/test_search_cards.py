@@ -16,6 +16,7 @@ from esm_viz.core.errors import Cancelled
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import METHODS, settle
 from esm_viz.project.project import Project
+from esm_viz.search import knob_sweep
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.jobs.job_start import give_way
 from esm_viz.ui.jobs.time_estimate import about, evaluation_seconds
@@ -192,7 +193,7 @@ def test_alpha_can_be_searched_in_each_cell_and_comes_along_with_a_click(page: P
 
 def test_a_stopped_sweep_keeps_what_it_has_and_says_so(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     session, calls = page.session, 0
-    measure = session.project.evaluate
+    measure = knob_sweep.evaluate
 
     def third_is_stopped(*arguments: Any, **more: Any) -> Any:
         nonlocal calls
@@ -202,7 +203,7 @@ def test_a_stopped_sweep_keeps_what_it_has_and_says_so(page: Page, monkeypatch: 
         return measure(*arguments, **more)
 
     page.rest()
-    monkeypatch.setattr(session.project, "evaluate", third_is_stopped)
+    monkeypatch.setattr(knob_sweep, "evaluate", third_is_stopped)
     page.act("sweep", do="sweep-knob", value="gain")
     page.act("sweep", do="sweep")
     ended(session)

@@ -16,10 +16,10 @@ from esm_viz.core.errors import DeviceError, HeadError, ImagesError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.core.records import Score
 from esm_viz.data.images.image_source import ImageSet, spread
-from esm_viz.evaluation.accuracy_scorer import resolve_device
 from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.merge import settle, static_part, with_parameters
 from esm_viz.project.project import Project
+from esm_viz.runtime.device import resolve_device
 from esm_viz.runtime.stage_cache import StageCache
 from tests.support.errors import says
 from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, mislabel, recipe
@@ -108,16 +108,8 @@ def test_a_split_that_is_not_there_is_told(tiny_folder: Path) -> None:
     del raw["models"][1]["test"]
     project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
     assert (project.has_labels("test"), project.has_labels("validation")) == (False, True)
-    assert project.label_source() == "validation"
     with says(ImagesError, "bees has no labelled test images, give `test` and `head` in the recipe"):
         project.evaluate(project.recipe, "test")
-
-
-def test_without_any_labels_there_is_no_source(tiny_folder: Path) -> None:
-    raw = mapping()
-    for model in raw["models"]:
-        del model["test"], model["validation"]
-    assert Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu").label_source() is None
 
 
 # Routed experts.
@@ -261,7 +253,7 @@ def test_the_exported_model_scores_what_the_search_saw(project: Project, tmp_pat
     tensors = load_file(tmp_path / "model.safetensors")
     again = project.materialize(with_parameters(project.recipe, alpha=found.alpha))
     assert all(torch.equal(tensors[name], again[name]) for name in again)
-    scores = project._scorer.score_tower(project.headers().arch.tower(tensors), "validation")
+    scores = project.scorer.score_tower(project.headers.arch.tower(tensors), "validation")
     experts = [row.finetuned for row in project.evaluate(project.recipe, "validation").tasks]
     shares = [score.accuracy / expert.accuracy for score, expert in zip(scores, experts, strict=True)]
     assert sum(shares) / len(shares) == found.normalised

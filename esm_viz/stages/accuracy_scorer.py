@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
-from esm_viz.core.errors import DeviceError, HeadError, ImagesError, NumericsError
+from esm_viz.core.errors import HeadError, ImagesError, NumericsError
+from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, sha256_text
-from esm_viz.core.records import Report, Routing, Score, Split, TaskScores, silent
+from esm_viz.core.records import Routing, Score, Split, TaskScores
 from esm_viz.data.images.image_source import Found, ImageSet, spread
 from esm_viz.families.classification_head import Head
 from esm_viz.families.routed_tower import RoutedTower
@@ -86,29 +87,6 @@ def answer(
     return Answers(answers, routes.to(torch.int32), tuple(places))
 
 
-def resolve_device(name: str) -> str:
-    """Return "cpu" or "cuda" for auto, cpu, cuda.
-
-    Raises:
-        DeviceError: the device is unknown or not there.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise DeviceError(f"device is {name!r}", "use auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("this machine has no CUDA device that torch can use", "use --device cpu")
-    return name
-
-
-def device_title(device: str) -> str:
-    """Return what a person calls a device: the GPU's name, or "CPU" with the cores that torch uses."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    cores = torch.get_num_threads()
-    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
-
-
 @dataclass(frozen=True)
 class Scorer:
     """Answers on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
@@ -164,7 +142,7 @@ class Scorer:
         )
 
     def table(
-        self, merged: nn.Module, identity: str, split: Split, limit: int, report: Report
+        self, merged: nn.Module, identity: str, split: Split, limit: int, progress: Progress
     ) -> tuple[TaskScores, ...]:
         """Score base, experts and merged model on every task.
 
@@ -173,17 +151,17 @@ class Scorer:
             identity: the recipe's canonical JSON, under which merged scores are kept.
             split: which labelled images.
             limit: images a task; 0 = all.
-            report: progress.
+            progress: progress.
         """
         rows = []
         for at, task in enumerate(self.recipe.tasks):
-            boundary = self._counting(report, at, task, split, limit, 3, "images")
+            boundary = self._counting(progress, at, task, split, limit, 3, "images")
             models = (self.base(), self.expert(task), Contestant((identity,), lambda: merged))
             rows.append(TaskScores(task, *(self.score(model, task, split, limit, boundary) for model in models)))
         return tuple(rows)
 
     def routing(
-        self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, report: Report
+        self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, progress: Progress
     ) -> Routing:
         """Return which experts the images of every task found, and how well they do with the right ones.
 
@@ -193,11 +171,11 @@ class Scorer:
             split: which labelled images.
             limit: images a task; 0 = all.
             oracle: whether to send them through their own experts as well.
-            report: progress.
+            progress: progress.
         """
         tasks, told, chosen = self.recipe.tasks, [], []
         for at, task in enumerate(tasks):
-            boundary = self._counting(report, at, task, split, limit, 1, "images with oracle routing")
+            boundary = self._counting(progress, at, task, split, limit, 1, "images with oracle routing")
             found = self.answers(Contestant((identity,), lambda: tower), task, split, limit, boundary)
             chosen.append(torch.stack([(found.routes == s).double().mean(1) for s in range(len(tasks))], 1))
             if oracle:
@@ -214,27 +192,27 @@ class Scorer:
             tower.base_parameters,
         )
 
-    def alone(self, which: Literal["pretrained", "finetuned"], split: Split, report: Report) -> dict[str, Score]:
+    def alone(self, which: Literal["pretrained", "finetuned"], split: Split, progress: Progress) -> dict[str, Score]:
         """Score the base, or each task's own expert, on the tasks that have labelled images, whatever others have.
 
         Args:
             which: the base or the experts.
             split: which labelled images, all of them.
-            report: progress.
+            progress: progress.
         """
         found = {}
         for at, task in enumerate(self.recipe.tasks):
             if task in self.headers.labelled[split]:
-                boundary = self._counting(report, at, task, split, 0, 1, "images")
+                boundary = self._counting(progress, at, task, split, 0, 1, "images")
                 model = self.base() if which == "pretrained" else self.expert(task)
                 found[task] = self.score(model, task, split, 0, boundary)
         return found
 
-    def score_tower(self, tower: nn.Module, split: Split, report: Report = silent) -> tuple[Score, ...]:
+    def score_tower(self, tower: nn.Module, split: Split, progress: Progress = NO_PROGRESS) -> tuple[Score, ...]:
         """Score a tower that came from elsewhere on all images of a split, past every kept score."""
         tower, found = tower.to(self.device), []
         for at, task in enumerate(self.recipe.tasks):
-            boundary = self._counting(report, at, task, split, 0, 1, "images of the file")
+            boundary = self._counting(progress, at, task, split, 0, 1, "images of the file")
             where = f"the file on the {split} images of {task}"
             asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary, where)
             found.append(self._scored(asked, task, split, 0))
@@ -331,7 +309,7 @@ class Scorer:
         return self.headers.labelled[split][task]
 
     def _counting(
-        self, report: Report, at: int, task: str, split: Split, limit: int, passes: int, words: str
+        self, progress: Progress, at: int, task: str, split: Split, limit: int, passes: int, words: str
     ) -> Boundary:
         """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
         total, done, tasks = passes * len(spread(self._listed(task, split).count, limit)), 0, len(self.recipe.tasks)
@@ -339,7 +317,7 @@ class Scorer:
         def boundary(images: int) -> None:
             nonlocal done
             done += images
-            report(min((at + done / total) / tasks, 1.0), f"{task}, {split} {words}")
+            progress(min((at + done / total) / tasks, 1.0), f"{task}, {split} {words}")
 
         boundary(0)
         return boundary

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.explore import subspaces
+from esm_viz.explore import angles
 from esm_viz.merge import with_method, with_parameters
 from esm_viz.project.project import Project
 from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, OUT_PROJ, TASKS, recipe
@@ -175,13 +175,13 @@ def test_the_rank_knob_has_its_own_angles(project: Project) -> None:
 
 def test_random_angles_are_drawn_once_for_all_pairs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
-    draw = subspaces.random_subspace
+    draw = angles.random_subspace
 
     def noted(d_out: int, k: int, seed: int) -> Tensor:
         drawn.append(d_out)
         return draw(d_out, k, seed)
 
-    monkeypatch.setattr(subspaces, "random_subspace", noted)
+    monkeypatch.setattr(angles, "random_subspace", noted)
     fresh = Project.open(recipe(tiny_folder), device="cpu")
     for other in ("bees", "cats", "bees"):
         fresh.angles(C_FC, "ants", other, fresh.recipe)

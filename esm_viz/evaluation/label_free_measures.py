@@ -1,0 +1,55 @@
+"""What a merge does to each task, measured without labels: interference and the size of the merged change."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from esm_viz.core.progress import NO_PROGRESS, Progress
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Interference, LayerNorms, MergeReport
+from esm_viz.merge import static_part
+from esm_viz.numerics.interference import interference
+from esm_viz.stages.merged_model import known_alpha
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question, recorded_question
+
+
+@recorded_question
+def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> MergeReport:
+    """Merge all layers and measure, without labels, what the merged weights alone do to each task."""
+    start = time.perf_counter()
+    recipe = project.settled(recipe)
+    static = static_part(recipe)
+    stages, alpha = project.stages, known_alpha(recipe)
+    stages.run(static, True, progress)
+    scales = stages.scales(static)
+    factors = stages.layer_factors(static)
+    columns = []
+    for layer in project.layers:
+        pulls = stages.pulls(static, layer)
+        columns.append([interference(measured, scales[layer.name]) for measured in pulls])
+    values = tuple(zip(*columns, strict=True))
+    before = [stages.norm(static, layer) for layer in project.layers]
+    after = [norm * factors[layer.name] for norm, layer in zip(before, project.layers, strict=True)]
+    return MergeReport(
+        recipe_sha256=project.sha256(recipe),
+        method=recipe.method,
+        alpha=alpha,
+        parameters=recipe.parameters,
+        interference=Interference(project.tasks, project.layers, values, tuple(_known_mean(row) for row in values)),
+        norms=LayerNorms(project.layers, tuple(before), tuple(after)),
+        effects={**stages.effects(static), "alpha": (alpha, alpha)},
+        seconds=time.perf_counter() - start,
+    )
+
+
+@question
+def at_hand(project: OpenedProject, recipe: Recipe) -> bool:
+    """Say whether every layer of a merge is known, so that `merge` takes no time."""
+    return not project.stages.missing(static_part(project.settled(recipe)), measured=True)
+
+
+def _known_mean(row: tuple[float, ...]) -> float:
+    known = [value for value in row if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

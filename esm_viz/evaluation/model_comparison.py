@@ -1,0 +1,110 @@
+"""Two models on the same labelled images: confusions of one, flips and differences between two."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.progress import NO_PROGRESS, Progress
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, Split
+from esm_viz.data.images.image_source import spread
+from esm_viz.evaluation import prediction_comparison
+from esm_viz.stages.accuracy_scorer import Contestant
+from esm_viz.stages.merged_model import known_alpha, tower
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question
+
+
+@question
+def confusion(
+    project: OpenedProject,
+    model: Recipe | Reference,
+    task: str,
+    split: Split = "test",
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> Confusion:
+    """Return which predictions the images of each class of a task got; free once `evaluate` has measured the model.
+
+    Args:
+        project: the opened project.
+        model: a recipe of this project, "pretrained", or "finetuned" for the task's own expert.
+        task: whose images.
+        split: "validation" or "test".
+        limit: images, spread over the set; 0 = all.
+        progress: progress, may raise Cancelled.
+
+    Raises:
+        ImagesError: a task has no labelled images of that split.
+    """
+    chosen = predictions(project, model, project.known_task(task), split, limit, progress)
+    classes, labels = project.scorer.classes(task, split), project.scorer.labels(task, split, limit)
+    return prediction_comparison.confusion(task, split, classes, labels, chosen)
+
+
+@question
+def flips(
+    project: OpenedProject,
+    a: Recipe | Reference,
+    b: Recipe | Reference,
+    task: str,
+    split: Split = "test",
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> Flips:
+    """Return the images of a task that B gets right and A wrong, and the other way; models as in `confusion`."""
+    scorer, task = project.scorer, project.known_task(task)
+    before = predictions(project, a, task, split, limit, progress.part(0.0, 0.5))
+    now = predictions(project, b, task, split, limit, progress.part(0.5, 1.0))
+    classes, places = scorer.classes(task, split), scorer.places(task, split, limit)
+    return prediction_comparison.flips(task, split, classes, places, scorer.labels(task, split, limit), before, now)
+
+
+@question
+def difference(
+    project: OpenedProject,
+    a: Recipe | Reference,
+    b: Recipe | Reference,
+    split: Split = "test",
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> Difference:
+    """Return B's accuracy minus A's with paired intervals, per task and of the mean; models as in `confusion`."""
+    pairs, count = [], len(project.tasks)
+    for at, task in enumerate(project.tasks):
+        part = progress.part(at / count, (at + 1) / count)
+        before = predictions(project, a, task, split, limit, part.part(0.0, 0.5))
+        now = predictions(project, b, task, split, limit, part.part(0.5, 1.0))
+        pairs.append(prediction_comparison.paired(project.scorer.labels(task, split, limit), before, now))
+    return Difference(split, project.tasks, tuple(pairs))
+
+
+def predictions(
+    project: OpenedProject, model: Recipe | Reference, task: str, split: Split, limit: int, progress: Progress
+) -> Tensor:
+    """Return the classes that a model predicts for a task's labelled images, (n,).
+
+    Raises:
+        ImagesError: a task has no labelled images of that split.
+        RecipeError: there is no such model.
+    """
+    scorer = project.scorer
+    scorer.need_labels(split)
+    if isinstance(model, Recipe):
+        own = project.settled(model)
+        known_alpha(own)
+        contestant = Contestant((project.canonical(own),), lambda: tower(project, own, progress.part(0.0, 0.5)))
+    elif model in REFERENCES:
+        contestant = scorer.base() if model == "pretrained" else scorer.expert(task)
+    else:
+        raise RecipeError(f"there is no model {model!r}", f"give a recipe, or {' or '.join(REFERENCES)}")
+    asked, predicting = len(spread(project.headers.labelled[split][task].count, limit)), progress.part(0.5, 1.0)
+    done = 0
+
+    def boundary(images: int) -> None:
+        nonlocal done
+        done += images
+        predicting(done / asked, f"{task}, {split} images")
+
+    return scorer.answers(contestant, task, split, limit, boundary).chosen

@@ -1,0 +1,40 @@
+"""Some of a project's images as small PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from esm_viz.core.errors import ImagesError
+from esm_viz.core.records import Split
+from esm_viz.data.images.image_source import shrunk, to_png
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question, recorded_question
+
+MOST_THUMBNAILS = 64  # labelled images that are handed out at once
+
+
+@recorded_question
+def thumbnails(project: OpenedProject, task: str, most: int) -> list[bytes]:
+    """Return some of a task's proxies as PNG bytes."""
+    shown = project.stages.proxies(project.recipe, project.known_task(task))[:most]
+    return to_png(shown, project.headers.proxies[task].how)
+
+
+@question
+def labelled_thumbnails(project: OpenedProject, task: str, split: Split, indices: Sequence[int]) -> list[bytes]:
+    """Return some of a task's labelled images as small PNG files.
+
+    Args:
+        project: the opened project.
+        task: whose images.
+        split: "validation" or "test".
+        indices: places in the labelled set, at most MOST_THUMBNAILS.
+
+    Raises:
+        ImagesError: there are no such images, or they are too many.
+    """
+    project.scorer.need_labels(split)
+    labelled = project.headers.labelled[split][project.known_task(task)]
+    if len(indices) > MOST_THUMBNAILS or not all(0 <= index < labelled.count for index in indices):
+        raise ImagesError(f"{task} has {labelled.count} {split} images", f"ask for at most {MOST_THUMBNAILS} of them")
+    return to_png(shrunk(project.scorer.pictures(task, split, indices)), labelled.how) if indices else []

@@ -1,0 +1,75 @@
+"""The export of a project: a recipe's model written as files, with proof that they are what was on screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from esm_viz.checkpoints.layout_table import BASE, chosen_layout, writable
+from esm_viz.core.progress import NO_PROGRESS, Progress
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import ExportProof, Split
+from esm_viz.evaluation.accuracy import evaluate
+from esm_viz.export import verified_export
+from esm_viz.search.alpha_search import with_alpha_found
+from esm_viz.stages.merged_model import experts, materialize
+from esm_viz.stages.opened_project import OpenedProject
+from esm_viz.stages.question import question
+
+
+@question
+def export(
+    project: OpenedProject,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress = NO_PROGRESS,
+    *,
+    portable: bool = False,
+    layout: str = BASE,
+    page: verified_export.MakePage | None = None,
+) -> ExportProof:
+    """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
+
+    A routed model has experts.safetensors too, and is rebuilt from the two files alone.
+
+    Args:
+        project: the opened project.
+        recipe: of this project.
+        folder: made where missing.
+        progress: progress, may raise Cancelled.
+        portable: keep the recipe's own relative paths (for a download) instead of paths from `folder`.
+        layout: how the weights file names its tensors; "base" is as the base file does.
+        page: makes report.html; there is none where None.
+
+    Raises:
+        LayoutError: there is no such layout.
+        ProofFailed: the file is not what was on screen; nothing is left behind.
+        ExportError: it cannot be written; nothing is left behind.
+    """
+    chosen = chosen_layout(layout, project.headers.base.layout, _vision(project))
+    verified_export.finish_interrupted(folder)
+    verified_export.refuse_overwriting(project.settled(recipe), folder)
+    recipe = with_alpha_found(project, recipe, progress.part(0.0, 0.3))
+    adapters = experts(project, recipe, progress.part(0.3, 0.4))
+    weights = materialize(project, recipe)
+    splits = [split for split in get_args(Split) if project.has_labels(split)]
+    shown = tuple(
+        evaluate(project, recipe, split, progress=progress.part(0.4 + 0.1 * at, 0.5 + 0.1 * at), oracle=False)
+        for at, split in enumerate(splits)
+    )
+    preview = verified_export.Preview(recipe, project.headers, project.stages.digests, weights, shown, adapters, chosen)
+    rescore, rest = project.scorer.score_tower, progress.part(0.6, 1.0)
+    return verified_export.export(preview, rescore, folder, portable=portable, page=page, progress=rest)
+
+
+@question
+def layouts(project: OpenedProject) -> dict[str, str]:
+    """Return the layouts a model can be written in, by name with their titles; the base file's own comes first."""
+    found = writable(project.headers.base.layout, _vision(project))
+    return {name: layout.title for name, layout in found.items()}
+
+
+def _vision(project: OpenedProject) -> Mapping[str, Any]:
+    vision: Mapping[str, Any] = project.headers.arch.config["vision_cfg"]
+    return vision

@@ -1,0 +1,30 @@
+"""Which device tensors live on: the processor, or a CUDA device."""
+
+from __future__ import annotations
+
+import torch
+
+from esm_viz.core.errors import DeviceError
+
+
+def resolve_device(name: str) -> str:
+    """Return "cpu" or "cuda" for auto, cpu, cuda.
+
+    Raises:
+        DeviceError: the device is unknown or not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise DeviceError(f"device is {name!r}", "use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("this machine has no CUDA device that torch can use", "use --device cpu")
+    return name
+
+
+def device_title(device: str) -> str:
+    """Return what a person calls a device: the GPU's name, or "CPU" with the cores that torch uses."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    cores = torch.get_num_threads()
+    return f"CPU, {cores} core{'' if cores == 1 else 's'}"

@@ -1,0 +1,137 @@
+"""A recipe's files, opened once, with the stages over them: what every question is asked of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from esm_viz.core import recipe as recipes
+from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Layer, Split
+from esm_viz.data.images.image_source import preprocessing_of
+from esm_viz.inspection.opened_files import Headers
+from esm_viz.merge import settle
+from esm_viz.runtime.device import device_title
+from esm_viz.runtime.recorded_results import Answers
+from esm_viz.stages.accuracy_scorer import Scorer
+from esm_viz.stages.merge_stages import Stages
+
+
+class OpenedProject:
+    """One recipe's files and the stages over them.
+
+    Attributes:
+        recipe: as opened, every parameter written out.
+        tasks, layers: in order.
+        device, device_title: "cpu" or "cuda", and what a person calls it.
+        inspection: what the headers said.
+        files_sha256: of everything that shapes the weights, whatever the method and its knobs.
+        image_size: pixels of a side that the tower reads.
+        preprocessing: what happens to an image before it does.
+        headers: the opened files.
+        stages: of a merge, cached.
+        scorer: predictions on labelled images, cached.
+        answers: recorded before, and shown until this project has been prepared; None: everything is computed.
+    """
+
+    def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
+        """Use `Project.open`."""
+        self.recipe = recipe
+        self.tasks = recipe.tasks
+        self.layers = stages.layers
+        self.device, self.device_title = stages.device, device_title(stages.device)
+        self.inspection = headers.inspection
+        self.image_size = headers.arch.image_size
+        self.preprocessing = preprocessing_of(recipe.arch, recipe.arch_config, self.image_size)
+        self.headers = headers
+        self.stages = stages
+        self.scorer = Scorer(recipe, headers, stages.digests, stages.device, stages.cache)
+        bare = tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models)
+        files = recipe.replace(method="", models=bare, parameters={}, dtype="", seed=0)
+        self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
+        self.answers: Answers | None = None
+
+    def settled(self, recipe: Recipe) -> Recipe:
+        """Return a recipe with every parameter written out.
+
+        Raises:
+            RecipeError: it names other files than the opened project, or a value is out of range.
+        """
+        if _files(recipe) != _files(self.recipe):
+            raise RecipeError(
+                "this recipe names other files than the opened project", "open it as a project of its own"
+            )
+        return settle(recipe)
+
+    def known_task(self, name: str) -> str:
+        """Return a task's name.
+
+        Raises:
+            RecipeError: there is no such task.
+        """
+        if name not in self.tasks:
+            raise RecipeError(f"there is no task {name!r}", f"use {', '.join(self.tasks)}")
+        return name
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by its name.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise RecipeError(f"there is no layer {name!r}", "use a name of this tower")
+
+    def canonical(self, recipe: Recipe) -> str:
+        """Return the recipe's identity as canonical JSON."""
+        return recipes.canonical(self.settled(recipe), self.stages.digests)
+
+    def sha256(self, recipe: Recipe) -> str:
+        """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
+        return recipes.sha256_text(self.canonical(recipe))
+
+    def identity(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Return a question's arguments with the recipe, its files and the images it is measured on as digests."""
+        told = dict(arguments)
+        recipe, split = told.get("recipe", self.recipe), told.get("split")
+        assert isinstance(recipe, Recipe)
+        told["recipe"] = self.sha256(recipe)
+        if split in ("validation", "test") and self.has_labels(split):
+            told["labels"] = self.scorer.labels_digest(split)
+        return told
+
+    def has_labels(self, split: Split) -> bool:
+        """Say whether every task has labelled images of a split."""
+        return self.scorer.has_labels(split)
+
+    @property
+    def has_proxies(self) -> bool:
+        """Say whether every task has proxies."""
+        return set(self.headers.proxies) == set(self.tasks)
+
+    def labels_digest(self, split: Split) -> str:
+        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        return self.scorer.labels_digest(split)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return a sentence for each set of images of which some were found to be broken so far, and are not used."""
+        return self.headers.left_out
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Return the SHA-256 of every file that stages were computed from."""
+        return frozenset(self.stages.digests.values())
+
+    def forget(self, others: Iterable[OpenedProject]) -> None:
+        """Drop what is cached of this project's files, but for files that other projects read as well."""
+        self.stages.cache.forget(self.digests.difference(*(other.digests for other in others)))
+
+
+def _files(recipe: Recipe) -> tuple[object, ...]:
+    """Return what a project is opened on; method, parameters, weights, dtype and seed may change under it."""
+    models = tuple(dataclasses.replace(model, weight=1.0, sha256="") for model in recipe.models)
+    return recipe.arch, recipe.base, models, recipe.folder

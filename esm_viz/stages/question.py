@@ -1,0 +1,69 @@
+"""Questions: functions of an opened project, each registered once where it is defined.
+
+A registered question is a method of `Project` under its name, and its result may be recorded: a project that holds
+recorded results gives them at once, while this machine still computes its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from esm_viz.stages.opened_project import OpenedProject
+
+P = ParamSpec("P")
+T = TypeVar("T")
+QUESTIONS: dict[str, Callable[..., Any]] = {}
+"""Every question by its name."""
+_NOT_IDENTITY = ("project", "progress")  # arguments that the answer does not depend on
+
+
+def question(
+    ask: Callable[Concatenate[OpenedProject, P], T],
+) -> Callable[Concatenate[OpenedProject, P], T]:
+    """Register a question whose result is never recorded: its arguments cannot all be written down.
+
+    Args:
+        ask: takes the project, then the question's own arguments.
+
+    Raises:
+        ValueError: there is a question of that name.
+    """
+    name: str = ask.__name__
+    if name in QUESTIONS:
+        raise ValueError(f"two questions are named {name}")
+    QUESTIONS[name] = ask
+    return ask
+
+
+def recorded_question(
+    compute: Callable[Concatenate[OpenedProject, P], T],
+) -> Callable[Concatenate[OpenedProject, P], T]:
+    """Register a question whose result is a record, given from the project's recorded results where it is known.
+
+    Args:
+        compute: takes the project, then the question's own arguments, all of them words, numbers, recipes or progress.
+
+    Raises:
+        ValueError: there is a question of that name.
+    """
+    signature = inspect.signature(compute)
+    name: str = compute.__name__
+
+    @wraps(compute)
+    def ask(project: OpenedProject, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        answers = project.answers  # once: another thread may put it away
+        if answers is None:
+            return compute(project, *args, **kwargs)
+        bound = signature.bind(project, *args, **kwargs)
+        bound.apply_defaults()
+        asked = {key: value for key, value in bound.arguments.items() if key not in _NOT_IDENTITY}
+        identity = json.dumps({"question": name, **project.identity(asked)}, ensure_ascii=False)
+        kind = typing.get_type_hints(compute)["return"]
+        return answers.give(identity, kind, lambda: compute(project, *args, **kwargs))
+
+    return question(typing.cast("Callable[Concatenate[OpenedProject, P], T]", ask))
