@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 PICTURE = "application/vnd.plotly.v1+json"  # what Jupyter draws with the extension that plotly brings
+pytestmark = pytest.mark.xdist_group("notebook")  # one process, so that it is executed once
 PATIENCE = 280  # seconds for one cell, below the limit of one test
 
 
@@ -21,20 +22,17 @@ def notebook() -> nbformat.NotebookNode:
 
 
 @pytest.fixture(scope="module")
-def executed() -> nbformat.NotebookNode:
-    """Run every cell in a kernel that starts in docs/ and finds the package in the checkout."""
+def executed(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    """Run every cell in a kernel that starts in docs/, finds the package in the checkout, and writes to no home."""
     made = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(
-        made, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": ROOT / "docs"}}
+        made, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}}
     )
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
-    try:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            environment.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         return client.execute()
-    finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -12,6 +12,7 @@ import yaml
 import esm_viz
 from benchmarks.__main__ import WHAT
 from esm_viz.cli import _parser
+from esm_viz.ui.limits import USUAL, WORKSHOP, upload_size
 from tests.support.pages import OTHERS, PAGES, README, ROOT, anchors, blocks, command_lines, links, named, prose, read
 
 MOST_LINES = 150  # of the README: what one reads before deciding to go on
@@ -113,6 +114,16 @@ def test_the_recipe_page_has_every_key() -> None:
     written = esm_viz.load_recipe(ROOT / "assets" / "demo" / "recipe.yaml").as_mapping()
     for key in {*demo, *written, *demo["models"][0], "sha256", "weight", "classes"}:
         assert f"| `{key}` |" in page, key
+
+
+def test_the_workshop_page_has_the_limits_of_the_server() -> None:
+    page = read(ROOT / "docs" / "workshop.md")
+    rows = dict(re.findall(r"^\| (uploads|sessions|cells|trials)\b.*?(\| .+) \|$", page, re.MULTILINE))
+    for name, row in rows.items():
+        usual, workshop = (cell.split(";")[0].strip() for cell in row.strip("| ").split(" | "))
+        read_as = upload_size if name == "uploads" else int
+        assert (read_as(usual), read_as(workshop)) == (getattr(USUAL, name), getattr(WORKSHOP, name)), name
+    assert len(rows) == 4
 
 
 def test_the_glossary_has_its_words_in_order() -> None:
