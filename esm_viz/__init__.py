@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from esm_viz import threads as _threads  # noqa: F401 - before anything imports torch
 
 # isort: split
@@ -20,6 +18,7 @@ from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.pipeline import Project, inspect
 from esm_viz.presets import PRESETS, with_preset
 from esm_viz.recipe import Recipe, load_text
+from esm_viz.version import __version__
 
 __all__ = [
     "METHODS",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esm_viz import __version__
 from esm_viz.checkpoints.layouts import Layout
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, Inspection
 from esm_viz.usage import library, loading_code
+from esm_viz.version import __version__
 
 
 def model_card(

@@ -38,6 +38,7 @@ from esm_viz.tuning import checked_trials, space_of
 from esm_viz.types import Report, Value
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
+INSTALLED = "esm-viz"  # the command that an installed package has
 AUTH = "ESM_VIZ_AUTH"  # the environment's NAME:PASSWORD
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
@@ -48,9 +49,12 @@ _log = logging.getLogger("esm_viz")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit status; never exits, may be called many times in one process."""
+    """Run one command, `app` where none is given, and return its exit status.
+
+    It never exits, and may be called many times in one process.
+    """
     try:
-        options = _parser().parse_args(list(argv))
+        options = _parser().parse_args(list(argv) or ["app"])
         result, text = options.run(options)
         _show(options, result, text)
     except BrokenPipeError:  # the reader of our output had enough
@@ -91,8 +95,14 @@ class _Parser(argparse.ArgumentParser):
         raise _Help
 
 
+def _program() -> str:
+    """Return what a user types to run this."""
+    return INSTALLED if Path(sys.argv[0]).stem == INSTALLED else "python -m esm_viz"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m esm_viz", description="Merge CLIP fine-tunes by recipe.", allow_abbrev=False)
+    description = "Merge CLIP fine-tunes by recipe. Without a command: open the studio on the demo."
+    parser = _Parser(prog=_program(), description=description, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:

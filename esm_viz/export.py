@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__
 from esm_viz import recipe as recipes
 from esm_viz.card import model_card
 from esm_viz.checkpoints.configs import CONFIG
@@ -33,6 +32,7 @@ from esm_viz.models.tower import Architecture
 from esm_viz.opening import Headers
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, ExportProof, ProofRow, Report, Score, Split, WrittenFile, silent
+from esm_viz.version import __version__
 
 WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__, explore, export, outcomes, tuning
+from esm_viz import explore, export, outcomes, tuning
 from esm_viz import recipe as recipes
 from esm_viz import sweep as sweeps
 from esm_viz.cache import StageCache
@@ -72,6 +72,7 @@ from esm_viz.types import (
     silent,
     unseen,
 )
+from esm_viz.version import __version__
 
 MOST_THUMBNAILS = 64  # labelled images that are handed out at once
 SEARCH_STEPS = 15  # about how many α a search visits, for its progress

@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from esm_viz import __version__
+from esm_viz.version import __version__
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from esm_viz import __version__
 from esm_viz.checkpoints.layouts import LAYOUTS
 from esm_viz.figures.page import Picture, html_page, section
 from esm_viz.figures.words import ends, percent, safe, setting, size
 from esm_viz.merge import METHODS
 from esm_viz.recipe import Recipe
 from esm_viz.types import Evaluation, ExportProof, Inspection, ProofRow, Score
+from esm_viz.version import __version__
 
 _DIGEST = 64  # characters of a SHA-256, which is shown whole
 

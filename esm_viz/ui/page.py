@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from esm_viz import __version__
 from esm_viz.errors import EsmVizError
 from esm_viz.ui import bar, evaluate, explore, export, load, merge
 from esm_viz.ui.html import sentence
 from esm_viz.ui.jobs import UNEXPECTED
 from esm_viz.ui.piece import Piece, Tab
 from esm_viz.ui.store import EVERYTHING, Session
+from esm_viz.version import __version__
 
 TABS = (load.TAB, explore.TAB, merge.TAB, evaluate.TAB, export.TAB)
 HEADER = Tab("", (Piece("bar", "block", bar.bar), Piece("states", "block", merge.states)), bar.act)

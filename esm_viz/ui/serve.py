@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from esm_viz import load_recipe
+from esm_viz.assets_folder import assets_folder
 from esm_viz.cache import StageCache
 from esm_viz.errors import EsmVizError, RecipeError
 from esm_viz.pipeline import Project
@@ -37,9 +38,8 @@ from esm_viz.ui.page import TABS
 from esm_viz.ui.share import link_of, write
 from esm_viz.ui.studio import Studio
 
-ROOT = Path(__file__).parents[2]
-ASSETS = ROOT / "assets" / "ui"
-DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
+ASSETS = assets_folder() / "ui"
+DEMO = assets_folder() / "demo" / "recipe.yaml"
 OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
 _PRIVATE = {"Cache-Control": "no-store"}
