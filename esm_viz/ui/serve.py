@@ -81,6 +81,8 @@ def serve(
     address: str = "",
     auth: Sequence[tuple[str, str]] = (),
     state: Path | None = None,
+    aliases: Sequence[str] = (),
+    framers: Sequence[str] = (),
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -97,6 +99,8 @@ def serve(
         address: by which others reach it, `http://NAME:PORT`; found where empty.
         auth: names with their passwords; nobody is asked where empty.
         state: private folder from which sessions come back after a restart; nothing is kept where None.
+        aliases: more names by which others reach it.
+        framers: origins whose pages may show the studio in a frame; none but its own where empty.
 
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
@@ -105,7 +109,7 @@ def serve(
     _keep_uploads_private()
     studio = build(recipe, device, cache, folder, limits, state)
     atexit.register(studio.close)
-    site = Site(host, port, address, share)
+    site = Site(host, port, address, share, tuple(aliases), tuple(framers))
     try:
         _, _, public = studio.blocks.launch(
             server_name=host,
