@@ -100,6 +100,7 @@ def test_its_command_serves_a_page_and_its_health_check_knows(installed: Install
             while installed.run(*check).returncode:
                 assert server.poll() is None, (installed.data / "log").read_text()
                 assert time.monotonic() < until, (installed.data / "log").read_text()
+                time.sleep(1)
             page = get(f"{address}/")
             assert b"gradio_config" in page
             for name in re.findall(rb'href="\./(studio/ui/[\w.]+css)"', page):
