@@ -12,8 +12,8 @@ import torch
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
-LAST = "e2e"  # the slow room; all others come in the order of this tuple, then by name
-FIRST = ("unit", "conformance", "parity")
+FIRST = ("unit", "conformance", "parity")  # in this order, then all others by name
+LAST = ("packaging", "e2e")  # slow, each with servers of its own: one after the other, in one process
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 # Set before any test imports the libraries that read them.
@@ -29,18 +29,20 @@ settings.load_profile("esm_viz")
 def room_rank(path: Path) -> int:
     """Return where a test file comes in the run: fast rooms first, the browser last."""
     room = path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
-    if room == LAST:
-        return len(FIRST) + 1
+    if room in LAST:
+        return len(FIRST) + 1 + LAST.index(room)
     return FIRST.index(room) if room in FIRST else len(FIRST)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fast tests first, and mark everything under tests/e2e as e2e and for one process, with one studio."""
+    """Run fast tests first; mark the slow rooms for one process, with one studio, and tests/e2e as e2e."""
     items.sort(key=lambda item: room_rank(item.path))  # stable: within a room the order stays pytest's
     for item in items:
-        if room_rank(item.path) > len(FIRST):
+        room = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if room == "e2e":
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group(LAST))
+        if room in LAST:
+            item.add_marker(pytest.mark.xdist_group("slow"))
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@
   document.addEventListener("click", (event) => { if (event.target.closest?.('#studio-tabs [role="tab"]')) setTimeout(() => keep("sessionStorage", TAB, open())); });
 
   /* called once the server has told the page its session: from now on it is the visitor's */
-  if (query.has("state") || kept("localStorage", KEY)) root.classList.add("returning");
+  const COOKIE = "esm_viz_session="; /* where a frame may not use localStorage */
+  if (query.has("state") || kept("localStorage", KEY) || document.cookie.includes(COOKIE)) root.classList.add("returning");
   const show = () => root.classList.remove("returning");
   setTimeout(show, GIVE_UP);
   studio.opened = () => {
@@ -36,6 +37,7 @@
     studio.ask?.();
   };
   studio.local.afresh = () => {
+    document.cookie = `${COOKIE}; Path=${location.pathname}; Max-Age=0; SameSite=None; Secure; Partitioned`;
     try { localStorage.removeItem(KEY); sessionStorage.removeItem(TAB); } catch { /* private window */ }
     location.reload();
   };

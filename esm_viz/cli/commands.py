@@ -41,6 +41,7 @@ from esm_viz.search.knob_sweep import checked_grid
 from esm_viz.search.knob_tuning import checked_trials, space_of
 
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 130
+INSTALLED = "esm-viz"  # the command that an installed package has
 AUTH = "ESM_VIZ_AUTH"  # the environment's NAME:PASSWORD
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
@@ -51,9 +52,12 @@ _log = logging.getLogger("esm_viz")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit status; never exits, may be called many times in one process."""
+    """Run one command, `app` where none is given, and return its exit status.
+
+    It never exits, and may be called many times in one process.
+    """
     try:
-        options = _parser().parse_args(list(argv))
+        options = _parser().parse_args(list(argv) or ["app"])
         result, text = options.run(options)
         _show(options, result, text)
     except BrokenPipeError:  # the reader of our output had enough
@@ -94,8 +98,14 @@ class _Parser(argparse.ArgumentParser):
         raise _Help
 
 
+def _program() -> str:
+    """Return what a user types to run this."""
+    return INSTALLED if Path(sys.argv[0]).stem == INSTALLED else "python -m esm_viz"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m esm_viz", description="Merge CLIP fine-tunes by recipe.", allow_abbrev=False)
+    description = "Merge CLIP fine-tunes by recipe. Without a command: open the studio on the demo."
+    parser = _Parser(prog=_program(), description=description, allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], tuple[Any, str]], text: str) -> argparse.ArgumentParser:
@@ -157,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     app = command("app", _app, "start the studio")
     app.add_argument("recipe", type=Path, nargs="?", help="recipe.yaml; the embedded demo where absent")
     app.add_argument("--host", help="to listen on; 127.0.0.1, this machine alone, or with --workshop 0.0.0.0, all")
-    app.add_argument("--port", type=int, default=7860)
+    app.add_argument("--port", type=int, help="to listen on; 7860")
     app.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
     app.add_argument("--allow-folder", type=Path, metavar="DIR", help="let visitors open the projects below it; none")
     app.add_argument(
@@ -173,6 +183,9 @@ def _parser() -> argparse.ArgumentParser:
         const="",
         metavar="NAME:PASSWORD",
         help=f"ask visitors for it; without a value the environment's {AUTH}, which no list of processes shows",
+    )
+    app.add_argument(
+        "--embed-in", action="append", default=[], metavar="URL", help="let pages of this site show it in a frame; none"
     )
     app.add_argument("--auth-file", type=Path, metavar="FILE", help="with a NAME:PASSWORD in each line")
     # only where it is asked for: a server should write to nobody's home by itself, a hall's least of all
@@ -330,33 +343,47 @@ def _encode(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui import serve  # the command line must not wait for a web server's imports
+    from esm_viz.ui.server.hosted_space import HUB, hosted_space, trust_proxy
     from esm_viz.ui.server.server_address import checked_address
     from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP, upload_size
     from esm_viz.ui.session.session_files import private
 
-    folder, workshop = options.allow_folder, options.workshop
+    folder, space = options.allow_folder, hosted_space(os.environ)
+    workshop = options.workshop or space is not None
     if folder is not None and workshop:
         remedy = "leave one of them out: a room of strangers is shown no paths of this server"
         raise RecipeError("--workshop and --allow-folder exclude each other", remedy, "command line")
     if folder is not None and not folder.is_dir():
         raise RecipeError(f"--allow-folder {folder.name} is no folder", "give one that is there", "command line")
-    if not 0 < options.port < 1 << 16:
-        raise RecipeError(f"--port is {options.port}", "give one from 1 to 65535", "command line")
+    everywhere = "0.0.0.0"  # noqa: S104 - a room's phones are elsewhere
+    usual = (space.host, space.port) if space else (everywhere if workshop else "127.0.0.1", 7860)
+    host, port = options.host or usual[0], usual[1] if options.port is None else options.port
+    if not 0 < port < 1 << 16:
+        raise RecipeError(f"--port is {port}", "give one from 1 to 65535", "command line")
     limits = WORKSHOP if workshop else USUAL
     if options.uploads is not None:
         limits = dataclasses.replace(limits, uploads=upload_size(options.uploads))
+    address = checked_address(options.address) if options.address else ""
+    framers = [checked_address(each, "--embed-in") for each in options.embed_in]
+    if space:
+        address, framers = address or space.address, framers or [HUB]
+        if options.auth is None and os.environ.get(AUTH):
+            options.auth = ""  # a Space has secrets and no flags
+        trust_proxy()
     serve(
         options.recipe,
-        host=options.host or ("0.0.0.0" if workshop else "127.0.0.1"),  # noqa: S104 - a room's phones are elsewhere
-        port=options.port,
+        host=host,
+        port=port,
         device=options.device,
         share=options.share,
         cache=_cache(options),
         folder=folder,
         limits=limits,
-        address=checked_address(options.address) if options.address else "",
+        address=address,
         auth=_auth(options),
         state=private(options.state) if options.state is not None else None,
+        aliases=space.names if space else (),
+        framers=framers,
     )
     return {}, "stopped"
 

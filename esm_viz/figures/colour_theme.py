@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 from typing import Any, Literal
 
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.figures.figure_parts import CONTRAST_DARK, CONTRAST_LIGHT, Figure
 
-TOKENS = Path(__file__).parents[2] / "assets" / "ui" / "tokens.css"
+TOKENS = assets_folder() / "ui" / "tokens.css"
 Theme = Literal["light", "dark"]
 _VALUE = re.compile(r"--([a-z0-9-]+):\s*(#[0-9a-f]{6})\b", re.IGNORECASE)
 _USE = re.compile(r"var\(--([a-z0-9-]+)\)")

@@ -9,16 +9,16 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 from plotly.offline import get_plotlyjs
 
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.figures.figure_parts import Figure
 from esm_viz.figures.number_format import safe
 from esm_viz.version import __version__
 
-ASSETS = Path(__file__).parents[2] / "assets" / "ui"
+ASSETS = assets_folder() / "ui"
 CARD_SCRIPTS = ("studio", "numbers", "highlight", "cursor", "sticky", "zoom", "take", "present", "slider", "card")
 _SHEETS = ("tokens", "studio", "card", "report")
 _FONT = re.compile(r"url\(\./(fonts/[\w-]+\.woff2)\)")

@@ -14,11 +14,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.data.images.image_source import by_name, plain
 
-ASSET = Path(__file__).parents[2] / "assets" / "papers" / "tasks.json"
+ASSET = assets_folder() / "papers" / "tasks.json"
 SIZES = (8, 14, 20)
 _VALIDATED = "val"  # task-vector repositories train on a part of each set, and call it CarsVal
 

@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from esm_viz import load_recipe
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import few_heaps
@@ -37,9 +38,8 @@ from esm_viz.ui.server.visitor_limits import USUAL, Limits
 from esm_viz.ui.session.share_link import link_of, write
 from esm_viz.ui.tabs.export.export_tab import ROUTE
 
-ROOT = Path(__file__).parents[2]
-ASSETS = ROOT / "assets" / "ui"
-DEMO = ROOT / "assets" / "demo" / "recipe.yaml"
+ASSETS = assets_folder() / "ui"
+DEMO = assets_folder() / "demo" / "recipe.yaml"
 OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening_results`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
 _PRIVATE = {"Cache-Control": "no-store"}
@@ -81,6 +81,8 @@ def serve(
     address: str = "",
     auth: Sequence[tuple[str, str]] = (),
     state: Path | None = None,
+    aliases: Sequence[str] = (),
+    framers: Sequence[str] = (),
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -97,6 +99,8 @@ def serve(
         address: by which others reach it, `http://NAME:PORT`; found where empty.
         auth: names with their passwords; nobody is asked where empty.
         state: private folder from which sessions come back after a restart; nothing is kept where None.
+        aliases: more names by which others reach it.
+        framers: origins whose pages may show the studio in a frame; none but its own where empty.
 
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
@@ -105,7 +109,7 @@ def serve(
     _keep_uploads_private()
     studio = build(recipe, device, cache, folder, limits, state)
     atexit.register(studio.close)
-    site = Site(host, port, address, share)
+    site = Site(host, port, address, share, tuple(aliases), tuple(framers))
     try:
         _, _, public = studio.blocks.launch(
             server_name=host,

@@ -11,8 +11,8 @@ import yaml
 
 import esm_viz
 from benchmarks.__main__ import WHAT
-from esm_viz.cli import _parser
-from esm_viz.ui.limits import USUAL, WORKSHOP, upload_size
+from esm_viz.cli.commands import _parser
+from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP, upload_size
 from tests.support.pages import OTHERS, PAGES, README, ROOT, anchors, blocks, command_lines, links, named, prose, read
 
 MOST_LINES = 150  # of the README: what one reads before deciding to go on

@@ -44,8 +44,13 @@ NEWEST = 1 << 50  # above every version and number of a message
 BUILT = "built"  # the page as the server made it, before any visitor's
 # Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
 KEY = "'esm_viz.session ' + location.pathname"
-KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return ['']; }} }}"
-HOLD = f"(id) => {{ studio.opened(); try {{ localStorage.setItem({KEY}, id); }} catch {{ /* private window */ }} }}"
+# In a frame of another site browsers may refuse that, but keep a cookie, partitioned by the site around the frame.
+# Only the page reads the cookie: the server takes a session's id from a message alone.
+_FOUND = "(document.cookie.match(/(?:^|; )esm_viz_session=([\\w-]+)/) || [])[1]"
+_COOKIE = "`esm_viz_session=${id}; Path=${location.pathname}; SameSite=None; Secure; Partitioned`"
+KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return [{_FOUND} || '']; }} }}"
+_KEEP = f"try {{ localStorage.setItem({KEY}, id); }} catch {{ document.cookie = {_COOKIE}; }}"
+HOLD = f"(id) => {{ studio.opened(); {_KEEP} }}"
 CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
 _LOG = logging.getLogger("esm_viz.ui")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -95,7 +95,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(Request(scope, receive), _dressed(send))
+            await self._http(Request(scope, receive), _dressed(send, self.watch.site.framers))
         else:
             await send({"type": "websocket.close"})
 
@@ -291,8 +291,8 @@ def _heard(send: Send, ended: Callable[[int, bytes], None]) -> Send:
     return hear
 
 
-def _dressed(send: Send) -> Send:
-    """Return what sends an answer with our headers."""
+def _dressed(send: Send, framers: Sequence[str]) -> Send:
+    """Return what sends an answer with our headers, which let pages of these origins show it in a frame."""
 
     async def dress(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -300,7 +300,19 @@ def _dressed(send: Send) -> Send:
             for name, value in HEADERS.items():
                 headers[name] = value
             if headers.get("content-type", "").startswith("text/html"):
-                headers.setdefault("Content-Security-Policy", POLICY)
+                policy = headers.get("Content-Security-Policy", POLICY)  # it ends with frame-ancestors
+                headers["Content-Security-Policy"] = " ".join((policy, *framers))
+            if framers:
+                _keep_in_frames(headers)
         await send(message)
 
     return dress
+
+
+def _keep_in_frames(headers: MutableHeaders) -> None:
+    """Partition the password's cookie by the site around the frame: browsers keep no other one in a foreign frame."""
+    cookies = headers.getlist("set-cookie")
+    del headers["set-cookie"]
+    for cookie in cookies:
+        framed = "samesite=none" in cookie.lower()
+        headers.append("set-cookie", f"{cookie}; Partitioned" if framed else cookie)

@@ -30,12 +30,16 @@ class Site:
         host, port: that it listens on.
         address: given by the operator, or made by --share; empty where there is none.
         shared: whether it is reached through --share.
+        aliases: more names that lead here, lower case.
+        framers: origins whose pages may show it in a frame, beside its own.
     """
 
     host: str
     port: int
     address: str = ""
     shared: bool = False
+    aliases: tuple[str, ...] = ()
+    framers: tuple[str, ...] = ()
 
     def url(self, headers: Mapping[str, str] | None = None) -> str:
         """Return the address for others, `http://HOST:PORT`.
@@ -71,7 +75,7 @@ class Site:
     def _names(self) -> set[str]:
         own = socket.gethostname().lower()
         names = {"localhost", own, f"{own.partition('.')[0]}.local", self.host.lower()}
-        return names | {urlsplit(self.address).hostname or "localhost"}
+        return names | {*self.aliases} | {urlsplit(self.address).hostname or "localhost"}
 
     def _is_shared(self, name: str) -> bool:
         return self.shared and name.endswith(_SHARED)
@@ -80,19 +84,24 @@ class Site:
         return local_address() if self.host in EVERYWHERE else self.host
 
 
-def checked_address(text: str) -> str:
-    """Return an address as the operator gave it, without a slash at its end.
+def checked_address(text: str, option: str = "--address") -> str:
+    """Return an address as the operator gave it in this option, without a slash at its end.
 
     Raises:
         RecipeError: it is no plain http address.
     """
     try:
         parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        whole = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and set(parts.netloc) <= _HOST
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         whole = False
-    if not whole or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise RecipeError(f"--address is {text!r:.80}", "give it as https://studio.example.org", "command line")
+    if not whole or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise RecipeError(f"{option} is {text!r:.80}", "give it as https://studio.example.org", "command line")
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 

@@ -610,6 +610,23 @@ def test_help_is_printed_and_the_process_lives(capsys: pytest.CaptureFixture[str
     assert out.startswith("usage: python -m esm_viz")
 
 
+def test_help_names_the_installed_command_where_that_was_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bin/esm-viz", "merge", "--help"])
+    assert run(capsys, "merge", "--help")[1].startswith("usage: esm-viz merge")
+
+
+def test_without_a_command_the_studio_opens_on_the_demo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr("esm_viz.ui.serve", lambda *given, **settings: calls.append((given, settings)))
+    assert run(capsys)[0] == 0
+    ((given, settings),) = calls
+    assert (given, settings["host"], settings["port"]) == ((None,), "127.0.0.1", 7860)
+
+
 def test_progress_tells_fraction_words_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
