@@ -11,6 +11,7 @@ from torch import Tensor
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Angles, Layer, LayerMap, Overlap, Report, Spectrum, silent
+from esm_viz.merge.method_registry import METHODS
 from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, live_directions, rank_for_energy, rank_of_ratio
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition, functional_energies
 from esm_viz.numerics.subspace_overlap import overlap, principal_angles, random_subspace
@@ -23,7 +24,8 @@ _RANDOM_SEED = 0  # of the random subspaces that angles are compared with
 
 def rank_of(recipe: Recipe, layer: Layer) -> int:
     """Return r at a layer; methods without the rank knob are shown at ρ = 1."""
-    return rank_of_ratio(float(recipe.parameters.get("rank_ratio", 1.0)), layer.d_out, len(recipe.models))
+    knob = METHODS[recipe.method].roles.get("rank")
+    return rank_of_ratio(float(recipe.parameters[knob]) if knob else 1.0, layer.d_out, len(recipe.models))
 
 
 def spectrum(stages: Stages, recipe: Recipe, task: str, layer: Layer) -> Spectrum:

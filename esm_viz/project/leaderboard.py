@@ -45,7 +45,7 @@ def standings(project: Project, recipe: Recipe, report: Report = silent) -> Iter
             report((at + fraction) / len(METHODS), f"{title}, {words}")
 
         own = with_method(recipe, method.name)
-        if method.name != "averaging":  # α = 1 by definition
+        if method.searches_alpha:
             found = project.search_alpha(own, lambda fraction, words: inside(_SEARCH * fraction, words))
             own = with_parameters(own, alpha=found.alpha)
         scores = project.evaluate(

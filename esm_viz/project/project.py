@@ -838,7 +838,7 @@ class Project:
 
     def _need_rank(self, recipe: Recipe) -> None:
         """Refuse a rank that leaves a layer no direction."""
-        if "rank_ratio" in recipe.parameters:
+        if "rank" in METHODS[recipe.method].roles:
             for layer in self.layers:
                 with located(f"at {layer.name}"):
                     explore.rank_of(recipe, layer)
