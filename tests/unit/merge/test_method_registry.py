@@ -55,10 +55,11 @@ def test_a_parameter_without_a_knob_is_refused() -> None:
         merge_method("bare", title="Bare", source="here")(bare)
 
 
-def test_a_formula_that_names_another_methods_knob_is_refused() -> None:
-    stray = dataclasses.replace(GAIN, formula="ΔW = {value} · {rank_ratio}")
+STRAY = dataclasses.replace(GAIN, formula="ΔW = {value} · {rank_ratio}")
 
-    def bare(updates: Sequence[LayerUpdate], gain: Annotated[float, stray] = 1.0) -> Tensor:
+
+def test_a_formula_that_names_another_methods_knob_is_refused() -> None:
+    def bare(updates: Sequence[LayerUpdate], gain: Annotated[float, STRAY] = 1.0) -> Tensor:
         return updates[0].delta * gain
 
     with pytest.raises(TypeError, match=r"^the formula of bare.gain names 'rank_ratio', use live, value or a knob of"):
