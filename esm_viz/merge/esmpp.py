@@ -1,7 +1,7 @@
 """ESM++: ESM's weights, and beside them low-rank experts that each image chooses for itself at every routed layer.
 
-The weights are ESM's to the last bit and share its stages. What the experts are is in
-`numerics/low_rank_adapter.py`, how an image finds its own in `families/routed_tower.py`.
+The weights are ESM's to the last bit and share its stages. What the experts are is in `numerics/low_rank_adapter.py`,
+how an image finds its own in `families/routed_tower.py`.
 """
 
 from __future__ import annotations

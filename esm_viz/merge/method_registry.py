@@ -254,15 +254,6 @@ def merge_method(
         _check_formulas(name, knobs)
         if name in METHODS:
             raise ValueError(f"two merge methods are named {name}")
-        own = tuple(
-            replace(each, name=each.name or name, title=each.title or title, source=each.source or source, method=name)
-            for each in presets
-        )
-        taken = [each.name for method in METHODS.values() for each in method.presets]
-        for preset in own:
-            if preset.name in taken:
-                raise ValueError(f"two presets are named {preset.name}")
-            taken.append(preset.name)
         METHODS[name] = Method(
             name=name,
             title=title,
@@ -276,7 +267,7 @@ def merge_method(
             survey=survey,
             reads=reads,
             static=static or name,
-            presets=own,
+            presets=_completed(presets, name, title, source),
             searches_alpha=searches_alpha,
         )
         return function
@@ -290,6 +281,20 @@ def _knob_of(hint: Any, what: str) -> Knob:
             if isinstance(note, Knob):
                 return note
     raise TypeError(f"{what} has no Knob in its annotation")
+
+
+def _completed(presets: Sequence[Preset], method: str, title: str, source: str) -> tuple[Preset, ...]:
+    """Return a method's presets with what they take from it."""
+    taken = {preset.name for other in METHODS.values() for preset in other.presets}
+    found = []
+    for preset in presets:
+        name = preset.name or method
+        if name in taken:
+            raise ValueError(f"two presets are named {name}")
+        taken.add(name)
+        own = replace(preset, name=name, title=preset.title or title, source=preset.source or source, method=method)
+        found.append(own)
+    return tuple(found)
 
 
 def _check_formulas(method: str, knobs: Mapping[str, Knob]) -> None:

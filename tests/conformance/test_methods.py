@@ -94,7 +94,9 @@ def test_every_default_has_a_knob_and_every_knob_a_default(name: str) -> None:
 
 @everywhere
 def test_alpha_is_a_knob_of_it(name: str) -> None:
-    assert METHODS[name].knobs["alpha"].word == "search"
+    knobs = METHODS[name].knobs
+    assert knobs["alpha"].word == "search"
+    assert ("{alpha_scope}" in knobs["alpha"].formula) == ("alpha_scope" in knobs)
 
 
 @pytest.mark.parametrize(("name", "parameter"), KNOBS)
