@@ -8,12 +8,11 @@ from statistics import mean, stdev
 from typing import Any
 
 from esm_viz import load_recipe
-from esm_viz.merge import with_method, with_parameters
+from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.project import Project
 
-METHODS = ("averaging", "task_arithmetic", "tsv_m", "esm")
-SEARCHED = METHODS[1:]  # averaging is what it is: α = 1
-ROWS = ("pre-trained", *METHODS, "experts")
+SHOWN = ("averaging", "task_arithmetic", "tsv_m", "esm")
+ROWS = ("pre-trained", *SHOWN, "experts")
 
 Table = dict[str, dict[str, Any]]
 
@@ -26,9 +25,9 @@ def measure(path: Path) -> Table:
     recipe = load_recipe(path)
     project = Project.open(recipe, device="cpu")
     table: Table = {}
-    for name in METHODS:
+    for name in SHOWN:
         chosen = with_method(recipe, name)
-        if name in SEARCHED:
+        if METHODS[name].searches_alpha:
             chosen = project.with_alpha_found(with_parameters(chosen, alpha="search"))
         found = project.evaluate(chosen, "test")
         table[name] = {"alpha": found.alpha, **_row([(row.task, row.merged.accuracy) for row in found.tasks])}

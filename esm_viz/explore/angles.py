@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Angles
-from esm_viz.explore.leading_directions import leading, rank_of, task_key
 from esm_viz.numerics.subspace_overlap import principal_angles, random_subspace
+from esm_viz.stages.leading_directions import leading, rank_of, task_key
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question

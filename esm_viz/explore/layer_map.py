@@ -8,9 +8,9 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer, LayerMap
-from esm_viz.explore.leading_directions import rank_of
 from esm_viz.explore.overlap import overlap_at
 from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, rank_for_energy
+from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question
 

@@ -6,8 +6,8 @@ from itertools import combinations
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer, Overlap
-from esm_viz.explore.leading_directions import decomposed, leading, rank_of
 from esm_viz.numerics import subspace_overlap
+from esm_viz.stages.leading_directions import decomposed, leading, rank_of
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question

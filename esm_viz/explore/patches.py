@@ -10,7 +10,7 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import HeatImage, Patch, Patches
 from esm_viz.data.images.image_source import to_png
-from esm_viz.explore.leading_directions import leading, task_key
+from esm_viz.stages.leading_directions import leading, task_key
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question
 

@@ -11,28 +11,23 @@ from torch import Tensor
 
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Layer, ScalingProfile
+from esm_viz.core.records import Layer, Role, ScalingProfile
 from esm_viz.families.vision_tower import ESSENTIAL
-from esm_viz.merge import static_part
+from esm_viz.merge import METHODS, static_part
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question
 
-LEVELS = {
-    "spectrum": "spectrum_exponent",
-    "task": "task_exponent",
-    "dimension": "dimension_exponent",
-    "layer": "layer_exponent",
-}
-"""Level -> the knob that is its exponent, in the order in which they act."""
+LEVELS: tuple[Role, ...] = ("spectrum", "task", "dimension", "layer")
+"""In the order in which they act; which knob is a level's exponent, the method says."""
 
 
 @recorded_question
 def scaling_profile(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> ScalingProfile:
     """Merge with no level, with the first, with the first two …, through the stages of any other merge."""
     stages, recipe = project.stages, static_part(project.settled(recipe))
-    own = [level for level in LEVELS if LEVELS[level] in recipe.parameters]
+    own = [level for level in LEVELS if level in METHODS[recipe.method].roles]
     recipes = [_without(recipe, own[count:]) for count in range(len(own) + 1)]
     columns = []
     for step, layer in enumerate(stages.layers):  # all levels of a layer at once: they share its expensive stages
@@ -52,16 +47,17 @@ def scaling_profile(project: OpenedProject, recipe: Recipe, progress: Progress =
     )
 
 
-def _without(recipe: Recipe, levels: list[str]) -> Recipe:
+def _without(recipe: Recipe, levels: list[Role]) -> Recipe:
     """Return the recipe with these levels switched off."""
-    off = {LEVELS[level]: 0.0 for level in levels}
+    off = {METHODS[recipe.method].roles[level]: 0.0 for level in levels}
     return recipe.replace(parameters=MappingProxyType({**recipe.parameters, **off}))
 
 
 def _shares(stages: Stages, recipe: Recipe, layer: Layer) -> tuple[list[float], list[float]]:
     """Return each task's share of Σ_t ‖ΔW_t‖_F² at a layer, before and after the inter-task level."""
     norms = torch.stack([update.delta.norm() for update in stages.updates(recipe, layer.name, layer)])
-    exponent = recipe.parameters.get(LEVELS["task"], 0.0) if layer.family in ESSENTIAL else 0.0
+    knob = METHODS[recipe.method].roles.get("task")
+    exponent = recipe.parameters[knob] if knob and layer.family in ESSENTIAL else 0.0
     return _squares(norms), _squares(norms * relative_power(norms, float(exponent)))
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Spectrum
-from esm_viz.explore.leading_directions import rank_of
 from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, rank_for_energy
 from esm_viz.numerics.essential_subspace_decomposition import functional_energies
+from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question
 

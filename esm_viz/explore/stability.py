@@ -11,9 +11,9 @@ from torch import Tensor
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Draws, Layer, Spread, Stability
-from esm_viz.explore.leading_directions import leading, rank_of, task_key
 from esm_viz.numerics.essential_subspace_decomposition import svd_basis
 from esm_viz.numerics.subspace_overlap import overlap
+from esm_viz.stages.leading_directions import leading, rank_of, task_key
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question

@@ -14,9 +14,9 @@ import torch
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import SubspaceMap
-from esm_viz.explore.leading_directions import decomposed
 from esm_viz.explore.overlap import overlap_at
 from esm_viz.numerics.multidimensional_scaling import plane_of
+from esm_viz.stages.leading_directions import decomposed
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import recorded_question
 

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_method, run_now
 
 
-@merge_method("averaging", title="Averaging", source="arXiv:2203.05482")
+@merge_method(
+    "averaging",
+    title="Averaging",
+    source="arXiv:2203.05482",
+    presets=[Preset("the mean of all, α 1", {"alpha": 1.0})],
+    searches_alpha=False,
+)
 def averaging(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
     """ΔW = mean_t ΔW_t, at α = 1."""
     return memo("product", (), lambda: mean_delta(updates))

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Knob
+from esm_viz.core.records import Knob, Span
 from esm_viz.merge.averaging import total_delta
 from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
@@ -18,7 +18,9 @@ MASK_SCALE = Knob(
     range=(0.2, 0.6, 0.05),
     wakes="product",
     text="How large a task's entry must be beside those of all others together for the task to claim it.",
-    formula=r"m_t = |\Delta W_t| \geq \lambda\, |\textstyle\sum_s \Delta W_s - \Delta W_t|",
+    formula="claimed by two tasks: {live}",
+    write_live=lambda share: f"{100 * share:.0f} %",
+    no_effect=lambda now: "No effect: two tasks claim every entry." if now.effect == (1.0, 1.0) else "",
 )
 CONSENSUS = 2  # tasks that must claim an entry
 ROUNDING = 1e-12  # a claim that fails by less is rounding of the sum: three equal tasks all claim at λ = 0.5
@@ -31,7 +33,7 @@ class Claimed(NamedTuple):
     share: float
 
 
-def live_share(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) -> dict[str, tuple[float, float]]:
+def live_share(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) -> dict[str, Span]:
     """Return the share of a layer's entries that at least two tasks claim."""
     share = _stage(updates, memo, mask_scale).share
     return {"mask_scale": (share, share)}

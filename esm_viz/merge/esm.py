@@ -7,19 +7,38 @@ the fused product (ρ, γ, p_task, p_dim). The inter-layer level and α are numb
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Knob, Value
-from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.core.records import Knob, Setting, Span, Value
+from esm_viz.merge.method_registry import ALPHA, LayerUpdate, Memo, Preset, merge_method, no_merge, run_now
 from esm_viz.merge.tsv_m import merge_singular_vectors
 from esm_viz.numerics.eigenvalue_spectrum import live_directions, rank_of_ratio, spectrum_weights
 from esm_viz.numerics.gram_svd import gram, right_levels, through_polar
 from esm_viz.numerics.polar_factor import orthogonalized
 from esm_viz.numerics.polarized_scaling import relative_power
+
+CVPR, JOURNAL = "arXiv:2602.20208", "arXiv:2606.19164"
+SCOPES = {"all": "all tensors", "essential": "ESD layers only"}
+
+
+def _level_at_one(now: Setting) -> str:
+    """Say why a level of polarized scaling changes nothing: all its factors are 1."""
+    if now.effect is None or [round(end, 2) for end in now.effect] != [1, 1]:
+        return ""
+    return f"No effect: {'this level is off' if now.value == 0 else 'there is nothing to tell apart'}."
+
+
+def _no_merge_in_scope(now: Setting) -> str:
+    """Say what is left where α is 0; on the ESD layers alone, the others stay merged."""
+    if now.value == 0 and now.parameters["alpha_scope"] == "essential":
+        return "No effect of the ESD layers: α is 0, they are the pre-trained model's."
+    return no_merge(now)
+
 
 RANK_RATIO = Knob(
     label="Rank",
@@ -27,7 +46,9 @@ RANK_RATIO = Knob(
     range=(0.01, 1.0, 0.01),
     wakes="basis",
     text="How many essential directions each task keeps at each layer.",
-    formula=r"r = \lfloor \rho\, d_\mathrm{out} / T \rfloor",
+    formula='<span class="m">r</span> = ⌊ρ · d<sub>out</sub> / T⌋ = {live}',
+    write_live="{:g}".format,
+    role="rank",
 )
 SPECTRUM_EXPONENT = Knob(
     label="Spectrum",
@@ -35,7 +56,9 @@ SPECTRUM_EXPONENT = Knob(
     range=(0.0, 1.0, 0.05),
     wakes="basis",
     text="Makes a task's strong directions stronger and its weak ones weaker.",
-    formula=r"w_i = (\lambda_i / \bar\lambda)^\gamma,\; w \leftarrow w / \bar w",
+    formula='<span class="m">w</span> = (λ / mean λ)<sup>γ</sup>: {live}',
+    no_effect=_level_at_one,
+    role="spectrum",
 )
 TASK_EXPONENT = Knob(
     label="Task power",
@@ -43,7 +66,9 @@ TASK_EXPONENT = Knob(
     range=(0.0, 4.0, 0.1),
     wakes="coordinates",
     text="Makes tasks that changed more at a layer count more there.",
-    formula=r"\hat C_t \leftarrow \hat C_t\, (\|\Delta W_t\|_F / \mathrm{mean}_s \|\Delta W_s\|_F)^{p}",
+    formula="(‖ΔW<sub>t</sub>‖ / mean)<sup>p</sup>: {live}",
+    no_effect=_level_at_one,
+    role="task",
 )
 DIMENSION_EXPONENT = Knob(
     label="Dimension power",
@@ -51,7 +76,9 @@ DIMENSION_EXPONENT = Knob(
     range=(0.0, 4.0, 0.1),
     wakes="coordinates",
     text="Makes input dimensions that all tasks use count more.",
-    formula=r"C_{:j} \leftarrow C_{:j}\, (\|C_{:j}\| / \mathrm{mean}_j \|C_{:j}\|)^{p}",
+    formula="(‖C<sub>:j</sub>‖ / mean)<sup>p</sup>: {live}",
+    no_effect=_level_at_one,
+    role="dimension",
 )
 GAIN = Knob(
     label="Gain",
@@ -59,7 +86,9 @@ GAIN = Knob(
     range=(0.0, 4.0, 0.1),
     wakes="product",
     text="Size of the fused change before α, on the essential layers.",
-    formula=r"\Delta W = g\, \mathrm{ortho}(E)\, \mathrm{ortho}(C)",
+    formula="ΔW = {value} · ortho(E) ortho(C)",
+    no_effect=lambda now: "No effect of the ESD layers: their change is times 0." if now.value == 0 else "",
+    folded=True,
 )
 LAYER_EXPONENT = Knob(
     label="Layer power",
@@ -67,7 +96,9 @@ LAYER_EXPONENT = Knob(
     range=(0.0, 4.0, 0.1),
     wakes="weights",
     text="Makes layers whose merged change is large larger, small ones smaller, within each family.",
-    formula=r"\Delta W^l \leftarrow \Delta W^l\, (\|\Delta W^l\|_F / \mathrm{mean}_l \|\Delta W^l\|_F)^{p}",
+    formula="(‖ΔW<sup>l</sup>‖ / mean)<sup>p</sup>: {live}",
+    no_effect=_level_at_one,
+    role="layer",
 )
 ALPHA_SCOPE = Knob(
     label="α scales",
@@ -75,15 +106,30 @@ ALPHA_SCOPE = Knob(
     range=None,
     wakes="weights",
     text="all: every merged tensor; essential: the ESD layers only, the others stay at full strength.",
-    formula=r"W = W_0 + \alpha\,\Delta W",
-    choices=("all", "essential"),
+    formula='<span class="m">W</span> = W<sub>0</sub> + α ΔW on {value}',
+    choices=tuple(SCOPES),
+    no_effect=lambda now: "No effect: at α 1 both are the same." if now.parameters["alpha"] == 1 else "",
+    write_value=lambda now: SCOPES[str(now.value)],
+    folded=True,
 )
-
-
+ALPHA_IN_SCOPE = replace(
+    ALPHA,
+    formula='<span class="m">W</span> = W<sub>0</sub> + {value} · ΔW, {alpha_scope}',
+    no_effect=_no_merge_in_scope,
+)
 AFTER: Mapping[str, tuple[Knob, Value]] = {
     "layer_exponent": (LAYER_EXPONENT, 2.0),
     "alpha_scope": (ALPHA_SCOPE, "all"),
 }
+
+
+def _exponents(spectrum: float, others: float) -> dict[str, Value]:
+    """Return the four exponents of polarized scaling: γ, and p_task = p_dim = p_layer."""
+    powers: dict[str, Value] = dict.fromkeys(("task_exponent", "dimension_exponent", "layer_exponent"), others)
+    return {"spectrum_exponent": spectrum, **powers}
+
+
+JOURNAL_EXPONENTS = _exponents(0.15, 2.0)
 
 
 class Frame(NamedTuple):
@@ -126,15 +172,15 @@ class Basis(NamedTuple):
     ortho: Tensor | None
     norms: Tensor
     rank: int
-    weights: tuple[float, float]
+    weights: Span
 
 
 class Fused(NamedTuple):
     """ortho(E) ortho(C), (d_out, d_in), float64, without gain; and the least and most factor each level applied."""
 
     product: Tensor
-    task_factors: tuple[float, float]
-    dimension_factors: tuple[float, float]
+    task_factors: Span
+    dimension_factors: Span
 
 
 def live_effects(
@@ -145,7 +191,7 @@ def live_effects(
     task_exponent: float,
     dimension_exponent: float,
     gain: float,
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Span]:
     """Return what each knob's formula makes at one layer now, least and most; nothing where ESD does not apply."""
     if not updates[0].essential:
         return {}
@@ -162,10 +208,16 @@ def live_effects(
 @merge_method(
     "esm",
     title="ESM",
-    source="arXiv:2602.20208, arXiv:2606.19164",
+    source=f"{CVPR}, {JOURNAL}",
     needs="decompositions",
     after=AFTER,
     live=live_effects,
+    presets=[
+        Preset("all four exponents 0", _exponents(0.0, 0.0), "esm_unscaled", "ESM, no scaling", CVPR),
+        Preset("powers 2, γ 0", _exponents(0.0, 2.0), "esm_cvpr", "ESM CVPR", CVPR),
+        Preset("powers 2, γ 0.15", JOURNAL_EXPONENTS, "esm_journal", "ESM journal", JOURNAL),
+    ],
+    alpha=ALPHA_IN_SCOPE,
 )
 def esm(
     updates: Sequence[LayerUpdate],

@@ -1,16 +1,23 @@
 """ESM++: ESM's weights, and beside them low-rank experts that each image chooses for itself at every routed layer.
 
-The weights are ESM's to the last bit and share its stages. What the experts are is in `numerics/experts.py`, how an
-image finds its own in `models/routed.py`.
+The weights are ESM's to the last bit and share its stages. What the experts are is in `numerics/low_rank_adapter.py`,
+how an image finds its own in `families/routed_tower.py`.
 """
 
 from __future__ import annotations
 
 from itertools import combinations
 
-from esm_viz.core.records import FAMILIES, Knob
-from esm_viz.merge.esm import AFTER, esm, live_effects
-from esm_viz.merge.method_registry import merge_method
+from esm_viz.core.records import FAMILIES, Knob, Setting
+from esm_viz.merge.esm import AFTER, ALPHA_IN_SCOPE, JOURNAL, JOURNAL_EXPONENTS, esm, live_effects
+from esm_viz.merge.method_registry import Preset, merge_method
+
+
+def _count_routed(now: Setting) -> str:
+    """Write how many layers of the tower have experts."""
+    routed = str(now.value).split("+")
+    return str(sum(layer.family in routed for layer in now.layers))
+
 
 EXPERT_RANK = Knob(
     label="Expert rank",
@@ -18,7 +25,7 @@ EXPERT_RANK = Knob(
     range=(1, 128, 1),
     wakes="experts",
     text="How many directions of what the merge lacks each task's expert gives back, at most.",
-    formula=r"B_t = \hat E_t,\; A_t = \hat E_t^\top (W_t - W_\mathrm{ESM}),\; r_e\ \mathrm{columns}",
+    formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> of rank {value}",
     whole=True,
 )
 ROUTED = Knob(
@@ -27,17 +34,26 @@ ROUTED = Knob(
     range=None,
     wakes="experts",
     text="Which families of layers have experts, joined by +; the others work with ESM's weights alone.",
-    formula=r"y = x W_\mathrm{ESM}^\top + (x A_t^\top) B_t^\top",
+    formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(FAMILIES, size)),
+    write_value=_count_routed,
+    folded=True,
 )
 
 merge_method(
     "esmpp",
     title="ESM++",
-    source="arXiv:2606.19164",
+    source=JOURNAL,
     needs="decompositions",
     after={**AFTER, "expert_rank": (EXPERT_RANK, 32), "routed": (ROUTED, "in_proj+c_fc")},
     live=live_effects,
     summary="ESM's weights and, per image and layer, the low-rank expert of the task with the nearest prototype.",
     static="esm",
+    presets=[
+        Preset(
+            f"experts of rank {rank}", {**JOURNAL_EXPONENTS, "expert_rank": rank}, f"esmpp_{rank}", f"ESM++, r = {rank}"
+        )
+        for rank in (8, 32)
+    ],
+    alpha=ALPHA_IN_SCOPE,
 )(esm)

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Knob
+from esm_viz.core.records import Knob, Span
 from esm_viz.merge.averaging import mean_delta, total_delta
 from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 from esm_viz.merge.tsv_m import leading_triplets
@@ -21,11 +21,12 @@ COMMON_SHARE = Knob(
     range=(0.0, 1.0, 0.05),
     wakes="product",
     text="The share of directions that all tasks' sum takes; the tasks take the others, each as many. 1 is Iso-C.",
-    formula=r"k = \lfloor c\, \min(d_\mathrm{out}, d_\mathrm{in}) \rfloor",
+    formula='<span class="m">k</span> = ⌊c · min(d<sub>out</sub>, d<sub>in</sub>)⌋ = {live}',
+    write_live="{:g}".format,
 )
 
 
-def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) -> dict[str, tuple[float, float]]:  # noqa: ARG001
+def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) -> dict[str, Span]:  # noqa: ARG001
     """Return k, the directions that the sum takes at a layer."""
     common, _ = _counts(updates, common_share)
     return {"common_share": (common, common)}

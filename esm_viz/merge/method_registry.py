@@ -6,8 +6,9 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from string import Formatter
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe, as_number, shown
-from esm_viz.core.records import Knob, Stage, Value
+from esm_viz.core.records import Knob, Role, Setting, Span, Stage, Value
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.second_moments import Moment
@@ -108,8 +109,32 @@ class LayerUpdate:
 
 Needs = Literal["delta", "moments", "decompositions"]
 MergeLayer = Callable[..., Tensor]
-LiveEffects = Callable[..., dict[str, tuple[float, float]]]
+LiveEffects = Callable[..., dict[str, Span]]
 Survey = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One named setting of a method, as a paper publishes it.
+
+    Attributes:
+        says: what is special about it, in a few words.
+        parameters: knobs that it sets, the others stand at their defaults; α is among them where the paper fixes it.
+        name, title, source: as a recipe's command line, a person and the literature call it; the method's own if empty.
+        method: which it sets; known once the method is registered.
+    """
+
+    says: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    name: str = ""
+    title: str = ""
+    source: str = ""
+    method: str = ""
+
+    @property
+    def fixes_alpha(self) -> bool:
+        """Say whether the paper names α, instead of searching it on validation images."""
+        return "alpha" in self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +151,8 @@ class Method:
         survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
         reads: the knobs that `merge_layer` names.
         static: the method that makes its weights: itself, or the one whose weights its routed experts are added to.
+        presets: its published settings, at least one.
+        searches_alpha: whether its α is searched where methods are compared.
     """
 
     name: str
@@ -140,6 +167,13 @@ class Method:
     survey: Survey | None
     reads: tuple[str, ...]
     static: str
+    presets: tuple[Preset, ...]
+    searches_alpha: bool
+
+    @property
+    def roles(self) -> Mapping[Role, str]:
+        """Return the names of the knobs that other rooms ask for by their meaning."""
+        return {knob.role: name for name, knob in self.knobs.items() if knob.role}
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
         """Return the parameters that `merge_layer` itself reads."""
@@ -148,15 +182,24 @@ class Method:
 
 METHODS: dict[str, Method] = {}
 
+
+def no_merge(now: Setting) -> str:
+    """Say what is left where α is 0."""
+    left = "the experts work on the pre-trained model" if now.routed else "B is the pre-trained model"
+    return f"No effect of the merge: α is 0, {left}." if now.value == 0 else ""
+
+
 ALPHA = Knob(
     label="Scale",
     symbol="α",
     range=(0.0, 3.0, 0.01),
     wakes="weights",
     text="How much of the merged change is added to the pre-trained weights; `search` finds it on validation images.",
-    formula=r"W = W_0 + \alpha\,\Delta W",
+    formula='<span class="m">W</span> = W<sub>0</sub> + {value} · ΔW, all tensors',
     word="search",
+    no_effect=no_merge,
 )
+ITS_OWN = (Preset("its paper's setting"),)
 
 
 def merge_method(
@@ -170,6 +213,9 @@ def merge_method(
     survey: Survey | None = None,
     summary: str = "",
     static: str = "",
+    presets: Sequence[Preset] = ITS_OWN,
+    alpha: Knob = ALPHA,
+    searches_alpha: bool = True,
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -183,6 +229,13 @@ def merge_method(
         survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
         summary: what it does, in one line; the function's docstring where not given.
         static: the method that makes its weights, where experts are added to them for each image.
+        presets: published settings, where they are more than all knobs at their defaults.
+        alpha: how α is declared, where its formula says more than in other methods.
+        searches_alpha: False where α is what it is by the method's definition.
+
+    Raises:
+        TypeError: a parameter has no knob, or a formula names a knob that the method does not have.
+        ValueError: the name of the method or of a preset is taken.
     """
 
     def register(function: MergeLayer) -> MergeLayer:
@@ -197,7 +250,8 @@ def merge_method(
         reads = tuple(knobs)
         for extra, (knob, default) in (after or {}).items():
             knobs[extra], defaults[extra] = knob, default
-        knobs["alpha"], defaults["alpha"] = ALPHA, 1.0
+        knobs["alpha"], defaults["alpha"] = alpha, 1.0
+        _check_formulas(name, knobs)
         if name in METHODS:
             raise ValueError(f"two merge methods are named {name}")
         METHODS[name] = Method(
@@ -213,6 +267,8 @@ def merge_method(
             survey=survey,
             reads=reads,
             static=static or name,
+            presets=_completed(presets, name, title, source),
+            searches_alpha=searches_alpha,
         )
         return function
 
@@ -225,6 +281,27 @@ def _knob_of(hint: Any, what: str) -> Knob:
             if isinstance(note, Knob):
                 return note
     raise TypeError(f"{what} has no Knob in its annotation")
+
+
+def _completed(presets: Sequence[Preset], method: str, title: str, source: str) -> tuple[Preset, ...]:
+    """Return a method's presets with what they take from it."""
+    taken = {preset.name for other in METHODS.values() for preset in other.presets}
+    found = []
+    for preset in presets:
+        name = preset.name or method
+        if name in taken:
+            raise ValueError(f"two presets are named {name}")
+        taken.add(name)
+        own = replace(preset, name=name, title=preset.title or title, source=preset.source or source, method=method)
+        found.append(own)
+    return tuple(found)
+
+
+def _check_formulas(method: str, knobs: Mapping[str, Knob]) -> None:
+    for name, knob in knobs.items():
+        for _, slot, _, _ in Formatter().parse(knob.formula):
+            if slot is not None and slot not in ("live", "value", *knobs):
+                raise TypeError(f"the formula of {method}.{name} names {slot!r}, use live, value or a knob of it")
 
 
 def settle(recipe: Recipe) -> Recipe:

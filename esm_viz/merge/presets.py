@@ -1,76 +1,34 @@
-"""Presets: named settings of all knobs, as the papers publish them (METHOD, ESM and Baselines).
-
-A method whose paper has one setting is a preset of its own, at its defaults; the others stand in `VARIANTS`.
-"""
+"""Presets: named settings of all knobs, as the papers publish them; each is declared in its method's file."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Value
-from esm_viz.merge import METHODS, with_method, with_parameters
-
-CVPR, JOURNAL, TASK_VECTORS = "arXiv:2602.20208", "arXiv:2606.19164", "arXiv:2212.04089"
-LEVELS = ("spectrum_exponent", "task_exponent", "dimension_exponent", "layer_exponent")
+from esm_viz.merge.method_registry import METHODS, Preset, with_method, with_parameters
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """One named setting of a method.
+class _AllPresets(Mapping[str, Preset]):
+    """Every registered method's presets by name, read anew each time: no method file need be imported before this."""
 
-    Attributes:
-        name, title, source: as a recipe's command line, a person and the literature call it.
-        method: which it sets.
-        parameters: knobs that differ from the method's defaults; α is among them where the paper fixes it.
-        says: what is special about it, in a few words.
-    """
+    def __getitem__(self, name: str) -> Preset:
+        for method in METHODS.values():
+            for preset in method.presets:
+                if preset.name == name:
+                    return preset
+        raise KeyError(name)
 
-    name: str
-    title: str
-    source: str
-    method: str
-    parameters: Mapping[str, Value]
-    says: str
+    def __iter__(self) -> Iterator[str]:
+        return (preset.name for method in METHODS.values() for preset in method.presets)
 
-    @property
-    def fixes_alpha(self) -> bool:
-        """Say whether the paper names α, instead of searching it on validation images."""
-        return "alpha" in self.parameters
+    def __len__(self) -> int:
+        return sum(len(method.presets) for method in METHODS.values())
 
 
-def _levels(spectrum: float, others: float) -> dict[str, Value]:
-    return {name: spectrum if name == "spectrum_exponent" else others for name in LEVELS}
-
-
-VARIANTS = (
-    Preset("averaging", "Averaging", "arXiv:2203.05482", "averaging", {"alpha": 1.0}, "the mean of all, α 1"),
-    Preset("task_arithmetic", "Task Arithmetic", TASK_VECTORS, "task_arithmetic", {"alpha": 0.3}, "the sum, α 0.3"),
-    Preset("tsv_m", "TSV-M", "arXiv:2412.00081", "tsv_m", {"alpha": 1.0}, "singular vectors made orthogonal, α 1"),
-    Preset("esm_unscaled", "ESM, no scaling", CVPR, "esm", _levels(0.0, 0.0), "all four exponents 0"),
-    Preset("esm_cvpr", "ESM CVPR", CVPR, "esm", _levels(0.0, 2.0), "powers 2, γ 0"),
-    Preset("esm_journal", "ESM journal", JOURNAL, "esm", _levels(0.15, 2.0), "powers 2, γ 0.15"),
-    Preset("esmpp_8", "ESM++, r = 8", JOURNAL, "esmpp", {**_levels(0.15, 2.0), "expert_rank": 8}, "experts of rank 8"),
-    Preset(
-        "esmpp_32", "ESM++, r = 32", JOURNAL, "esmpp", {**_levels(0.15, 2.0), "expert_rank": 32}, "experts of rank 32"
-    ),
-)
-
-
-def _all() -> Iterator[Preset]:
-    varied = {preset.method for preset in VARIANTS}
-    for name, method in METHODS.items():
-        yield from (preset for preset in VARIANTS if preset.method == name)
-        if name not in varied:
-            yield Preset(name, method.title, method.source, name, {}, "its paper's setting")
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _all()})
+PRESETS: Mapping[str, Preset] = _AllPresets()
 
 
 def with_preset(recipe: Recipe, name: str) -> Recipe:

@@ -19,7 +19,8 @@ OFF_DIAGONAL = Knob(
     range=(0.0, 1.0, 0.05),
     wakes="product",
     text="How far correlations between inputs are trusted: 1 fits the proxies best, less is steadier with few.",
-    formula=r"S_{ij} \leftarrow f\, S_{ij} \quad (i \neq j)",
+    formula="S<sub>ij</sub> ← {value} · S<sub>ij</sub> for i ≠ j",
+    no_effect=lambda now: "No effect: correlations stay as measured." if now.value == 1 else "",
 )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Knob
+from esm_viz.core.records import Knob, Span
 from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
 
 KEEP = Knob(
@@ -17,7 +17,9 @@ KEEP = Knob(
     range=(0.01, 1.0, 0.01),
     wakes="product",
     text="The share of each task's entries, largest first over all its parameters, that take part.",
-    formula=r"\hat\tau_t = \mathrm{top}_k(\Delta W_t)",
+    formula="kept where |ΔW<sub>t</sub>| ≥ {live}",
+    write_live="{:.2g}".format,
+    no_effect=lambda now: "No effect: every entry is kept." if now.value == 1 else "",
 )
 
 
@@ -26,7 +28,7 @@ def find_cutoff(update: LayerUpdate, keep: float) -> float:
     return update.cutoff(keep)
 
 
-def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dict[str, tuple[float, float]]:  # noqa: ARG001
+def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dict[str, Span]:  # noqa: ARG001
     """Return from which magnitude on entries are kept: the least and the greatest over tasks."""
     cutoffs = [update.cutoff(keep) for update in updates]
     return {"keep": (min(cutoffs), max(cutoffs))}

@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 from esm_viz.merge.averaging import mean_delta
-from esm_viz.merge.method_registry import LayerUpdate, Memo, merge_method, run_now
+from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_method, run_now
 from esm_viz.numerics.gram_svd import NULL, singular
 from esm_viz.numerics.polar_factor import polar
 
 
-@merge_method("tsv_m", title="TSV-M", source="arXiv:2412.00081")
+@merge_method(
+    "tsv_m",
+    title="TSV-M",
+    source="arXiv:2412.00081",
+    presets=[Preset("singular vectors made orthogonal, α 1", {"alpha": 1.0})],
+)
 def tsv_m(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
     """ΔW = polar([U_1 … U_T]) Σ polar([V_1 … V_T])ᵀ of each task's first floor(min(d_out, d_in) / T) triplets."""
     return memo("product", (), lambda: merge_singular_vectors(updates))

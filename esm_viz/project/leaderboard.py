@@ -43,7 +43,7 @@ def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS
         begun = time.perf_counter()
         inside = progress.part(at / len(METHODS), (at + 1) / len(METHODS), method.title)
         own = with_method(recipe, method.name)
-        if method.name != "averaging":  # α = 1 by definition
+        if method.searches_alpha:
             found = project.search_alpha(own, inside.part(0.0, _SEARCH))
             own = with_parameters(own, alpha=found.alpha)
         scores = project.evaluate(own, "test", progress=inside.part(_SEARCH, 1.0))

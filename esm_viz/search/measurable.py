@@ -6,7 +6,8 @@ from esm_viz.core.errors import ImagesError, NumericsError, RecipeError, located
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Split
 from esm_viz.data.images.image_source import spread
-from esm_viz.numerics.eigenvalue_spectrum import rank_of_ratio
+from esm_viz.merge import METHODS
+from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
 
 
@@ -52,7 +53,7 @@ def images_counted(project: OpenedProject, split: Split | None, limit: int) -> i
 
 def _need_rank(project: OpenedProject, recipe: Recipe) -> None:
     """Refuse a rank that leaves a layer no direction."""
-    if "rank_ratio" in recipe.parameters:
+    if "rank" in METHODS[recipe.method].roles:
         for layer in project.layers:
             with located(f"at {layer.name}"):
-                rank_of_ratio(float(recipe.parameters["rank_ratio"]), layer.d_out, len(recipe.models))
+                rank_of(recipe, layer)

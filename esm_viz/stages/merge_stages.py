@@ -245,8 +245,9 @@ class Stages:
         for layer in self.layers:
             for name, span in self.layer_effects(recipe, layer).items():
                 spans.setdefault(name, []).extend(span)
-        if "layer_exponent" in METHODS[recipe.method].knobs:
-            spans["layer_exponent"] = list(self.layer_factors(recipe).values())
+        exponent = METHODS[recipe.method].roles.get("layer")
+        if exponent:
+            spans[exponent] = list(self.layer_factors(recipe).values())
         return {name: (min(span), max(span)) for name, span in spans.items()}
 
     def memo(self, recipe: Recipe, name: str) -> Memo:
@@ -338,13 +339,14 @@ class Stages:
         After `run`, which merges the layers on all cores, these are a few numbers.
         """
         norms = {layer.name: self.norm(recipe, layer) for layer in self.layers}
-        exponent = recipe.parameters.get("layer_exponent")
-        if exponent is None:
+        knob = METHODS[recipe.method].roles.get("layer")
+        if knob is None:
             return dict.fromkeys(norms, 1.0)
+        exponent = float(recipe.parameters[knob])
         factors: dict[str, float] = {}
         for family in {layer.family for layer in self.layers}:
             names = [layer.name for layer in self.layers if layer.family == family]
-            scaled = relative_power(torch.tensor([norms[name] for name in names], dtype=torch.float64), float(exponent))
+            scaled = relative_power(torch.tensor([norms[name] for name in names], dtype=torch.float64), exponent)
             factors.update(zip(names, scaled.tolist(), strict=True))
         return factors
 

@@ -94,7 +94,9 @@ def test_every_default_has_a_knob_and_every_knob_a_default(name: str) -> None:
 
 @everywhere
 def test_alpha_is_a_knob_of_it(name: str) -> None:
-    assert METHODS[name].knobs["alpha"].word == "search"
+    knobs = METHODS[name].knobs
+    assert knobs["alpha"].word == "search"
+    assert ("{alpha_scope}" in knobs["alpha"].formula) == ("alpha_scope" in knobs)
 
 
 @pytest.mark.parametrize(("name", "parameter"), KNOBS)
@@ -103,6 +105,27 @@ def test_a_knob_says_what_it_does(name: str, parameter: str) -> None:
     assert knob.label.strip()
     assert knob.text.endswith(".")
     assert knob.formula.strip()
+
+
+@pytest.mark.parametrize("parameter", sorted({parameter for _, parameter in KNOBS}))
+def test_a_knobs_name_means_the_same_in_every_method(parameter: str) -> None:
+    knobs = [method.knobs[parameter] for method in METHODS.values() if parameter in method.knobs]
+    assert len({(knob.label, knob.symbol, knob.range, knob.choices, knob.text, knob.role) for knob in knobs}) == 1
+
+
+@everywhere
+def test_no_two_of_its_knobs_have_the_same_role(name: str) -> None:
+    roles = [knob.role for knob in METHODS[name].knobs.values() if knob.role]
+    assert len(roles) == len(METHODS[name].roles)
+
+
+@everywhere
+def test_its_presets_are_settings_of_it(name: str) -> None:
+    assert METHODS[name].presets
+    for preset in METHODS[name].presets:
+        settled = settle(parse_mapping(mapping(name, **preset.parameters), Path()))
+        assert {**settled.parameters, **preset.parameters} == settled.parameters
+        assert (preset.method, bool(preset.title.strip()), bool(preset.says.strip())) == (name, True, True)
 
 
 @pytest.mark.parametrize(("name", "parameter"), KNOBS)
@@ -315,6 +338,12 @@ def test_what_is_not_a_matrix_is_averaged(project: Project, name: str) -> None:
     for parameter in names:
         mean = sum(one[parameter] - base[parameter] for one in tuned) / len(tuned)
         assert relative(found[parameter] - base[parameter], mean) < 1e-12
+
+
+@everywhere
+def test_every_live_formula_gets_its_number(project: Project, name: str) -> None:
+    live = {parameter for parameter, knob in METHODS[name].knobs.items() if "{live}" in knob.formula}
+    assert live <= set(project.merge(recipe(project.recipe.folder, name)).effects)
 
 
 @everywhere

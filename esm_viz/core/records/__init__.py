@@ -11,7 +11,6 @@ from esm_viz.core.records.common import (
     Family,
     FileFacts,
     Inspection,
-    Knob,
     Layer,
     Objective,
     Split,
@@ -21,6 +20,7 @@ from esm_viz.core.records.common import (
 )
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
 from esm_viz.core.records.file_verdict import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
+from esm_viz.core.records.knob import Knob, Role, Setting, Span
 from esm_viz.core.records.merge_report import Interference, LayerNorms, MergeReport, ScalingProfile
 from esm_viz.core.records.prediction_outcome import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
 from esm_viz.core.records.search_result import (
@@ -84,9 +84,12 @@ __all__ = [
     "Patches",
     "ProofRow",
     "Reference",
+    "Role",
     "Routing",
     "ScalingProfile",
     "Score",
+    "Setting",
+    "Span",
     "Spectrum",
     "Split",
     "Spread",

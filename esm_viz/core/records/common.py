@@ -20,33 +20,6 @@ def unseen(record: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
-    """One setting of a method, declared once: the studio's slider, the recipe's check and the README read it.
-
-    Attributes:
-        label: what a person calls it.
-        symbol: its letter in METHOD's formulas, as HTML.
-        range: least, most and step of the slider; values outside least and most are refused. None for choices.
-        wakes: the first stage that reads it.
-        text: one sentence on what it does.
-        formula: LaTeX of where it acts.
-        choices: allowed words, for a setting that is not a number.
-        word: one word that is allowed beside the numbers (`search` for α).
-        whole: whether only whole numbers are allowed.
-    """
-
-    label: str
-    symbol: str
-    range: tuple[float, float, float] | None
-    wakes: Stage
-    text: str
-    formula: str
-    choices: tuple[str, ...] = ()
-    word: str = ""
-    whole: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Layer:
     """One weight matrix of the tower that ESM treats by name; `name` is open_clip's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Knob, Value
 from esm_viz.merge import METHODS, LayerUpdate, Memo, run_now, with_parameters
 from esm_viz.merge.esm import GAIN
-from esm_viz.merge.method_registry import checked, merge_method
+from esm_viz.merge.method_registry import Preset, checked, merge_method
 from tests.support.errors import says
 
 
@@ -52,6 +53,35 @@ def test_a_parameter_without_a_knob_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"^bare.gain has no Knob in its annotation$"):
         merge_method("bare", title="Bare", source="here")(bare)
+
+
+STRAY = dataclasses.replace(GAIN, formula="ΔW = {value} · {rank_ratio}")
+
+
+def test_a_formula_that_names_another_methods_knob_is_refused() -> None:
+    def bare(updates: Sequence[LayerUpdate], gain: Annotated[float, STRAY] = 1.0) -> Tensor:
+        return updates[0].delta * gain
+
+    with pytest.raises(TypeError, match=r"^the formula of bare.gain names 'rank_ratio', use live, value or a knob of"):
+        merge_method("bare", title="Bare", source="here")(bare)
+    assert "bare" not in METHODS
+
+
+@pytest.mark.parametrize("presets", [[Preset("again", name="esm_cvpr")], [Preset("one"), Preset("two")]])
+def test_the_name_of_a_preset_cannot_be_taken_twice(presets: list[Preset]) -> None:
+    taken = presets[0].name or "bare"
+    with pytest.raises(ValueError, match=f"^two presets are named {taken}$"):
+        merge_method("bare", title="Bare", source="here", presets=presets)(lambda updates: updates[0].delta)
+    assert "bare" not in METHODS
+
+
+def test_a_preset_says_of_itself_what_differs_from_its_method() -> None:
+    merge_method("bare", title="Bare", source="here", presets=[Preset("plain"), Preset("of 2020", name="old")])(
+        lambda updates: updates[0].delta
+    )
+    plain, old = METHODS["bare"].presets
+    assert (plain.name, plain.title, plain.source, plain.method) == ("bare", "Bare", "here", "bare")
+    assert (old.name, old.title, old.source, old.method) == ("old", "Bare", "here", "bare")
 
 
 @pytest.mark.parametrize("name", ["recipe", "values", "self"])

@@ -32,7 +32,6 @@ from esm_viz.ui.tabs.merge import merge_tab
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
 DIRECTIONS = ("1", "2", "3", "4")
 EVERY = "all"
-RANK = "rank_ratio"  # the knob whose line moves in the spectrum
 NAMES = ("map", "spectrum", "overlap", "angles", *SLOW)
 
 
@@ -56,7 +55,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.direction = int(value)
         look(session)
         return ("patches",)
-    if do == "knob" and message.get("name") == RANK:
+    rank = METHODS[session.recipe.method].roles.get("rank")
+    if do == "knob" and rank and message.get("name") == rank:
         return _turn(session, message)
     if not (isinstance(data, list) and len(data) == 2 and all(isinstance(item, str) for item in data)):
         raise RecipeError("this cannot be selected", "click a cell of the map")
@@ -130,12 +130,16 @@ def spectrum(session: Session) -> dict[str, Any]:
 
 def _rank(session: Session) -> dict[str, Any] | None:
     """Return the knob that sets r, for methods that have it."""
-    knob = METHODS[session.recipe.method].knobs.get(RANK)
-    if knob is None or knob.range is None:
+    method = METHODS[session.recipe.method]
+    name = method.roles.get("rank")
+    if name is None:
+        return None
+    knob = method.knobs[name]
+    if knob.range is None:
         return None
     least, most, step = knob.range
-    facts = {"name": RANK, "label": knob.label, "symbol": knob.symbol, "text": knob.text}
-    return facts | {"least": least, "most": most, "step": step, "value": session.recipe.parameters[RANK]}
+    facts = {"name": name, "label": knob.label, "symbol": knob.symbol, "text": knob.text}
+    return facts | {"least": least, "most": most, "step": step, "value": session.recipe.parameters[name]}
 
 
 def overlap(session: Session) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from esm_viz.core.recipe import ModelEntry
 from esm_viz.core.records import Knob, Value
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
-from esm_viz.merge.presets import PRESETS, Preset, preset_of
+from esm_viz.merge.method_registry import Preset
+from esm_viz.merge.presets import PRESETS, preset_of
 from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
 
 WEIGHT_RANGE = (0.0, 2.0, 0.1)
-FOLDED = ("gain", "alpha_scope", "routed")  # under "More", so that all the others fit a laptop
 GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
 
 
@@ -31,7 +31,7 @@ def rail(session: Session) -> dict[str, Any]:
             knob,
             recipe.parameters[name],
             method.defaults[name],
-            line(name, knob, recipe, effects.get(name), layers),
+            line(name, recipe, effects.get(name), layers),
         )
         for name, knob in method.knobs.items()
     ]
@@ -78,7 +78,7 @@ def _knob(name: str, knob: Knob, value: Value, default: Value, under: Line) -> d
         "choices": list(knob.choices),
         "live": under.html,
         "quiet": under.quiet,
-        "more": name in FOLDED,
+        "more": knob.folded,
     }
 
 

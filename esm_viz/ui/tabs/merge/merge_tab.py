@@ -142,7 +142,7 @@ def stats(session: Session) -> dict[str, Any]:
         parts.append(stat("Share of experts", shares, wait))
     before = f" <small>A {number(pinned.report.interference.mean)}</small>" if pinned else ""
     parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
-    search = session.project.has_labels("validation") and session.recipe.method != "averaging"
+    search = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
     seek = (
         button("search", f"Search α{_cost(session)}", "pri", title="Find the α that is best on validation images")
@@ -208,8 +208,12 @@ def _show_levels(session: Session, wanted: bool) -> None:
 def norms(session: Session) -> dict[str, Any]:
     """Return the profile of the merged change's size, at the layer level or with one level of scaling after another."""
     card: dict[str, Any] = {"title": "Size of the change"}
-    if "layer_exponent" in session.recipe.parameters:
-        card |= {"choices": [["layer", "Layer power"], ["levels", "All levels"]], "switch": "levels"}
+    method = METHODS[session.recipe.method]
+    if "layer" in method.roles:
+        card |= {
+            "choices": [["layer", method.knobs[method.roles["layer"]].label], ["levels", "All levels"]],
+            "switch": "levels",
+        }
         card |= {"chosen": "levels" if session.view.levels else "layer"}
     levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
     if levels:

@@ -94,7 +94,7 @@ def sweep(session: Session) -> None:
 
 def searches_alpha(session: Session) -> bool:
     """Say whether α is to be searched anew in every cell."""
-    labelled = session.project.has_labels("validation") and session.recipe.method != "averaging"
+    labelled = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
     return session.searches.anew and labelled and "alpha" not in chosen(session)
 
 

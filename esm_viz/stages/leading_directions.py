@@ -8,6 +8,7 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer
+from esm_viz.merge import METHODS
 from esm_viz.numerics.eigenvalue_spectrum import live_directions, rank_of_ratio
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition
 from esm_viz.stages.merge_stages import Stages
@@ -15,7 +16,8 @@ from esm_viz.stages.merge_stages import Stages
 
 def rank_of(recipe: Recipe, layer: Layer) -> int:
     """Return r at a layer; methods without the rank knob are shown at ρ = 1."""
-    return rank_of_ratio(float(recipe.parameters.get("rank_ratio", 1.0)), layer.d_out, len(recipe.models))
+    knob = METHODS[recipe.method].roles.get("rank")
+    return rank_of_ratio(float(recipe.parameters[knob]) if knob else 1.0, layer.d_out, len(recipe.models))
 
 
 def leading(decomposition: Decomposition, rank: int) -> Tensor:
