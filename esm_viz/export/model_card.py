@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esm_viz import __version__
 from esm_viz.checkpoints.layout_table import Layout
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, Inspection
 from esm_viz.export.loading_code import library, loading_code
 from esm_viz.merge import METHODS
+from esm_viz.version import __version__
 
 
 def model_card(

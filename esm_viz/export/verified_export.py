@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__
 from esm_viz.checkpoints.adapter_file import experts_metadata, named_tensors, read_experts
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
 from esm_viz.checkpoints.checkpoint import Checkpoint
@@ -33,6 +32,7 @@ from esm_viz.families.routed_tower import Experts, load_routed
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
+from esm_viz.version import __version__
 
 WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"

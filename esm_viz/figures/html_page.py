@@ -14,9 +14,9 @@ from pathlib import Path
 import orjson
 from plotly.offline import get_plotlyjs
 
-from esm_viz import __version__
 from esm_viz.figures.figure_parts import Figure
 from esm_viz.figures.number_format import safe
+from esm_viz.version import __version__
 
 ASSETS = Path(__file__).parents[2] / "assets" / "ui"
 CARD_SCRIPTS = ("studio", "numbers", "highlight", "cursor", "sticky", "zoom", "take", "present", "slider", "card")

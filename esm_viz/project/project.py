@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from esm_viz import __version__, explore
+from esm_viz import explore
 from esm_viz.checkpoints.layout_table import BASE, chosen_layout, writable
 from esm_viz.core import recipe as recipes
 from esm_viz.core.errors import HeadError, ImagesError, NumericsError, RecipeError, located
@@ -75,6 +75,7 @@ from esm_viz.search import knob_tuning
 from esm_viz.search.alpha_search import INTERVALS, bracket_alpha, curve_alphas
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.routed_adapters import make_experts
+from esm_viz.version import __version__
 
 MOST_THUMBNAILS = 64  # labelled images that are handed out at once
 SEARCH_STEPS = 15  # about how many α a search visits, for its progress

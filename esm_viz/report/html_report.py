@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from esm_viz import __version__
 from esm_viz.checkpoints.layout_table import LAYOUTS
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExportProof, Inspection, ProofRow, Score
 from esm_viz.figures.html_page import Picture, html_page, section
 from esm_viz.figures.number_format import ends, percent, safe, setting, size
 from esm_viz.merge import METHODS
+from esm_viz.version import __version__
 
 _DIGEST = 64  # characters of a SHA-256, which is shown whole
 

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from esm_viz import __version__
+from esm_viz.version import __version__
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from esm_viz import load_recipe
 from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import few_heaps
 from esm_viz.runtime.recorded_results import Answers

@@ -15,12 +15,11 @@ from gradio.utils import get_upload_folder
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
-from esm_viz.ui.components.html_components import make
 from esm_viz.ui.components.message_fields import number, plain
 from esm_viz.ui.components.plain_blocks import Plain
-from esm_viz.ui.components.tab_definition import Names, Tab
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
+from esm_viz.ui.page.html_components import make
 from esm_viz.ui.page.opening_session import begin, copy, resume
 from esm_viz.ui.page.piece_painting import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.server import upload_unpack
@@ -33,6 +32,7 @@ from esm_viz.ui.session.studio_settings import Place
 from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
+from esm_viz.ui.tabs.tab_definition import Names, Tab
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
