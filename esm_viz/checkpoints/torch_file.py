@@ -141,7 +141,7 @@ class TorchFile:
         if not self.lazy:
             return Stored(shape, word, tensor.dtype, self._path)
         storage: Any = tensor.untyped_storage()
-        size, place = tensor.element_size(), storage._checkpoint_offset
+        size, place = tensor.element_size(), storage._checkpoint_offset  # noqa: SLF001 - `_placed` asks whether it is there
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
         if places.get(place) != storage.nbytes() or (tensor.storage_offset() + extent) * size > storage.nbytes():
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")

@@ -34,6 +34,10 @@ HOSTS = re.compile(
 MACHINE_PATHS = re.compile(
     r"(?<![\w.~])(?:/(?:root|work|mnt|workspace)/\w|/(?:home|Users)/\w+/|[A-Z]:\\Users\\)",
 )
+# Parts of Gradio that it documents nowhere, without an underscore that ruff would see.
+GRADIO_PRIVATE = re.compile(
+    r"\.fns\b|\.cookie_id\b|\bapp\.(?:auth|tokens)\b|get_upload_folder|Matplotlib|gradio\.(?:block_function|state_holder)"
+)
 APP_LINES = 60
 
 
@@ -270,9 +274,17 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     assert not violations(lambda _, text: lines_with(MACHINE_PATHS, text), others)
 
 
+def test_what_gradio_keeps_private_is_named_in_one_module() -> None:
+    others = [path for path in sources() if path.name != "gradio_private.py"]
+    assert not violations(lambda _, text: lines_with(GRADIO_PRIVATE, text), others)
+
+
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
+        (GRADIO_PRIVATE, "blocks.fns[3]"),
+        (GRADIO_PRIVATE, "request.app.auth is None"),
+        (GRADIO_PRIVATE, "from gradio.state_holder import SessionState"),
         (HOSTS, "torch @ https://download.pytorch.org/whl/cpu"),
         (HOSTS, "--extra-index-url https://example.org"),
         (MACHINE_PATHS, 'path = "/root/data/base.safetensors"'),
