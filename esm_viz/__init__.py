@@ -12,13 +12,12 @@ from esm_viz.runtime import blas_threads as _threads  # noqa: F401 - before anyt
 from esm_viz.version import __version__
 
 # isort: split
-from pathlib import Path
-
 from esm_viz.core.errors import EsmVizError
-from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.core.recipe import Recipe
 from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import Architecture, encode
-from esm_viz.merge import METHODS, settle, with_method, with_parameters
+from esm_viz.inspection.recipe_file import load_recipe
+from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.presets import PRESETS, with_preset
 from esm_viz.project.project import Project, inspect
 
@@ -38,12 +37,3 @@ __all__ = [
     "with_parameters",
     "with_preset",
 ]
-
-
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe file, check it against its method, and write out every default.
-
-    Raises:
-        RecipeError: the file is not a recipe, or a value is out of range.
-    """
-    return settle(load_text(Path(path)))

@@ -18,7 +18,7 @@ from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_piec
 from esm_viz.checkpoints.model_config import config_beside, config_for, hints
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
-from esm_viz.core.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
+from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from esm_viz.core.records import FileFacts
 
 _ODD = {
@@ -104,18 +104,20 @@ class Checkpoint:
         among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
         unknown = tuple(sorted(among - set(shapes)))
         if facts.missing or unknown:
-            found = f"{self.title}: " + "; ".join(
+            found = "; ".join(
                 f"{len(names)} tensors {word} ({_some(names)})"
                 for word, names in (("missing", facts.missing), ("unknown", unknown))
                 if names
             )
-            return LayoutError(found, "give an open_clip vision tower or full CLIP of this arch", self.path.name)
+            return self._refused(found, "give an open_clip vision tower or full CLIP of this arch")
         if facts.misshaped:
             return self._misshaped(facts.misshaped, shapes)
         odd = {name: kind for name in shapes for kind in self._kinds(name) if kind not in FLOATS.values()}
         if odd:
             name, kind = next(iter(odd.items()))
-            return CheckpointError(f"{self.title}: {name} is {kind}", "save it as float16, 32 or 64", self.path.name)
+            return CheckpointError(
+                f"{name} is {kind}", "save it as float16, 32 or 64", self.path.name, subject=self.title
+            )
         return None
 
     def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
@@ -190,7 +192,7 @@ class Checkpoint:
         odd = next((name for name in self.names if self._source.tensors[name].dtype is None), None)
         if odd is not None:
             kind = self._source.tensors[odd].kind
-            raise CheckpointError(f"{self.title}: {odd} is {kind}", "leave it out of the file", self.path.name)
+            raise CheckpointError(f"{odd} is {kind}", "leave it out of the file", self.path.name, subject=self.title)
         yield from self._read(self.names)
 
     @property
@@ -228,13 +230,14 @@ class Checkpoint:
             raise self._changed() from error
         if expected and digest != expected:
             raise DigestMismatch(
-                f"{self.title}: SHA-256 is {digest[:12]}…, the recipe names {expected[:12]}…",
+                f"SHA-256 is {digest[:12]}…, the recipe names {expected[:12]}…",
                 "use the file the recipe was made with, or drop sha256",
                 self.path.name,
+                subject=self.title,
             )
         for part, name in parts.items():
             if part in wrong:
-                raise NotFinite(f"{self.title}: {name} holds {wrong[part]}", "save it again", self.path.name)
+                raise NotFinite(f"{name} holds {wrong[part]}", "save it again", self.path.name, subject=self.title)
         self._same()
         self._verified = True  # as long as the file stays what it is, which every reading looks after
         return digest
@@ -273,7 +276,7 @@ class Checkpoint:
                     raise self._refused(str(error), "set it to 0") from error
                 if not self._verified and not torch.isfinite(tensor).all():
                     kind = "NaN" if torch.isnan(tensor).any() else "Inf"
-                    raise NotFinite(f"{self.title}: {name} holds {kind}", "save it again", self.path.name)
+                    raise NotFinite(f"{name} holds {kind}", "save it again", self.path.name, subject=self.title)
                 yield name, tensor
             needed = {each for piece in waiting.values() for each in piece.names}
             parts = {each: tensor for each, tensor in parts.items() if each in needed}
@@ -288,7 +291,9 @@ class Checkpoint:
     def _other_model(self, facts: FileFacts) -> LayoutError | None:
         """Say what kind of model it is instead, where that is known."""
         if any(map(_LORA.search, self.names)):
-            return self._refused("a LoRA adapter, not a model", "merge it into its base first (peft: merge_and_unload)")
+            return self._refused(
+                "a LoRA adapter, not a model", "merge it into its base first (peft: merge_and_unload)", LORA
+            )
         odd = next((word for mark, word in _ODD.items() if any(mark in name for name in self.names)), "")
         if odd and facts.missing + facts.extra and self.layout.stem:
             return self._refused(f"a ViT with {odd}, which CLIP's has not", "merge plain ViTs")
@@ -307,10 +312,10 @@ class Checkpoint:
         else:
             first = ", ".join(f"{name} is {self.shape(name)}, in the arch {shapes[name]}" for name in wrong[:2])
             what = first + (f" and {len(wrong) - 2} more" if len(wrong) > 2 else "")
-        return ShapeMismatch(f"{self.title}: {what}", "use checkpoints of this arch", self.path.name)
+        return ShapeMismatch(what, "use checkpoints of this arch", self.path.name, subject=self.title)
 
-    def _refused(self, what: str, remedy: str) -> LayoutError:
-        return LayoutError(f"{self.title}: {what}", remedy, self.path.name)
+    def _refused(self, what: str, remedy: str, kind: str = "") -> LayoutError:
+        return LayoutError(what, remedy, self.path.name, kind=kind, subject=self.title)
 
     def _stamps(self) -> tuple[tuple[int, ...], ...]:
         return tuple(_stamp(path) for path in self._source.files)
@@ -321,7 +326,7 @@ class Checkpoint:
             raise self._changed()
 
     def _changed(self) -> CheckpointError:
-        return CheckpointError(f"{self.title}: the file changed while it was read", "start again", self.path.name)
+        return CheckpointError("the file changed while it was read", "start again", self.path.name, subject=self.title)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -63,10 +63,10 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
             return dict(found) if isinstance(found.get("vision_cfg"), dict) and "embed_dim" in found else None
         return _from_timm(raw, layout) if layout.name == TIMM.name else _from_hf(raw, layout)
     except LayoutError as error:
-        raise LayoutError(f"{title}: {error.what}", error.remedy, beside.name) from error
+        raise error.placed(beside.name, title) from error
     except (TypeError, ValueError, AttributeError, ArithmeticError, KeyError, RuntimeError, AssertionError) as error:
         raise CheckpointError(
-            f"{title}: its config has values of the wrong kind", "download it again", CONFIG
+            "its config has values of the wrong kind", "download it again", CONFIG, subject=title
         ) from error
 
 

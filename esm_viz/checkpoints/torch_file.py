@@ -19,7 +19,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints.restricted_unpickler import Inert, harmful, load_inert
 from esm_viz.checkpoints.tensor_storage import FLOATS, Stored
-from esm_viz.core.errors import CheckpointError
+from esm_viz.core.errors import RUNS_CODE, CheckpointError
 
 MOST_WHOLE = 2 << 30  # bytes of a file that has to be loaded whole
 _MOST_PICKLE = 4 << 20  # bytes of names and shapes in a zip; numbers lie beside them
@@ -128,7 +128,8 @@ class TorchFile:
             raise self._unsafe()
         wrong = [name for name in names if harmful(name)]
         if wrong:
-            raise self._error(f"refused, it asks to run {wrong[0]:.60}", "get the weights from somebody you trust")
+            what = f"refused, it asks to run {wrong[0]:.60}"
+            raise self._error(what, "get the weights from somebody you trust", RUNS_CODE)
         return names
 
     def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> Stored:
@@ -140,7 +141,7 @@ class TorchFile:
         if not self.lazy:
             return Stored(shape, word, tensor.dtype, self._path)
         storage: Any = tensor.untyped_storage()
-        size, place = tensor.element_size(), storage._checkpoint_offset
+        size, place = tensor.element_size(), storage._checkpoint_offset  # noqa: SLF001 - `_placed` asks whether it is there
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
         if places.get(place) != storage.nbytes() or (tensor.storage_offset() + extent) * size > storage.nbytes():
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")
@@ -151,8 +152,8 @@ class TorchFile:
     def _unsafe(self) -> CheckpointError:
         return self._error("not a file of tensors that can be read safely", CONVERT)
 
-    def _error(self, what: str, remedy: str) -> CheckpointError:
-        return CheckpointError(f"{self._title}: {what}", remedy, self._path.name)
+    def _error(self, what: str, remedy: str, kind: str = "") -> CheckpointError:
+        return CheckpointError(what, remedy, self._path.name, kind=kind, subject=self._title)
 
 
 def _bounded(pickled: bytes) -> bool:

@@ -56,7 +56,7 @@ class Source:
         self._title = title
         self.path = _model_in(title, path) if path.is_dir() else path
         if not self.path.is_file():
-            raise CheckpointError(f"{title}: there is no such file", "check the path in the recipe", path.name)
+            raise CheckpointError("there is no such file", "check the path in the recipe", path.name, subject=title)
         self._whole: dict[Path, TorchFile] = {}  # those that cannot be read from places
         self.metadata: dict[str, str] = {}
         if self.path.name.endswith(INDEX):
@@ -159,7 +159,7 @@ class Source:
         return (self.path, *(self.path.with_name(name) for name in names)), found
 
     def _error(self, what: str, remedy: str, path: Path) -> CheckpointError:
-        return CheckpointError(f"{self._title}: {what}", remedy, path.name)
+        return CheckpointError(what, remedy, path.name, subject=self._title)
 
 
 def read_json(path: Path, title: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def read_json(path: Path, title: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise CheckpointError(f"{title}: not a JSON object", "download it again", path.name)
+        raise CheckpointError("not a JSON object", "download it again", path.name, subject=title)
     return found
 
 
@@ -189,7 +189,7 @@ def _model_in(title: str, folder: Path) -> Path:
     )
     if len(found) != 1:
         what = f"the folder holds {len(found)} files of weights" if found else "the folder holds no weights"
-        raise CheckpointError(f"{title}: {what}", "name the file itself", folder.name)
+        raise CheckpointError(what, "name the file itself", folder.name, subject=title)
     return found[0]
 
 

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from esm_viz import PRESETS, load_recipe, with_method, with_parameters, with_preset
 from esm_viz.checkpoints.atomic_write import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.checkpoints.layout_table import BASE, LAYOUTS
 from esm_viz.cli import printed_records
@@ -29,7 +28,10 @@ from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.core.records import Value
 from esm_viz.data.images.image_source import open_images
 from esm_viz.inspection.file_judgement import judge, says_activation, with_activation
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.inspection.recipe_from_folder import find
+from esm_viz.merge import with_method, with_parameters
+from esm_viz.merge.presets import PRESETS, with_preset
 from esm_viz.papers.papers_tasks import SIZES
 from esm_viz.papers.published_accuracy import published
 from esm_viz.papers.table_recipe import table_recipe

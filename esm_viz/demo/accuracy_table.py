@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from esm_viz import load_recipe
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.project import Project
 

@@ -18,13 +18,13 @@ import torch
 from open_clip.model import CLIP
 from torch import multiprocessing
 
-from esm_viz import load_recipe
 from esm_viz.demo import accuracy_table, base_training, build_record, demo_files, expert_training, text_tower_training
 from esm_viz.demo.captioned_pictures import draw_captioned
 from esm_viz.demo.demo_tasks import TASKS, draw_task
 from esm_viz.demo.demo_tower import Vocabulary, new_clip
 from esm_viz.demo.labelled_pictures import Captioned, Task
 from esm_viz.demo.package_sources import Sources, fetch
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.leaderboard import KEPT, standings, write_board
 from esm_viz.project.project import Project
 

@@ -6,7 +6,7 @@ opens, so a new picture on it needs no line here, only this command.
 
 from __future__ import annotations
 
-from esm_viz import load_recipe
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
 from esm_viz.runtime.recorded_results import Answers
 from esm_viz.ui.page.opening_session import begin

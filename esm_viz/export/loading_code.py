@@ -9,6 +9,7 @@ from open_clip.model import CLIPVisionCfg
 
 from esm_viz.checkpoints.layout_table import HF, HF_VISION, TIMM, Layout
 from esm_viz.core.recipe import Recipe
+from esm_viz.families.open_clip_private import BUILDER
 
 _LOAD = "from safetensors.torch import load_file"
 _MADE = "  # preprocessed images, (n, 3, H, W), to features"
@@ -53,9 +54,9 @@ def _open_clip(recipe: Recipe, layout: Layout) -> list[str]:
     if config is None:
         head, made = "import open_clip", f"{_named(recipe)}.visual"
     else:
-        head = "from open_clip.model import CLIPVisionCfg, _build_vision_tower"
+        head = f"from open_clip.model import CLIPVisionCfg, {BUILDER}"
         vision, quick = f"CLIPVisionCfg(**{config['vision_cfg']})", bool(config.get("quick_gelu", False))
-        made = f"_build_vision_tower({config['embed_dim']}, {vision}, quick_gelu={quick})"
+        made = f"{BUILDER}({config['embed_dim']}, {vision}, quick_gelu={quick})"
     return [head, _LOAD, "", f"tower = {made}{_MADE}", f"tower.load_state_dict({_stripped(layout.prefix)})"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import TIMM, layout_of
 from esm_viz.checkpoints.weight_files import Source
-from esm_viz.core.errors import CheckpointError, HeadError, plain
+from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def read_head(path: Path, embed_dim: int) -> Head:
             raise HeadError(f"the head holds {held}{more}", "give weight and bias", path.name)
         found = _floats(source, {ours: its for ours, its in names.items() if its in source.tensors}, path)
     except CheckpointError as error:
-        reason = error.what.removeprefix("the head: ")
-        raise HeadError(f"the head cannot be read ({reason})", error.remedy, path.name) from error
+        kind = RUNS_CODE if error.kind == RUNS_CODE else ""  # what a hostile file is, it is as a head too
+        raise HeadError(f"the head cannot be read ({error.what})", error.remedy, path.name, kind=kind) from error
     except (OSError, EOFError, ValueError) as error:
         raise HeadError("the head cannot be read", "save it again", path.name) from error
     weight, bias = found["weight"], found.get("bias")

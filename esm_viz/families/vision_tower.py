@@ -10,11 +10,12 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.model import CLIPVisionCfg, _build_vision_tower
+from open_clip.model import CLIPVisionCfg
 from torch import Tensor, nn
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.records import FAMILIES, Family, Layer
+from esm_viz.families.open_clip_private import block_input, build_vision_tower
 from esm_viz.families.self_attention import SelfAttention
 
 _SUFFIXES: dict[str, Family] = {
@@ -64,7 +65,7 @@ class Architecture:
             if min(self.embed_dim, vision.layers, vision.width, vision.head_width, vision.mlp_ratio) <= 0:
                 raise ValueError("a size is not positive")
             with torch.device("meta"):
-                tower = _build_vision_tower(self.embed_dim, vision, quick_gelu=self.quick_gelu)
+                tower = build_vision_tower(self.embed_dim, vision, quick_gelu=self.quick_gelu)
                 if vision.norm_kwargs or vision.act_kwargs:  # not looked at until they are used
                     tower.transformer.resblocks[0](torch.empty(1, 1, vision.width))
         except (
@@ -124,7 +125,7 @@ class Architecture:
         """
         stem = copy.deepcopy(self._stem)
         stem.load_state_dict(dict(weights), assign=True)
-        return stem._embeds(images)
+        return block_input(stem, images)
 
     def run_block(
         self, block: int, weights: Mapping[str, Tensor], stream: Tensor, see: Callable[[str, Tensor], None]

@@ -17,6 +17,8 @@ import torch
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import (
+    LORA,
+    RUNS_CODE,
     CheckpointError,
     DigestMismatch,
     EsmVizError,
@@ -39,14 +41,16 @@ NEAR_CHANCE = "Near chance. Another task’s head?"
 BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _TEXT = ("token_embedding", "text_model.", "text_projection")
-_SAID = {"LoRA": "a LoRA adapter", "asks to run": "asks to run a program"}  # what an error's sentence tells
-_WORDS: dict[type[EsmVizError], str] = {
-    NotFinite: "holds NaN or Inf",
-    DigestMismatch: "not the recipe’s file",
-    HeadError: "its head does not fit",
-    ImagesError: "its images cannot be read",
-    CheckpointError: "not a file of weights",
+_WORDS = {
+    LORA: "a LoRA adapter",
+    RUNS_CODE: "asks to run a program",
+    NotFinite.kind: "holds NaN or Inf",
+    DigestMismatch.kind: "not the recipe’s file",
+    HeadError.kind: "its head does not fit",
+    ImagesError.kind: "its images cannot be read",
+    CheckpointError.kind: "not a file of weights",
 }
+"""A refused file in a few words, by the kind of error; layouts and shapes are described by what the file holds."""
 
 
 def judge(
@@ -256,23 +260,20 @@ def _remark(facts: FileFacts) -> str:
 
 
 def _refusal(facts: FileFacts, error: EsmVizError) -> Verdict:
-    known = next((words for mark, words in _SAID.items() if mark in error.what), "")
-    if known:
-        words = known
-    elif isinstance(error, LayoutError) and not facts.matched:
+    if error.kind == LayoutError.kind and not facts.matched:
         words = "another kind of model"
-    elif isinstance(error, LayoutError) and facts.missing:
+    elif error.kind == LayoutError.kind and facts.missing:
         blocks = {match[1] if (match := _BLOCK.match(name)) else "" for name in facts.missing}
         where = f"block {int(only) + 1} " if len(blocks) == 1 and (only := next(iter(blocks))) else ""
         words = f"{where}lacks {_counted(facts.missing, 'key')}"
-    elif isinstance(error, LayoutError):
+    elif error.kind == LayoutError.kind:
         words = "has keys of another layout"
-    elif isinstance(error, ShapeMismatch) and facts.misshaped == ("positional_embedding",):
+    elif error.kind == ShapeMismatch.kind and facts.misshaped == ("positional_embedding",):
         words = "reads images of another size"
-    elif isinstance(error, ShapeMismatch):
+    elif error.kind == ShapeMismatch.kind:
         words = f"{_counted(facts.misshaped, 'shape')} of another tower"
     else:
-        words = next(words for kind, words in _WORDS.items() if isinstance(error, kind))
+        words = _WORDS[error.kind]
     return Verdict("refused", f"Refused: {words}", str(error))
 
 

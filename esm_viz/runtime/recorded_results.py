@@ -7,14 +7,12 @@ every shipped answer again.
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
-import types
-import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from esm_viz.version import __version__
 
@@ -43,42 +41,25 @@ class Answers:
         text = json.dumps({"version": __version__, "answers": self.plain}, ensure_ascii=False, separators=(",", ":"))
         path.write_text(text.replace('},"{', '},\n"{') + "\n", encoding="utf-8")
 
-    def give(self, question: str, kind: Any, compute: Callable[[], T]) -> T:
+    def give(self, question: str, kind: type[T], compute: Callable[[], T]) -> T:
         """Return the answer to a question, computed where it is not known."""
         if question in self.plain:
-            return typing.cast(T, restored(kind, self.plain[question]))
+            return restored(kind, self.plain[question])
         answer = compute()
         if self._writes:
             self.plain[question] = plain(answer)
         return answer
 
 
-def plain(value: Any) -> Any:
-    """Return a frozen record as what JSON holds."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+def plain(record: Any) -> Any:
+    """Return a record as plain data; for `json`, which keeps NaN and infinities as msgspec's own writer does not."""
+    return msgspec.to_builtins(record, enc_hook=dict)  # a read-only mapping is the only thing that it does not know
 
 
-def restored(kind: Any, raw: Any) -> Any:
-    """Return the record of this type that `plain` wrote."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return typing.cast(Any, kind)(**{name: restored(hints[name], item) for name, item in raw.items()})
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is bytes:
-        return base64.b64decode(raw)
-    if origin in (types.UnionType, typing.Union):
-        records = [part for part in inner if dataclasses.is_dataclass(part)]
-        return restored(records[0], raw) if records and raw is not None else raw
-    if origin is tuple and inner[-1] is not Ellipsis:
-        return tuple(restored(part, item) for part, item in zip(inner, raw, strict=True))
-    if origin in (tuple, list):
-        return origin(restored(inner[0], item) for item in raw)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: restored(inner[1], item) for key, item in raw.items()}
-    return raw
+def restored(kind: type[T], raw: Any) -> T:
+    """Return the record of this type that `plain` wrote.
+
+    Raises:
+        msgspec.ValidationError: it is of another form.
+    """
+    return msgspec.convert(raw, kind)

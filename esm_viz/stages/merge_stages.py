@@ -52,7 +52,7 @@ from esm_viz.stages.block_forward import Streams
 Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
 T = TypeVar("T")
 R = TypeVar("R")
-_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)  # torch's words
 _PREPARING = 0.6  # about the share of a first merge that goes into decompositions
 
 
@@ -428,8 +428,9 @@ class Stages:
         """
         try:
             yield
-        except (MemoryError, RuntimeError) as error:  # torch's allocators raise RuntimeErrors
-            if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+        except (MemoryError, RuntimeError) as error:  # torch's own error for GPUs is a RuntimeError
+            # Its allocator for the CPU has none of its own, so that there the library's words are all there is.
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not _NO_MEMORY.search(str(error)):
                 raise
             needed = self.headers.inspection.memory_bytes / 1e9
             free = f", {free_memory() / 1e9:.1f} GB are free" if free_memory() else ""

@@ -19,13 +19,14 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from esm_viz import load_recipe
 from esm_viz.core.assets_folder import assets_folder
 from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import few_heaps
 from esm_viz.runtime.recorded_results import Answers
 from esm_viz.runtime.stage_cache import StageCache
+from esm_viz.ui.components.gradio_private import has_password
 from esm_viz.ui.page.header_bar import CODE_ROUTE, RECIPE_ROUTE
 from esm_viz.ui.page.piece_painting import TABS
 from esm_viz.ui.page.studio_page import Studio
@@ -187,7 +188,7 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
 
     def join(request: Request) -> Response:
         url, here = site.url(request.headers), studio.store.here()
-        page = join_page.page(url, here, request.app.auth is not None, site.local_only)
+        page = join_page.page(url, here, has_password(request), site.local_only)
         return HTMLResponse(page, headers={"Content-Security-Policy": join_page.POLICY} | _PRIVATE)
 
     def here(_: Request) -> Response:

@@ -64,7 +64,7 @@ class MergeReport:
 
     Attributes:
         effects: per knob, the live range its formula makes now, as (least, most): r over the families, w over
-            directions, the factor over tasks, columns or layers.
+            directions, the factor over tasks, columns or layers; ranks are whole numbers.
     """
 
     recipe_sha256: str
@@ -73,5 +73,5 @@ class MergeReport:
     parameters: Mapping[str, Value]
     interference: Interference
     norms: LayerNorms
-    effects: Mapping[str, tuple[float, float]]
+    effects: Mapping[str, tuple[int | float, int | float]]
     seconds: float

@@ -104,3 +104,8 @@ def table(kind: str, head: str, rows: str, label: str = "") -> str:
         f'<div class="scroll"{reach}><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         "</div>"
     )
+
+
+def arch_text(arch: str) -> str:
+    """Return the architecture's name with a true multiplication sign."""
+    return safe(arch).replace(" x ", " × ")

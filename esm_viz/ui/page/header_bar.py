@@ -15,6 +15,7 @@ from esm_viz.ui.components.html_snippets import (
     SCREEN,
     THEME,
     UNDO,
+    arch_text,
     button,
     sentence,
 )
@@ -61,11 +62,6 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if session.closer:  # somebody has looked at Evaluate
         look_closer(session)
     return (EVERYTHING,)
-
-
-def arch_text(arch: str) -> str:
-    """Return the architecture's name with a true multiplication sign."""
-    return safe(arch).replace(" x ", " × ")
 
 
 def gone() -> dict[str, Any]:

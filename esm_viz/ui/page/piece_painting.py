@@ -11,7 +11,6 @@ import orjson
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.ui.components.html_snippets import sentence
-from esm_viz.ui.components.tab_definition import Piece, Tab
 from esm_viz.ui.jobs.background_job import UNEXPECTED
 from esm_viz.ui.page import header_bar
 from esm_viz.ui.session.session_store import EVERYTHING, Session
@@ -20,6 +19,7 @@ from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.export import export_tab
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge import merge_tab
+from esm_viz.ui.tabs.tab_definition import Piece, Tab
 from esm_viz.version import __version__
 
 TABS = (load_tab.TAB, explore_tab.TAB, merge_tab.TAB, evaluate_tab.TAB, export_tab.TAB)

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
-from esm_viz.ui.components.html_components import make
+from esm_viz.ui.components.gradio_private import Plain, message_of, upload_folder
 from esm_viz.ui.components.message_fields import number, plain
-from esm_viz.ui.components.plain_blocks import Plain
-from esm_viz.ui.components.tab_definition import Names, Tab
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
+from esm_viz.ui.page.html_components import make
 from esm_viz.ui.page.opening_session import begin, copy, resume
 from esm_viz.ui.page.piece_painting import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.server import upload_unpack
@@ -33,6 +31,7 @@ from esm_viz.ui.session.studio_settings import Place
 from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
+from esm_viz.ui.tabs.tab_definition import Names, Tab
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
@@ -69,7 +68,7 @@ class Studio:
     ) -> None:
         """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
         self.place = Place(demo, name, device, folder, limits)
-        self.inbox = Inbox(Path(get_upload_folder()), limits.uploads)
+        self.inbox = Inbox(upload_folder(), limits.uploads)
         self.store = Store()
         recalls = demo.answers is not None
         self.first = begin(self.store, self.place)
@@ -206,7 +205,7 @@ class Studio:
 
     def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:
         def handle(session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
-            message, page = plain(event._data), request.session_hash or ""
+            message, page = plain(message_of(event)), request.session_hash or ""
 
             def act(session: Session) -> Names:
                 session.errors.pop(share_link_actions.PLACE, None)  # the visitor has read it
@@ -239,7 +238,7 @@ class Studio:
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
-        page, arrived = request.session_hash or "", number(plain(event._data), "arrived", NEWEST)
+        page, arrived = request.session_hash or "", number(plain(message_of(event)), "arrived", NEWEST)
         until = time.monotonic() + min(LONGEST, max(WAIT, self._asking * EACH))
         self._asking += 1
         try:

@@ -14,6 +14,7 @@ import gradio as gr
 import orjson
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.ui.components import gradio_private
 from esm_viz.ui.components.message_fields import plain
 from esm_viz.ui.server.upload_inbox import MOST_FILES
 
@@ -41,11 +42,7 @@ class Call:
 
 def handlers(blocks: gr.Blocks) -> dict[int, int]:
     """Return the number of inputs of every handler that a page may call."""
-    return {
-        number: len(fn.inputs)
-        for number, fn in blocks.fns.items()
-        if fn.fn is not None and any(event in EVENTS for _, event in fn.targets)
-    }
+    return gradio_private.handlers(blocks, EVENTS)
 
 
 def checked_call(body: bytes, known: Mapping[int, int]) -> Call:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.figures.number_format import size
+from esm_viz.ui.components.gradio_private import is_locked_out
 from esm_viz.ui.server import join_page
 from esm_viz.ui.server.call_schema import MOST_BYTES, checked_call
 from esm_viz.ui.server.rate_limit import Attempts, TooMany, Turns
@@ -110,7 +111,7 @@ class Guard:
         try:
             self._know(request)
             _find(request)
-            if _locked(request) and request.url.path == "/":
+            if is_locked_out(request) and request.url.path == "/":
                 return await _door(request, send)
             _unlock(request)
             async with self.watch.open.turn(caller(request)):
@@ -223,20 +224,13 @@ def _find(request: Request) -> None:
         raise Refused(404, "There is no such page here")
 
 
-def _locked(request: Request) -> bool:
-    """Say whether there is a password that this visitor has not given."""
-    app = request.app
-    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
-    return app.auth is not None and not any(request.cookies.get(name) in app.tokens for name in names)
-
-
 def _unlock(request: Request) -> None:
     """Refuse who has not given the password, where there is one.
 
     Raises:
         Refused: a stranger asks for more than the way in.
     """
-    if _locked(request) and request.url.path != LOGIN and not OPEN.fullmatch(request.url.path):
+    if is_locked_out(request) and request.url.path != LOGIN and not OPEN.fullmatch(request.url.path):
         raise Refused(401, "This server asks for a password, log in on its first page")
 
 

@@ -15,7 +15,7 @@ import torch
 from open_clip.model import CLIPVisionCfg, _build_vision_tower
 from safetensors.torch import load_file, save_file
 
-from esm_viz.core.errors import EsmVizError, ImagesError, NotFinite, RecipeError
+from esm_viz.core.errors import RUNS_CODE, EsmVizError, HeadError, ImagesError, NotFinite, RecipeError
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.core.records import ActivationScores, OwnAccuracy, Score
 from esm_viz.evaluation.expert_check import compare_activations
@@ -338,6 +338,30 @@ def test_a_tower_for_other_images_an_adapter_and_a_hostile_pickle_are_refused_in
     ]
     assert "made for images of 24 pixels a side, the arch reads 16" in found[0].verdict.sentence
     assert "merge it into its base first" in found[1].verdict.sentence
+    assert not (folder / "ran").exists()
+
+
+def test_a_model_is_not_called_an_adapter_for_its_name(folder: Path) -> None:
+    drop_block(folder / "ants.safetensors")
+
+    def renamed(raw: dict[str, Any]) -> None:
+        raw["models"][0]["name"] = "LoRA that asks to run"
+
+    (model,) = judge(recipe(folder, renamed)).refused
+    assert model.verdict.words == "Refused: block 2 lacks 12 keys"
+
+
+def test_a_hostile_pickle_is_one_as_a_head_too(folder: Path) -> None:
+    torch.save({"weight": Harmful()}, folder / "cats_head.pt")
+
+    def pickled(raw: dict[str, Any]) -> None:
+        raw["models"][2]["head"] = "cats_head.pt"
+
+    (model,) = judge(recipe(folder, pickled)).refused
+    assert model.verdict.words == "Refused: asks to run a program"
+    with pytest.raises(HeadError) as caught:
+        open_headers(recipe(folder, pickled))
+    assert caught.value.kind == RUNS_CODE
     assert not (folder / "ran").exists()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from esm_viz import with_parameters
+from esm_viz.core.records import Interference, Score
 from esm_viz.project.project import Project
 from esm_viz.runtime.recorded_results import Answers, plain, restored
 from tests.support import tiny
@@ -56,6 +59,19 @@ def test_every_record_comes_back_from_json_as_it_was(project: Project) -> None:
         kind = typing.get_type_hints(getattr(Project, name))["return"]
         back = restored(kind, json.loads(json.dumps(plain(answer))))
         assert repr(back) == repr(with_plain_parameters(answer)), name  # repr: a NaN is not equal to itself
+
+
+def test_numbers_that_are_none_come_back_as_they_were() -> None:
+    record = Score(0, 0)
+    figures = Interference(("ants",), (), ((math.nan, math.inf, 0.1),), (-math.inf,))
+    for each in (record, figures):
+        assert repr(restored(type(each), json.loads(json.dumps(plain(each))))) == repr(each)
+
+
+@pytest.mark.parametrize("raw", [{"correct": 1}, {"correct": "1", "n": 2}, {"correct": 1.5, "n": 2}, [1, 2], None])
+def test_a_record_of_another_form_is_refused(raw: object) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        restored(Score, raw)
 
 
 def test_what_was_written_down_is_given_again_without_computing(

@@ -23,11 +23,11 @@ from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.components.message_fields import word
-from esm_viz.ui.components.tab_definition import Piece, Tab
 from esm_viz.ui.session.default_selection import closest, settle_view
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.explore.slow_pictures import SLOW, look, looked_at
 from esm_viz.ui.tabs.merge import merge_tab
+from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
 DIRECTIONS = ("1", "2", "3", "4")

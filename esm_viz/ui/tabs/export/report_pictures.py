@@ -12,13 +12,13 @@ from esm_viz.core.records import Split
 from esm_viz.figures.html_page import Picture
 from esm_viz.merge import METHODS
 from esm_viz.report.html_report import Ranked, Story
-from esm_viz.ui.components.tab_definition import Piece
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate import evaluate_tab
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.explore.slow_pictures import look
 from esm_viz.ui.tabs.merge import merge_tab
+from esm_viz.ui.tabs.tab_definition import Piece
 
 TABS = (explore_tab.TAB, merge_tab.TAB, evaluate_tab.TAB)
 HEIGHTS = {"map": 340, "interference": 360}  # px, of cards that are not of 400

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 
-from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Difference, Evaluation, MergeReport
 from esm_viz.merge import static_part, with_method, with_parameters
@@ -16,7 +15,6 @@ from esm_viz.ui.jobs.job_start import failed, keep
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import MOST_HISTORY, Session, State
 from esm_viz.ui.tabs.merge.history_diff import change_in_words
-from esm_viz.ui.tabs.merge.knob_rail import WEIGHT_RANGE
 
 FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
 BREATH = 0.3  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
@@ -24,21 +22,6 @@ REST = 0.8  # seconds without a newer value, after which a recipe is worth a lin
 PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
-
-
-def with_weight(recipe: Recipe, task: str, weight: float) -> Recipe:
-    """Return the recipe with one task's weight changed.
-
-    Raises:
-        RecipeError: there is no such task, or the weight is out of range.
-    """
-    least, most, _ = WEIGHT_RANGE
-    if task not in recipe.tasks:
-        raise RecipeError(f"there is no task {task!r}", f"use {', '.join(recipe.tasks)}")
-    if not least <= weight <= most:
-        raise RecipeError(f"the weight of {task} is {weight:g}", f"give a number from {least:g} to {most:g}")
-    models = (dataclasses.replace(m, weight=weight) if m.name == task else m for m in recipe.models)
-    return recipe.replace(models=tuple(models))
 
 
 def reset(recipe: Recipe) -> Recipe:

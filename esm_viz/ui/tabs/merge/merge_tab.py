@@ -11,12 +11,13 @@ from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.presets import with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
-from esm_viz.ui.components.tab_definition import Piece, Tab
+from esm_viz.ui.session.model_weight import with_weight
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.tabs.merge import live_preview, search_cards
 from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail
+from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
 STEPS = 13  # measurements that a search usually takes
 
@@ -77,7 +78,7 @@ def _changed(session: Session, do: str, name: str, value: Any) -> Any:
     if do == "weight":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise RecipeError(f"the weight of {name} is {value!r}", "give a number")
-        return live_preview.with_weight(recipe, name, float(value))
+        return with_weight(recipe, name, float(value))
     if name not in METHODS[recipe.method].knobs or not isinstance(value, int | float | str):
         raise RecipeError(f"{METHODS[recipe.method].title} has no knob {name!r}", "reload the page")
     if value == METHODS[recipe.method].knobs[name].word != "":

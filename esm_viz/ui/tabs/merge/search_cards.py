@@ -6,13 +6,13 @@ from typing import Any
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.merge import with_parameters
-from esm_viz.ui.components.tab_definition import Piece
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_start import keep, start
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge import alpha_curve_card, sweep_card, tuning_card
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
+from esm_viz.ui.tabs.tab_definition import Piece
 
 PIECES = (
     Piece("curve", "card", alpha_curve_card.card),

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import html
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -297,6 +298,21 @@ def test_a_kept_board_of_other_test_images_is_not_believed(kept: Project, tmp_pa
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"test_images_sha256": 3}', "[" * 100])
 def test_a_broken_board_is_no_board(kept: Project, tmp_path: Path, text: str) -> None:
     (tmp_path / KEPT).write_text(text)
+    assert kept_board(kept) == []
+
+
+def test_a_board_of_another_format_is_not_believed(kept: Project, tmp_path: Path) -> None:
+    board = json.loads((tmp_path / KEPT).read_text())
+    (tmp_path / KEPT).write_text(json.dumps(board))
+    assert kept_board(kept)
+    (tmp_path / KEPT).write_text(json.dumps({**board, "format": board["format"] + 1}))
+    assert kept_board(kept) == []
+
+
+def test_a_row_of_a_method_that_is_not_there_makes_no_board(kept: Project, tmp_path: Path) -> None:
+    board = json.loads((tmp_path / KEPT).read_text())
+    board["rows"][0]["method"] = "sum"
+    (tmp_path / KEPT).write_text(json.dumps(board))
     assert kept_board(kept) == []
 
 

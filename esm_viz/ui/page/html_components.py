@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from esm_viz.ui.components.tab_definition import Piece
 from esm_viz.ui.server.static_assets import PLOTLY, SCRIPTS
+from esm_viz.ui.tabs.tab_definition import Piece
 
 # Gradio waits for a component's own head before its script runs; a head of the page would come too late.
 LOADED = "".join(

@@ -1,0 +1,17 @@
+"""A recipe file, read and checked against its method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.merge import settle
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe file, check it against its method, and write out every default.
+
+    Raises:
+        RecipeError: the file is not a recipe, or a value is out of range.
+    """
+    return settle(load_text(Path(path)))
