@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from benchmarks.plain_run import watch
 from esm_viz.core.records import Layer
-from esm_viz.families.routed_tower import Experts, RoutedTower, add_gathered, add_grouped, routed_layers
+from esm_viz.families.routed_tower import Adapters, RoutedTower, add_gathered, add_grouped, routed_layers
 from esm_viz.families.vision_tower import Architecture, encode
 
 ARCH, BATCH, TASKS, RANK = "ViT-B-32-quickgelu", 64, 8, 32
 
 
 def main(rounds: int) -> None:
-    """Print medians over rounds, each as a ratio to the plain pass of the same round, and the two ways to add experts.
+    """Print medians over rounds, each as a ratio to the plain pass of the same round, and the two ways to add adapters.
 
-    Weights are random. Prototypes are inputs of images of the batch, so that every layer uses several experts.
+    Weights are random. Prototypes are inputs of images of the batch, so that every layer uses several adapters.
     """
     torch.manual_seed(0)
     arch = Architecture(ARCH, None)
@@ -34,14 +34,14 @@ def main(rounds: int) -> None:
     work["plain"] = lambda: encode(plain, images)
     towers = {}
     for families in ("in_proj+c_fc", "in_proj+c_fc+c_proj+out_proj"):
-        experts = {layer.name: _experts(layer, means[layer.name]) for layer in routed_layers(arch.layers, families)}
-        towers[families] = RoutedTower(arch.tower(weights), experts, tuple(map(str, range(TASKS))))
+        adapters = {layer.name: _experts(layer, means[layer.name]) for layer in routed_layers(arch.layers, families)}
+        towers[families] = RoutedTower(arch.tower(weights), adapters, tuple(map(str, range(TASKS))))
         work[families] = lambda tower=towers[families]: encode(tower, images)
-        work[f"{families}, one expert"] = lambda tower=towers[families]: _told(tower, images)
+        work[f"{families}, one adapter"] = lambda tower=towers[families]: _told(tower, images)
     medians, ratios = _alternate(work, rounds)
     used = [len(row.unique()) for row in towers["in_proj+c_fc"].take_routes()[:, :BATCH]]
     print(f"{ARCH}, batch {BATCH}, {TASKS} tasks, rank {RANK}, {torch.get_num_threads()} threads, {rounds} rounds")
-    print(f"experts in use at the routed layers: {min(used)} to {max(used)}")
+    print(f"adapters in use at the routed layers: {min(used)} to {max(used)}")
     _table("forward pass", medians, ratios)
     for layer in routed_layers(arch.layers, "in_proj+c_fc+c_proj")[:3]:
         _table(layer.label, *_alternate(_ways(layer), rounds))
@@ -57,9 +57,9 @@ def _means(tower: nn.Module, layers: tuple[Layer, ...], images: Tensor) -> dict[
     return seen
 
 
-def _experts(layer: Layer, prototypes: Tensor) -> Experts:
+def _experts(layer: Layer, prototypes: Tensor) -> Adapters:
     A = 0.02 * torch.randn(TASKS, RANK, layer.d_in)
-    return Experts(A, torch.linalg.qr(torch.randn(TASKS, layer.d_out, RANK))[0], prototypes)
+    return Adapters(A, torch.linalg.qr(torch.randn(TASKS, layer.d_out, RANK))[0], prototypes)
 
 
 def _told(tower: RoutedTower, images: Tensor) -> None:
@@ -68,12 +68,12 @@ def _told(tower: RoutedTower, images: Tensor) -> None:
 
 
 def _ways(layer: Layer, tokens: int = 50) -> dict[str, Callable[[], object]]:
-    """Return the matrix product of a layer, and both ways to add the experts of eight tasks in turn."""
+    """Return the matrix product of a layer, and both ways to add the adapters of eight tasks in turn."""
     x, weight = torch.randn(BATCH, tokens, layer.d_in), torch.randn(layer.d_out, layer.d_in)
     y, routes = torch.zeros(BATCH, tokens, layer.d_out), torch.arange(BATCH) % TASKS
-    experts = _experts(layer, torch.zeros(TASKS, layer.d_in))
-    ways = {"images of one expert together": add_grouped, "each image with its own A and B": add_gathered}
-    added = {name: lambda add=add: add(x, y, experts, routes) for name, add in ways.items()}
+    adapters = _experts(layer, torch.zeros(TASKS, layer.d_in))
+    ways = {"images of one adapter together": add_grouped, "each image with its own A and B": add_gathered}
+    added = {name: lambda add=add: add(x, y, adapters, routes) for name, add in ways.items()}
     return {"plain": lambda: torch.nn.functional.linear(x, weight), **added}
 
 

@@ -1,4 +1,4 @@
-"""`experts.safetensors`: ESM++'s experts on disk, A, B and prototypes per routed layer, bound to one model."""
+"""`experts.safetensors`: ESM++'s adapters on disk, A, B and prototypes per routed layer, bound to one model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PARTS = ("A", "B", "prototypes")
 _FOREIGN = "give the experts.safetensors of an ESM++ export of this arch"
 
 
-class ExpertsFile(NamedTuple):
+class AdaptersFile(NamedTuple):
     """What the file holds.
 
     Attributes:
         tasks: T names.
         layers: by layer name, in the tower's order, the tensors of `PARTS`.
-        model_sha256: of the merged tower's tensors that the experts belong to.
+        model_sha256: of the merged tower's tensors that the adapters belong to.
         recipe_sha256: of the recipe that made both.
     """
 
@@ -35,7 +35,7 @@ class ExpertsFile(NamedTuple):
 
 
 def named_tensors(layers: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Return experts under the names they have in the file."""
+    """Return adapters under the names they have in the file."""
     return {
         f"{name}/{part}": tensor
         for name, tensors in layers.items()
@@ -43,7 +43,9 @@ def named_tensors(layers: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def experts_metadata(layers: Mapping[str, Sequence[Tensor]], tasks: Sequence[str], model_sha256: str) -> dict[str, str]:
+def adapters_metadata(
+    layers: Mapping[str, Sequence[Tensor]], tasks: Sequence[str], model_sha256: str
+) -> dict[str, str]:
     """Return what the file says of itself, besides the recipe."""
     return {
         "esm_viz.tasks": json.dumps(list(tasks), ensure_ascii=False),
@@ -53,8 +55,8 @@ def experts_metadata(layers: Mapping[str, Sequence[Tensor]], tasks: Sequence[str
     }
 
 
-def read_experts(path: Path, shapes: Mapping[str, tuple[int, int]]) -> ExpertsFile:
-    """Read experts, their header judged whole before a tensor is touched.
+def read_adapters(path: Path, shapes: Mapping[str, tuple[int, int]]) -> AdaptersFile:
+    """Read adapters, their header judged whole before a tensor is touched.
 
     Args:
         path: of the file.
@@ -62,23 +64,23 @@ def read_experts(path: Path, shapes: Mapping[str, tuple[int, int]]) -> ExpertsFi
 
     Raises:
         CheckpointError: the file cannot be read, or holds NaN or Inf.
-        LayoutError: it holds no experts of this architecture.
+        LayoutError: it holds no adapters of this architecture.
         ShapeMismatch: a tensor does not fit its layer.
         DigestMismatch: its tensors are not those that were written.
     """
-    file = Checkpoint("experts", path)
+    file = Checkpoint("adapters", path)
     tasks, layers = _words(file, "esm_viz.tasks"), _words(file, "esm_viz.layers")
     unknown = [name for name in layers if name not in shapes]
     if unknown:
-        raise LayoutError(f"experts: this arch has no layer {unknown[0]}", _FOREIGN, path.name)
+        raise LayoutError(f"adapters: this arch has no layer {unknown[0]}", _FOREIGN, path.name)
     if set(file.names) != {f"{layer}/{part}" for layer in layers for part in PARTS}:
-        raise LayoutError("experts: its tensors are not those of the layers it names", _FOREIGN, path.name)
+        raise LayoutError("adapters: its tensors are not those of the layers it names", _FOREIGN, path.name)
     for layer in layers:
         _judge(file, layer, len(tasks), *shapes[layer])
     tensors = file.tensors(file.names)
     if sha256_tensors(tensors) != file.metadata.get("esm_viz.tensors_sha256"):
-        raise DigestMismatch("experts: its tensors are not those that were written", "export again", path.name)
-    return ExpertsFile(
+        raise DigestMismatch("adapters: its tensors are not those that were written", "export again", path.name)
+    return AdaptersFile(
         tasks,
         {layer: tuple(tensors[f"{layer}/{part}"] for part in PARTS) for layer in layers},
         file.metadata.get("esm_viz.model_sha256", ""),
@@ -93,7 +95,7 @@ def _judge(file: Checkpoint, layer: str, tasks: int, d_out: int, d_in: int) -> N
         PARTS, found, [(tasks, rank, d_in), (tasks, d_out, rank), (tasks, d_in)], strict=True
     ):
         if shape != expected:
-            wrong = f"experts: {layer}/{part} is {shape}, for {tasks} tasks and rank {rank} it is {expected}"
+            wrong = f"adapters: {layer}/{part} is {shape}, for {tasks} tasks and rank {rank} it is {expected}"
             raise ShapeMismatch(wrong, _FOREIGN, file.path.name)
 
 
@@ -104,5 +106,5 @@ def _words(file: Checkpoint, key: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         words = None
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise LayoutError(f"experts: the metadata names no {key.partition('.')[2]}", _FOREIGN, file.path.name)
+        raise LayoutError(f"adapters: the metadata names no {key.partition('.')[2]}", _FOREIGN, file.path.name)
     return tuple(dict.fromkeys(words))

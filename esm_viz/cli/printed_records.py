@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from esm_viz.core.errors import plain
+from esm_viz.core.errors import one_line
 from esm_viz.core.recipe import HeadWords, Recipe
 from esm_viz.core.records import (
     Evaluation,
@@ -90,7 +90,7 @@ def evaluation_json(
 
 
 def _routing(record: Routing) -> dict[str, Any]:
-    """Return how images found their experts, and what the experts weigh."""
+    """Return how images found their adapters, and what the adapters weigh."""
     names = [layer.name for layer in record.layers]
     return {
         "routing": {
@@ -232,11 +232,11 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
     """Return routing, its upper bound and its cost, a line each."""
     tasks = (f"{task} {_pc(sum(row) / len(row))}" for task, row in zip(routing.tasks, routing.shares, strict=True))
     where = f"mean of {len(routing.layers)} layers"
-    lines = [f"routed to the own low-rank expert, {where}: {_pc(routing.mean)} ({', '.join(tasks)})"]
+    lines = [f"routed to the own low-rank adapter, {where}: {_pc(routing.mean)} ({', '.join(tasks)})"]
     if routing.oracle:
         lines.append(f"with oracle routing {_pc(record.mean('oracle'))}")
     lines.append(
-        f"low-rank experts add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
+        f"low-rank adapters add {_pc(routing.overhead)} % to the parameters; all are {_pc(routing.of_separate)} % of "
         f"{len(routing.tasks)} separate models"
     )
     return lines
@@ -244,14 +244,14 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
 
 def judgement_json(record: Judgement) -> dict[str, Any]:
     """Return every model's verdict and what the headers said, as plain data."""
-    plain = dataclasses.asdict(record)
+    one_line = dataclasses.asdict(record)
     files = [
         {**model.pop("facts"), "verdict": verdict["stance"], "words": verdict["words"], "sentence": verdict["sentence"]}
         | model
-        for model in plain.pop("models")
+        for model in one_line.pop("models")
         if (verdict := model.pop("verdict"))
     ]
-    return {**plain, "files": files}
+    return {**one_line, "files": files}
 
 
 def judgement_text(record: Judgement) -> str:
@@ -275,7 +275,7 @@ def judgement_text(record: Judgement) -> str:
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
     )
-    return "\n".join(map(plain, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

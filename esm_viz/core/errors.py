@@ -68,7 +68,7 @@ class EsmVizError(Exception):
     def __str__(self) -> str:
         """Return the parts that are there, in reading order, on one line that a terminal takes for text."""
         what = f"{self.subject}: {self.what}" if self.subject else self.what
-        return ", ".join(plain(" ".join(part.split())) for part in (what, self.where, self.remedy) if part)
+        return ", ".join(one_line(" ".join(part.split())) for part in (what, self.where, self.remedy) if part)
 
     def placed(self, where: str, subject: str = "") -> Self:
         """Return this error with its place, and all else that it holds; an own subject stays where none is given."""
@@ -192,7 +192,7 @@ class SearchStopped(Cancelled):
     found: object = None
 
 
-def plain(text: str, most: int = LONGEST) -> str:
+def one_line(text: str, most: int = LONGEST) -> str:
     """Write out what would steer a terminal or turn the reading direction, and leave the end of a long text away."""
     cut = text if len(text) <= most else f"{text[:most]}…"
     return cut if cut.isprintable() else "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in cut)

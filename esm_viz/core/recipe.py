@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from esm_viz.core.errors import RecipeError, plain
+from esm_viz.core.errors import RecipeError, one_line
 from esm_viz.core.records import Value
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -311,7 +311,7 @@ def _model_entry(raw: object, index: int, where: str) -> ModelEntry:
     place = f"models[{index}]"
     model = _mapping(raw, place, _MODEL, where)
     name = _text(_need(model, "name", where, f"{place}: "), f"{place}: name", where)
-    if not _NAME.fullmatch(name) or plain(name) != name:
+    if not _NAME.fullmatch(name) or one_line(name) != name:
         _wrong(f"{place}: name", "1 to 80 characters without / \\ | or line breaks", name, where)
     place = f"model {name}"
     weight = model.get("weight", 1.0)

@@ -15,7 +15,7 @@ class Classes(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def plain(name: str) -> str:
+def folded(name: str) -> str:
     """Return a name as it is compared: letters and digits alone, small, so that `Polka_Dotted` is `polka-dotted`."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
@@ -98,8 +98,8 @@ def by_name(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     for name in found:
         if name in exact:
             rows[name] = exact[name]
-        elif plain(name) in loose and plain(name) in unambiguous:
-            rows[name] = loose[plain(name)]
+        elif folded(name) in loose and folded(name) in unambiguous:
+            rows[name] = loose[folded(name)]
     return rows
 
 
@@ -107,5 +107,5 @@ def _once(names: Sequence[str]) -> Mapping[str, int]:
     """Return the place of each name as it is compared, where no two names are the same then."""
     places: dict[str, list[int]] = {}
     for at, name in enumerate(names):
-        places.setdefault(plain(name), []).append(at)
+        places.setdefault(folded(name), []).append(at)
     return {name: found[0] for name, found in places.items() if name and len(found) == 1}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
-from esm_viz.runtime.recorded_results import Answers
+from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.ui.page.opening_session import begin
 from esm_viz.ui.page.piece_painting import PIECES, paint
 from esm_viz.ui.session.session_store import Store
@@ -18,7 +18,7 @@ from esm_viz.ui.studio_server import DEMO, OPENING
 PATIENCE = 600.0  # seconds
 
 
-def opening_answers(known: Answers) -> Answers:
+def opening_answers(known: RecordedResults) -> RecordedResults:
     """Open the page on the demo, and return what it asked and was answered.
 
     Args:
@@ -27,7 +27,7 @@ def opening_answers(known: Answers) -> Answers:
     project = Project.open(load_recipe(DEMO), device="cpu")
     if not known.plain:
         project.prepare()
-    project.answers = known
+    project.recorded = known
     store = Store()
     first = begin(store, Place(project, "Demo", "cpu"))
     for job in (first.live, first.look):
@@ -40,5 +40,5 @@ def opening_answers(known: Answers) -> Answers:
 
 
 if __name__ == "__main__":
-    opening_answers(Answers()).write(OPENING)
+    opening_answers(RecordedResults()).write(OPENING)
     print(f"{OPENING.name}: {OPENING.stat().st_size} bytes")

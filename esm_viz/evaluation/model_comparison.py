@@ -8,9 +8,9 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, Split
-from esm_viz.data.images.image_source import spread
+from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation import prediction_comparison
-from esm_viz.stages.accuracy_scorer import Contestant
+from esm_viz.stages.accuracy_scorer import ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import question
@@ -94,12 +94,12 @@ def predictions(
     if isinstance(model, Recipe):
         own = project.settled(model)
         known_alpha(own)
-        contestant = Contestant((project.canonical(own),), lambda: tower(project, own, progress.part(0.0, 0.5)))
+        contestant = ScoredModel((project.canonical(own),), lambda: tower(project, own, progress.part(0.0, 0.5)))
     elif model in REFERENCES:
         contestant = scorer.base() if model == "pretrained" else scorer.expert(task)
     else:
         raise RecipeError(f"there is no model {model!r}", f"give a recipe, or {' or '.join(REFERENCES)}")
-    asked, predicting = len(spread(project.headers.labelled[split][task].count, limit)), progress.part(0.5, 1.0)
+    asked, predicting = len(evenly_spaced(project.headers.labelled[split][task].count, limit)), progress.part(0.5, 1.0)
     done = 0
 
     def boundary(images: int) -> None:
@@ -107,4 +107,4 @@ def predictions(
         done += images
         predicting(done / asked, f"{task}, {split} images")
 
-    return scorer.answers(contestant, task, split, limit, boundary).chosen
+    return scorer.predictions(contestant, task, split, limit, boundary).chosen

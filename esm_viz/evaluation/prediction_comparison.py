@@ -1,4 +1,4 @@
-"""From answers, an entry an image, to what they say: a confusion matrix, the flips between two models, a difference.
+"""From predictions, an entry an image: a confusion matrix, the flips between two models, a difference.
 
 Throughout `labels` are the true classes and `a`, `b`, `chosen` what models answered, all (n,), integers.
 """
@@ -16,7 +16,7 @@ MOST_CLASSES = 60  # rows of a confusion that one can still read
 
 
 def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, chosen: Tensor) -> Confusion:
-    """Count answers by true class; of more than MOST_CLASSES classes those with most mistakes are shown."""
+    """Count predictions by true class; of more than MOST_CLASSES classes those with most mistakes are shown."""
     known = len(classes)
     pairs = labels.long() * known + chosen.long()
     counts = torch.bincount(pairs, minlength=known * known).view(known, known)
@@ -46,8 +46,8 @@ def flips(
         classes: names.
         places: where each image stands in its set.
         labels: true classes.
-        a: answers of the model to compare with.
-        b: answers of the other.
+        a: predictions of the model to compare with.
+        b: predictions of the other.
     """
     before, now = a == labels, b == labels
 

@@ -81,14 +81,14 @@ def model_card(
 
 
 def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
-    """Say how to load a model with experts, and what they weigh."""
+    """Say how to load a model with adapters, and what they weigh."""
     static = METHODS[METHODS[recipe.method].static]
     if static.name == recipe.method:
         return []
     arch = f'"", {recipe.arch_config}' if recipe.arch_config else f'"{recipe.arch}", None'
     lines = [
-        f"By themselves these are {static.title}'s weights; `experts.safetensors` holds the experts that each image is",
-        "routed to. Both together, for features and routes:",
+        f"By themselves these are {static.title}'s weights; `experts.safetensors` holds the adapters that each image",
+        "is routed to. Both together, for features and routes:",
         "",
         "    from pathlib import Path",
         "    from esm_viz import Architecture, encode, load_routed",
@@ -103,10 +103,10 @@ def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
         found = evaluation.routing
         if found is not None:
             split, share = evaluation.split.capitalize(), _percent(found.mean)
-            lines.append(f"{split} images find their own task's expert in {share} % of the routed layers.")
+            lines.append(f"{split} images find their own task's adapter in {share} % of the routed layers.")
     if found is not None:
         lines += [
-            f"The experts add {_percent(found.overhead)} % to the tower's parameters; all are",
+            f"The adapters add {_percent(found.overhead)} % to the tower's parameters; all are",
             f"{_percent(found.of_separate)} % of those of {len(found.tasks)} separate models.",
             "",
         ]

@@ -13,7 +13,7 @@ from esm_viz.core.records import ExportProof, Split
 from esm_viz.evaluation.accuracy import evaluate
 from esm_viz.export import verified_export
 from esm_viz.search.alpha_search import with_alpha_found
-from esm_viz.stages.merged_model import experts, materialize
+from esm_viz.stages.merged_model import materialize, routed_adapters
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import question
 
@@ -51,7 +51,7 @@ def export(
     verified_export.finish_interrupted(folder)
     verified_export.refuse_overwriting(project.settled(recipe), folder)
     recipe = with_alpha_found(project, recipe, progress.part(0.0, 0.3))
-    adapters = experts(project, recipe, progress.part(0.3, 0.4))
+    adapters = routed_adapters(project, recipe, progress.part(0.3, 0.4))
     weights = materialize(project, recipe)
     splits = [split for split in get_args(Split) if project.has_labels(split)]
     shown = tuple(

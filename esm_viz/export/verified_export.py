@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from esm_viz.checkpoints.adapter_file import experts_metadata, named_tensors, read_experts
+from esm_viz.checkpoints.adapter_file import adapters_metadata, named_tensors, read_adapters
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import Layout
@@ -29,17 +29,17 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Score, Split, WrittenFile
 from esm_viz.export.model_card import model_card
-from esm_viz.families.routed_tower import Experts, load_routed
+from esm_viz.families.routed_tower import Adapters, load_routed
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
 from esm_viz.version import __version__
 
-WEIGHTS, EXPERTS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
+WEIGHTS, ADAPTERS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"
-# What an export may hold: a config only where its layout wants one, experts only where the method has some, the page
+# What an export may hold: a config only where its layout wants one, adapters only where the method has some, the page
 # only where it was asked for.
-FILES = (WEIGHTS, CONFIG, EXPERTS, RECIPE, CARD, PAGE)
+FILES = (WEIGHTS, CONFIG, ADAPTERS, RECIPE, CARD, PAGE)
 ASIDE = ".????????.part"  # a folder of an export that is being written
 PLACING = "placing"  # in it, once all is proved: the names of its files
 Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
@@ -57,7 +57,7 @@ class Preview:
         digests: SHA-256 by path as the recipe writes it.
         weights: the merged tower, in the recipe's dtype.
         shown: its accuracy, once for every split with labelled images.
-        experts: of a routed model, by layer; empty for one set of weights.
+        adapters: of a routed model, by layer; empty for one set of weights.
         layout: of the file that is to be written.
     """
 
@@ -66,7 +66,7 @@ class Preview:
     digests: Mapping[str, str]
     weights: Mapping[str, Tensor]
     shown: tuple[Evaluation, ...]
-    experts: Mapping[str, Experts]
+    adapters: Mapping[str, Adapters]
     layout: Layout
 
     @property
@@ -143,8 +143,8 @@ def export(
         digest = sha256_file(aside / WEIGHTS)
         if preview.config is not None:
             write_text(aside / CONFIG, json.dumps(preview.config, indent=2))
-        if preview.experts:
-            write_tensors(aside / EXPERTS, named_tensors(preview.experts), _experts_metadata(preview))
+        if preview.adapters:
+            write_tensors(aside / ADAPTERS, named_tensors(preview.adapters), _adapters_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
         write_text(aside / CARD, _card(preview))
         progress(0.1, "reading again")
@@ -238,11 +238,11 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, p
         *_compare_config(preview, arch),
         ProofRow("recipe, SHA-256", preview.sha256, recipes.sha256_text(identity)),
         ProofRow("recipe in the weights", preview.identity, again.metadata.get("esm_viz.recipe", "")),
-        *_compare_experts(preview, aside),
+        *_compare_adapters(preview, aside),
     ]
     rebuilt = (
-        load_routed(arch, aside / WEIGHTS, aside / EXPERTS)
-        if preview.experts
+        load_routed(arch, aside / WEIGHTS, aside / ADAPTERS)
+        if preview.adapters
         else arch.tower({name: tensor.float() for name, tensor in tensors.items()})
     )
     for at, shown in enumerate(preview.shown):
@@ -283,17 +283,17 @@ def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofR
     ]
 
 
-def _compare_experts(preview: Preview, aside: Path) -> list[ProofRow]:
-    """Read the experts back, where there are some."""
-    if not preview.experts:
+def _compare_adapters(preview: Preview, aside: Path) -> list[ProofRow]:
+    """Read the adapters back, where there are some."""
+    if not preview.adapters:
         return []
-    again = read_experts(
-        aside / EXPERTS, {layer.name: (layer.d_out, layer.d_in) for layer in preview.headers.arch.layers}
+    again = read_adapters(
+        aside / ADAPTERS, {layer.name: (layer.d_out, layer.d_in) for layer in preview.headers.arch.layers}
     )
-    sides = (sha256_tensors(named_tensors(layers)) for layers in (preview.experts, again.layers))
+    sides = (sha256_tensors(named_tensors(layers)) for layers in (preview.adapters, again.layers))
     return [
-        ProofRow("experts, SHA-256", *sides),
-        ProofRow("recipe in the experts", preview.sha256, again.recipe_sha256),
+        ProofRow("adapters, SHA-256", *sides),
+        ProofRow("recipe in the adapters", preview.sha256, again.recipe_sha256),
     ]
 
 
@@ -357,9 +357,9 @@ def _metadata(preview: Preview) -> dict[str, str]:
     }
 
 
-def _experts_metadata(preview: Preview) -> dict[str, str]:
-    """Return the weights' metadata, but of the experts' own tensors, and with what they are good for."""
-    own = experts_metadata(preview.experts, preview.recipe.tasks, preview.tensors_sha256)
+def _adapters_metadata(preview: Preview) -> dict[str, str]:
+    """Return the weights' metadata, but of the adapters' own tensors, and with what they are good for."""
+    own = adapters_metadata(preview.adapters, preview.recipe.tasks, preview.tensors_sha256)
     return {**_metadata(preview), **own}
 
 
@@ -395,7 +395,7 @@ def _unwritable(error: OSError, folder: Path) -> ExportError:
 def _put_in_place(aside: Path, folder: Path) -> None:
     """Rename all files into the folder, or none: where one cannot be, put back what was there.
 
-    Experts of an earlier export go where the new one has none.
+    Adapters of an earlier export go where the new one has none.
     """
     earlier = aside / "earlier"
     earlier.mkdir()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import TIMM, layout_of
 from esm_viz.checkpoints.weight_files import Source
-from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, plain
+from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Head:
             digest.update(b"features as they are")
         return digest.hexdigest()
 
-    def answers(self, features: Tensor) -> Tensor:
+    def predict(self, features: Tensor) -> Tensor:
         """Return the chosen class of each image, (n,), int64.
 
         Args:
@@ -112,6 +112,6 @@ def _class_names(text: str, path: Path) -> tuple[str, ...]:
         names = json.loads(text)
     except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) and plain(name) == name for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and one_line(name) == name for name in names):
         raise HeadError("the head's class names are not a JSON list of words", "make it again", path.name)
     return tuple(names)

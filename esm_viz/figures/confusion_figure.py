@@ -1,4 +1,4 @@
-"""Which answers the images of each class of a task got: true classes down, answers across."""
+"""How often images of each class of a task got each prediction: true classes down, predictions across."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from esm_viz.core.records import Confusion
 from esm_viz.figures.figure_parts import Figure, axis, cell_text, label_margin, picture, ramp
 from esm_viz.figures.number_format import percent, safe
 
-HOW = "Row: true class. Column: answer. A strong diagonal is right."
+HOW = "Row: true class. Column: prediction. A strong diagonal is right."
 MOST_NAMES = 26  # on an axis; of more classes every second or third is named, and all are in the hover
 ROW = 0.4  # of a usual row, which rows without numbers need
 
@@ -51,7 +51,7 @@ def confusion_figure(record: Confusion) -> Figure:
         _says(record),
         (count if count <= MOST_NAMES else 0, math.ceil(ROW * count)),
         margin={"l": margin, "r": 8, "t": 6, "b": max(margin - 12, 56)},
-        xaxis=_names(record.classes, "answer", tickangle=-90 if count > 5 else 0, range=[-0.5, count - 0.5]),
+        xaxis=_names(record.classes, "prediction", tickangle=-90 if count > 5 else 0, range=[-0.5, count - 0.5]),
         yaxis=_names(record.classes, "", range=[count - 0.5, -0.5]),
     )
 
@@ -72,8 +72,8 @@ def _share(record: Confusion, row: int, column: int) -> float:
 
 
 def _hover(record: Confusion, row: int, column: int) -> str:
-    true, answer = safe(record.classes[row]), safe(record.classes[column])
-    head = f"<b>{true}</b>, answered right" if row == column else f"<b>{true}</b>, answered {answer}"
+    true, prediction = safe(record.classes[row]), safe(record.classes[column])
+    head = f"<b>{true}</b>, predicted right" if row == column else f"<b>{true}</b>, predicted as {prediction}"
     share = percent(_share(record, row, column))
     return f"{head}<br>{record.counts[row][column]} of {record.totals[row]} images ({share} %)"
 
@@ -89,5 +89,5 @@ def _says(record: Confusion) -> str:
     if worst is None:
         return f"No mistakes on {record.task}."
     row, column, count = worst
-    mistake = f"{record.classes[row]} is answered {record.classes[column]}"
+    mistake = f"{record.classes[row]} is predicted as {record.classes[column]}"
     return f"{record.task}: most often {mistake}, on {count} of {record.totals[row]} images."

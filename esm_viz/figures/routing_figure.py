@@ -1,4 +1,4 @@
-"""Which images found the low-rank expert of their own task, layer by layer, and where the others went."""
+"""Which images found the low-rank adapter of their own task, layer by layer, and where the others went."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from esm_viz.figures.figure_parts import (
 from esm_viz.figures.number_format import percent, safe
 
 HOW = (
-    "Stronger: more of the task's images went to its own low-rank expert; by chance {chance} %. These experts add "
+    "Stronger: more of the task's images went to its own low-rank adapter; by chance {chance} %. These adapters add "
     "{overhead} % to the parameters; all are {whole} % of {count} separate models."
 )
-WHERE = "Row: true task. Column: chosen low-rank expert, % of images, {place}. A strong diagonal is right routing."
+WHERE = "Row: true task. Column: chosen low-rank adapter, % of images, {place}. A strong diagonal is right routing."
 
 MOST_FLAT = 6  # names beside each other; more stand upright
 
@@ -129,25 +129,25 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
     )
 
 
-def _went(record: Routing, values: tuple[tuple[float, ...], ...], task: int, expert: int) -> str:
-    own = "its own expert" if task == expert else f"the expert of {safe(record.tasks[expert])}"
-    return f"<b>{safe(record.tasks[task])}</b>, to {own}<br>{percent(values[task][expert], 1)} % of its images"
+def _went(record: Routing, values: tuple[tuple[float, ...], ...], task: int, adapter: int) -> str:
+    own = "its own adapter" if task == adapter else f"the adapter of {safe(record.tasks[adapter])}"
+    return f"<b>{safe(record.tasks[task])}</b>, to {own}<br>{percent(values[task][adapter], 1)} % of its images"
 
 
 def _astray(record: Routing, values: tuple[tuple[float, ...], ...], place: str) -> str:
     """Say which wrong way is taken most."""
     wrong = [(value, -t, -s) for t, row in enumerate(values) for s, value in enumerate(row) if t != s]
     if not wrong:
-        return "One task, one expert."
-    value, task, expert = max(wrong)
-    names = record.tasks[-task], record.tasks[-expert]
-    return f"Most often astray, {place}: {percent(value)} % of {names[0]} go to the expert of {names[1]}."
+        return "One task, one adapter."
+    value, task, adapter = max(wrong)
+    names = record.tasks[-task], record.tasks[-adapter]
+    return f"Most often astray, {place}: {percent(value)} % of {names[0]} go to the adapter of {names[1]}."
 
 
 def _hover(record: Routing, task: int, index: int) -> str:
     found = percent(record.shares[task][index], 1)
     return (
-        f"<b>{safe(record.tasks[task])}, {record.layers[index].label}</b><br>{found} % went to its own low-rank expert"
+        f"<b>{safe(record.tasks[task])}, {record.layers[index].label}</b><br>{found} % went to its own low-rank adapter"
     )
 
 

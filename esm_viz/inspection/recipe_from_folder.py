@@ -43,7 +43,7 @@ _MOST_TOLD = 5  # names in a sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundProject:
     """What a folder holds.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Model:
     folder: Path | None = None
 
 
-def find(folder: Path) -> Found:
+def find(folder: Path) -> FoundProject:
     """Make a recipe from the names in a folder, or in the first one below it that has a base and experts.
 
     The architecture is arch.json's, or the one of a config beside weights, or the open_clip model whose shapes the base
@@ -92,7 +92,7 @@ def find(folder: Path) -> Found:
     entries = [_entry(place, folder, expert) for expert in experts]
     raw = {"merge_method": "esm", "arch": arch, "base_model": {"path": _from(place, base.path)}, "models": entries}
     recipe = parse_mapping(raw, place, place.name)
-    return Found(recipe, arch_from, _unused(place, recipe))
+    return FoundProject(recipe, arch_from, _unused(place, recipe))
 
 
 def holds_model(names: Iterable[str]) -> bool:

@@ -1,6 +1,6 @@
-"""ESM++: ESM's weights, and beside them low-rank experts that each image chooses for itself at every routed layer.
+"""ESM++: ESM's weights, and beside them low-rank adapters that each image chooses for itself at every routed layer.
 
-The weights are ESM's to the last bit and share its stages. What the experts are is in `numerics/low_rank_adapter.py`,
+The weights are ESM's to the last bit and share its stages. What the adapters are is in `numerics/low_rank_adapter.py`,
 how an image finds its own in `families/routed_tower.py`.
 """
 
@@ -14,17 +14,17 @@ from esm_viz.merge.method_registry import Preset, merge_method
 
 
 def _count_routed(now: Setting) -> str:
-    """Write how many layers of the tower have experts."""
+    """Write how many layers of the tower have adapters."""
     routed = str(now.value).split("+")
     return str(sum(layer.family in routed for layer in now.layers))
 
 
 EXPERT_RANK = Knob(
-    label="Expert rank",
+    label="Adapter rank",
     symbol="r<sub>e</sub>",
     range=(1, 128, 1),
-    wakes="experts",
-    text="How many directions of what the merge lacks each task's expert gives back, at most.",
+    wakes="adapters",
+    text="How many directions of what the merge lacks each task's adapter gives back, at most.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> of rank {value}",
     whole=True,
 )
@@ -32,8 +32,8 @@ ROUTED = Knob(
     label="Routed layers",
     symbol="",
     range=None,
-    wakes="experts",
-    text="Which families of layers have experts, joined by +; the others work with ESM's weights alone.",
+    wakes="adapters",
+    text="Which families of layers have adapters, joined by +; the others work with ESM's weights alone.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(FAMILIES, size)),
     write_value=_count_routed,
@@ -47,11 +47,14 @@ merge_method(
     needs="decompositions",
     after={**AFTER, "expert_rank": (EXPERT_RANK, 32), "routed": (ROUTED, "in_proj+c_fc")},
     live=live_effects,
-    summary="ESM's weights and, per image and layer, the low-rank expert of the task with the nearest prototype.",
+    summary="ESM's weights and, per image and layer, the low-rank adapter of the task with the nearest prototype.",
     static="esm",
     presets=[
         Preset(
-            f"experts of rank {rank}", {**JOURNAL_EXPONENTS, "expert_rank": rank}, f"esmpp_{rank}", f"ESM++, r = {rank}"
+            f"adapters of rank {rank}",
+            {**JOURNAL_EXPONENTS, "expert_rank": rank},
+            f"esmpp_{rank}",
+            f"ESM++, r = {rank}",
         )
         for rank in (8, 32)
     ],

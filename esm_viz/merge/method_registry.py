@@ -150,7 +150,7 @@ class Method:
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
         survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
         reads: the knobs that `merge_layer` names.
-        static: the method that makes its weights: itself, or the one whose weights its routed experts are added to.
+        static: the method that makes its weights: itself, or the one whose weights its routed adapters are added to.
         presets: its published settings, at least one.
         searches_alpha: whether its α is searched where methods are compared.
     """
@@ -185,7 +185,7 @@ METHODS: dict[str, Method] = {}
 
 def no_merge(now: Setting) -> str:
     """Say what is left where α is 0."""
-    left = "the experts work on the pre-trained model" if now.routed else "B is the pre-trained model"
+    left = "the adapters work on the pre-trained model" if now.routed else "B is the pre-trained model"
     return f"No effect of the merge: α is 0, {left}." if now.value == 0 else ""
 
 
@@ -228,7 +228,7 @@ def merge_method(
         live: tells what the knobs' formulas make at a layer.
         survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
         summary: what it does, in one line; the function's docstring where not given.
-        static: the method that makes its weights, where experts are added to them for each image.
+        static: the method that makes its weights, where adapters are added to them for each image.
         presets: published settings, where they are more than all knobs at their defaults.
         alpha: how α is declared, where its formula says more than in other methods.
         searches_alpha: False where α is what it is by the method's definition.
@@ -351,7 +351,7 @@ def knob_of(method: Method, name: str) -> Knob:
 
 
 def static_part(recipe: Recipe) -> Recipe:
-    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without experts is its own."""
+    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without adapters is its own."""
     static = METHODS[METHODS[recipe.method].static]
     if static.name == recipe.method:
         return recipe

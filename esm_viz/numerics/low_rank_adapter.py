@@ -1,4 +1,4 @@
-"""ESM++'s experts: what a merged layer lacks of one task, in the few directions where that task's outputs show it."""
+"""ESM++'s adapters: what a merged layer lacks of one task, in the few directions where that task's outputs show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from esm_viz.numerics.essential_subspace_decomposition import esd
 from esm_viz.numerics.second_moments import Moment
 
 
-def low_rank_expert(residual: Tensor, moment: Moment, rank: int) -> tuple[Tensor, Tensor]:
+def low_rank_adapter(residual: Tensor, moment: Moment, rank: int) -> tuple[Tensor, Tensor]:
     """Return B_t = Ê_t and A_t = Ê_tᵀ δW_t from the ESD of X_t δW_tᵀ (arXiv:2606.19164; METHOD, ESM++ step 2).
 
     Args:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from esm_viz.core.assets_folder import assets_folder
-from esm_viz.data.images.image_source import by_name, plain
+from esm_viz.data.images.image_source import by_name, folded
 
 ASSET = assets_folder() / "papers" / "tasks.json"
 SIZES = (8, 14, 20)
@@ -109,7 +109,7 @@ def papers_tasks() -> tuple[PapersTask, ...]:
 
 def task_named(name: str) -> PapersTask | None:
     """Return the task that people call so, however it is written: SUN397Val, stanford_cars; None where it is none."""
-    bare = plain(name)
+    bare = folded(name)
     return _by_name().get(bare) or _by_name().get(bare.removesuffix(_VALIDATED))
 
 
@@ -123,4 +123,4 @@ def size_of(names: Sequence[str]) -> int | None:
 
 @cache
 def _by_name() -> Mapping[str, PapersTask]:
-    return {name: task for task in papers_tasks() for name in (plain(task.name), *_ALSO.get(task.name, ()))}
+    return {name: task for task in papers_tasks() for name in (folded(task.name), *_ALSO.get(task.name, ()))}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from esm_viz.data.images.image_source import KINDS, plain
+from esm_viz.data.images.image_source import KINDS, folded
 from esm_viz.papers.papers_tasks import PapersTask, task_named
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -28,8 +28,8 @@ _SPLITS = {
 
 def place_of(folder: Path, arch: str) -> Path:
     """Return the folder of one architecture's checkpoints, where there is one for each; else the folder itself."""
-    wanted = plain(arch.removesuffix("-quickgelu"))
-    return next((entry for entry in _entries(folder) if entry.is_dir() and plain(entry.name) == wanted), folder)
+    wanted = folded(arch.removesuffix("-quickgelu"))
+    return next((entry for entry in _entries(folder) if entry.is_dir() and folded(entry.name) == wanted), folder)
 
 
 def base_in(*places: Path) -> Path | None:
@@ -74,7 +74,7 @@ def images_of(task: PapersTask, data: Path, part: str) -> Path | None:
         for root in roots:
             for entry in _entries(root):
                 stem = entry.name if entry.is_dir() else entry.stem
-                whole = plain(stem) in (name, f"{name}0000000001")  # a table of one part: test-00000-of-00001
+                whole = folded(stem) in (name, f"{name}0000000001")  # a table of one part: test-00000-of-00001
                 if whole and (entry.is_dir() or entry.suffix.lower() in KINDS):
                     return entry
     return None

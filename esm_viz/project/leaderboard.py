@@ -20,7 +20,7 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.project import Project
-from esm_viz.runtime.recorded_results import plain, restored
+from esm_viz.runtime.recorded_results import as_plain_data, restored
 
 KEPT = "board.json"
 _FORMAT = 2  # of what is kept; a file of another one is left alone
@@ -67,7 +67,7 @@ def write_board(project: Project, rows: Sequence[Standing], path: Path) -> None:
     """Keep a board: every row's record, without the seconds, which are the machine's."""
     records = tuple(dataclasses.replace(row.evaluation, seconds=0.0) for row in rows)
     board = _Board(_FORMAT, project.labels_digest("test"), records)
-    text = json.dumps(plain(board), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(as_plain_data(board), ensure_ascii=False, separators=(",", ":"))
     path.write_text(text.replace('},{"recipe', '},\n{"recipe') + "\n", encoding="utf-8")
 
 

@@ -88,7 +88,7 @@ class Project(OpenedProject):
     def prepare(self, progress: Progress = NO_PROGRESS) -> None:
         """Run the heavy stages of every task and layer: moments and decompositions."""
         self.stages.prepare(self.recipe, self.layers, progress)
-        self.answers = None  # this machine's own from now on
+        self.recorded = None  # this machine's own from now on
 
     # where the tasks' changes live
     layer_map = layer_map_.layer_map
@@ -104,7 +104,7 @@ class Project(OpenedProject):
     labelled_thumbnails = thumbnails_.labelled_thumbnails
     # the merged model, and how good it is
     materialize = merged_model.materialize
-    experts = merged_model.experts
+    routed_adapters = merged_model.routed_adapters
     tower = merged_model.tower
     encode = merged_model.encode
     encode_routed = merged_model.encode_routed

@@ -1,8 +1,7 @@
-"""Answers given before: a project shows them at once, while this machine still computes its own.
+"""Results recorded on another machine: a project shows them at once, while this machine still computes its own.
 
-The demo ships the answers that its opening page asks for. Each is kept under its question: the method, its arguments,
-and the SHA-256 of whatever it depends on, so that an answer of other files is never found. A test of the suite computes
-every shipped answer again.
+The demo ships the results that its opening page shows. Each is kept under its question: the name, the arguments and the
+SHA-256 of whatever it depends on, so that a result of other files is never shown. A test computes every one again.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from esm_viz.version import __version__
 T = TypeVar("T")
 
 
-class Answers:
-    """Answers as plain data, by their questions."""
+class RecordedResults:
+    """Results as plain data, by their questions."""
 
     def __init__(self, plain: Mapping[str, Any] | None = None) -> None:
-        """Keep these answers; without any, write down those that are given from now on."""
+        """Keep these results; without any, record those that are computed from now on."""
         self.plain = dict(plain or {})
         self._writes = plain is None
 
     @classmethod
-    def read(cls, path: Path) -> Answers | None:
-        """Return the answers in a file; None where there is none, or it is of another version."""
+    def read(cls, path: Path) -> RecordedResults | None:
+        """Return the results in a file; None where there is none, or it is of another version."""
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -37,27 +36,27 @@ class Answers:
         return cls(raw["answers"]) if raw["version"] == __version__ else None
 
     def write(self, path: Path) -> None:
-        """Write the answers to a file, with the version whose numbers they are."""
+        """Write the results to a file, with the version whose numbers they are."""
         text = json.dumps({"version": __version__, "answers": self.plain}, ensure_ascii=False, separators=(",", ":"))
         path.write_text(text.replace('},"{', '},\n"{') + "\n", encoding="utf-8")
 
     def give(self, question: str, kind: type[T], compute: Callable[[], T]) -> T:
-        """Return the answer to a question, computed where it is not known."""
+        """Return the result of a question, computed where it is not known."""
         if question in self.plain:
             return restored(kind, self.plain[question])
-        answer = compute()
+        result = compute()
         if self._writes:
-            self.plain[question] = plain(answer)
-        return answer
+            self.plain[question] = as_plain_data(result)
+        return result
 
 
-def plain(record: Any) -> Any:
+def as_plain_data(record: Any) -> Any:
     """Return a record as plain data; for `json`, which keeps NaN and infinities as msgspec's own writer does not."""
     return msgspec.to_builtins(record, enc_hook=dict)  # a read-only mapping is the only thing that it does not know
 
 
 def restored(kind: type[T], raw: Any) -> T:
-    """Return the record of this type that `plain` wrote.
+    """Return the record of this type that `as_plain_data` made.
 
     Raises:
         msgspec.ValidationError: it is of another form.

@@ -21,7 +21,9 @@ R = TypeVar("R")
 _own = threading.local()
 
 
-def spread(work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None) -> list[R]:
+def parallel_map(
+    work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
+) -> list[R]:
     """Return [work(piece) for each piece], computed on all cores.
 
     Args:

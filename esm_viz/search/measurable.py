@@ -5,7 +5,7 @@ from __future__ import annotations
 from esm_viz.core.errors import ImagesError, NumericsError, RecipeError, located
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Split
-from esm_viz.data.images.image_source import spread
+from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.merge import METHODS
 from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
@@ -48,7 +48,7 @@ def rank_is_possible(project: OpenedProject, recipe: Recipe) -> bool:
 def images_counted(project: OpenedProject, split: Split | None, limit: int) -> int:
     """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
     labelled = project.headers.labelled[split].values() if split else ()
-    return sum(listed.usable_of(spread(listed.count, limit)) for listed in labelled)
+    return sum(listed.usable_of(evenly_spaced(listed.count, limit)) for listed in labelled)
 
 
 def _need_rank(project: OpenedProject, recipe: Recipe) -> None:

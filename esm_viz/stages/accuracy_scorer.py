@@ -1,6 +1,6 @@
-"""Answers on labelled images, and accuracy from them: of base, experts and merged model alike, on the same images.
+"""Predictions on labelled images, and accuracy from them: of base, experts and merged model alike, on the same images.
 
-What is kept of a model and a task is every single answer, so that scores, confusions and flips cost one forward pass.
+Every single prediction of a model on a task is kept, so that scores, confusions and flips cost one forward pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from esm_viz.core.errors import HeadError, ImagesError, NumericsError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, sha256_text
 from esm_viz.core.records import Routing, Score, Split, TaskScores
-from esm_viz.data.images.image_source import Found, ImageSet, spread
+from esm_viz.data.images.image_source import ImageSet, ReadImages, evenly_spaced
 from esm_viz.families.classification_head import Head
 from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.families.vision_tower import encode
@@ -30,12 +30,12 @@ Boundary = Callable[[int], None]
 _CHUNK = 256  # images decoded and kept together
 
 
-class Answers(NamedTuple):
-    """What a model answered, an entry an image.
+class Predictions(NamedTuple):
+    """What a model predicted, an entry an image.
 
     Attributes:
         chosen: class indices, (n,), int32.
-        routes: the expert of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
+        routes: the adapter of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
         places: where in the labelled set each image stands, n of them.
     """
 
@@ -44,21 +44,21 @@ class Answers(NamedTuple):
     places: tuple[int, ...]
 
 
-class Contestant(NamedTuple):
-    """A model that answers: what its answers are kept under, how its tower is made, and what people call it."""
+class ScoredModel(NamedTuple):
+    """A model to be scored: what its predictions are kept under, how its tower is made, and what people call it."""
 
     identity: tuple[Hashable, ...]
     make: Callable[[], nn.Module]
     title: str = "the merged model"
 
 
-def answer(
+def predict(
     tower: nn.Module,
     head: Head,
-    batches: Iterator[Found],
+    batches: Iterator[ReadImages],
     boundary: Boundary = lambda images: None,
     where: str = "",
-) -> Answers:
+) -> Predictions:
     """Ask a model for the class of every image.
 
     Args:
@@ -77,19 +77,19 @@ def answer(
     places: list[int] = []
     for images, kept in batches:
         features = encode(tower, images)
-        if not torch.isfinite(features).all():  # or else the largest of them would be called an answer
+        if not torch.isfinite(features).all():  # or else the largest of them would be called a prediction
             raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
-        chosen.append(head.answers(features).to(torch.int32))
+        chosen.append(head.predict(features).to(torch.int32))
         places += kept
         boundary(len(images))
-    answers = torch.cat(chosen)
-    routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(answers))
-    return Answers(answers, routes.to(torch.int32), tuple(places))
+    predicted = torch.cat(chosen)
+    routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(predicted))
+    return Predictions(predicted, routes.to(torch.int32), tuple(places))
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Answers on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
+    """Predictions on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
 
     An image that cannot be read is asked of no model, and is in no count.
 
@@ -127,7 +127,7 @@ class Scorer:
                 raise HeadError(f"{task} has no head", "give `head` in the recipe")
 
     def labels_digest(self, split: Split) -> str:
-        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        """Return one digest of all labelled images of a split and of the heads that predict on them."""
         parts = [
             f"{self._images_digest(model.name, split)} {self.headers.heads[model.name].digest}"
             + (f" {json.dumps(model.classes)}" if model.classes else "")
@@ -147,7 +147,7 @@ class Scorer:
         """Score base, experts and merged model on every task.
 
         Args:
-            merged: the merged tower, with experts or without.
+            merged: the merged tower, with adapters or without.
             identity: the recipe's canonical JSON, under which merged scores are kept.
             split: which labelled images.
             limit: images a task; 0 = all.
@@ -156,31 +156,31 @@ class Scorer:
         rows = []
         for at, task in enumerate(self.recipe.tasks):
             boundary = self._counting(progress, at, task, split, limit, 3, "images")
-            models = (self.base(), self.expert(task), Contestant((identity,), lambda: merged))
+            models = (self.base(), self.expert(task), ScoredModel((identity,), lambda: merged))
             rows.append(TaskScores(task, *(self.score(model, task, split, limit, boundary) for model in models)))
         return tuple(rows)
 
     def routing(
         self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, progress: Progress
     ) -> Routing:
-        """Return which experts the images of every task found, and how well they do with the right ones.
+        """Return which adapters the images of every task found, and how well they do with the right ones.
 
         Args:
             tower: the routed model.
             identity: the recipe's canonical JSON, under which scores are kept.
             split: which labelled images.
             limit: images a task; 0 = all.
-            oracle: whether to send them through their own experts as well.
+            oracle: whether to send them through their own adapters as well.
             progress: progress.
         """
         tasks, told, chosen = self.recipe.tasks, [], []
         for at, task in enumerate(tasks):
             boundary = self._counting(progress, at, task, split, limit, 1, "images with oracle routing")
-            found = self.answers(Contestant((identity,), lambda: tower), task, split, limit, boundary)
+            found = self.predictions(ScoredModel((identity,), lambda: tower), task, split, limit, boundary)
             chosen.append(torch.stack([(found.routes == s).double().mean(1) for s in range(len(tasks))], 1))
             if oracle:
                 with tower.sent_to(at):
-                    model = Contestant((identity, "oracle", at), lambda: tower)
+                    model = ScoredModel((identity, "oracle", at), lambda: tower)
                     told.append(self.score(model, task, split, limit, boundary))
         named = {layer.name: layer for layer in self.headers.arch.layers}
         return Routing(
@@ -188,7 +188,7 @@ class Scorer:
             tuple(named[name] for name in tower.layers),
             tuple(tuple(map(tuple, layer)) for layer in torch.stack(chosen, 1).tolist()),  # (layers, T, T)
             tuple(told),
-            tower.expert_parameters,
+            tower.adapter_parameters,
             tower.base_parameters,
         )
 
@@ -214,46 +214,46 @@ class Scorer:
         for at, task in enumerate(self.recipe.tasks):
             boundary = self._counting(progress, at, task, split, 0, 1, "images of the file")
             where = f"the file on the {split} images of {task}"
-            asked = answer(tower, self.headers.heads[task], self._batches(task, split, 0), boundary, where)
+            asked = predict(tower, self.headers.heads[task], self._batches(task, split, 0), boundary, where)
             found.append(self._scored(asked, task, split, 0))
         return tuple(found)
 
-    def base(self) -> Contestant:
+    def base(self) -> ScoredModel:
         """Return the pre-trained model."""
         identity = self.recipe.arch, self.digests[self.recipe.base]
-        return Contestant(identity, lambda: self._stored(self.headers.base), "the base")
+        return ScoredModel(identity, lambda: self._stored(self.headers.base), "the base")
 
-    def expert(self, task: str) -> Contestant:
+    def expert(self, task: str) -> ScoredModel:
         """Return the model that was fine-tuned on a task."""
         path = next(model.path for model in self.recipe.models if model.name == task)
         identity = self.recipe.arch, self.digests[path]
-        return Contestant(identity, lambda: self._stored(self.headers.experts[task]), task)
+        return ScoredModel(identity, lambda: self._stored(self.headers.experts[task]), task)
 
-    def answers(
-        self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
-    ) -> Answers:
-        """Return what a model answers on a task's labelled images; asked once for all who want to know."""
+    def predictions(
+        self, model: ScoredModel, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
+    ) -> Predictions:
+        """Return what a model predicts on a task's labelled images; asked once for all who want to know."""
         head = self.headers.heads[task]
-        key = ("answers", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
+        key = ("predictions", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
         where = f"{model.title} on the {split} images of {task}"
         batches = self._batches(task, split, limit)
-        found = self.cache.get(key, lambda: answer(model.make(), head, batches, boundary, where))
+        found = self.cache.get(key, lambda: predict(model.make(), head, batches, boundary, where))
         self._places[task, split, limit] = found.places
-        self._listed(task, split).remember(spread(self._listed(task, split).count, limit), found.places)
+        self._listed(task, split).remember(evenly_spaced(self._listed(task, split).count, limit), found.places)
         return found
 
-    def score(self, model: Contestant, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
-        """Count a model's right answers."""
-        return self._scored(self.answers(model, task, split, limit, boundary), task, split, limit)
+    def score(self, model: ScoredModel, task: str, split: Split, limit: int, boundary: Boundary) -> Score:
+        """Count a model's right predictions."""
+        return self._scored(self.predictions(model, task, split, limit, boundary), task, split, limit)
 
     def labels(self, task: str, split: Split, limit: int = 0) -> Tensor:
-        """Return the true class of each image that `answers` is about, (n,), int64."""
+        """Return the true class of each image that `predictions` is about, (n,), int64."""
         labels = self._listed(task, split).labels
         assert labels is not None  # labelled sets have labels
         return labels[self.places(task, split, limit)]
 
     def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
-        """Return where in the labelled set each image stands that `answers` is about."""
+        """Return where in the labelled set each image stands that `predictions` is about."""
         if (task, split, limit) not in self._places:
             found = [self._read(task, split, chunk).kept for chunk in self._chunks(task, split, limit)]
             self._places[task, split, limit] = tuple(place for kept in found for place in kept)
@@ -272,7 +272,7 @@ class Scorer:
     def _stored(self, checkpoint: Checkpoint) -> nn.Module:
         return self.tower(checkpoint.tensors(self.headers.arch.shapes, torch.float32))
 
-    def _scored(self, found: Answers, task: str, split: Split, limit: int) -> Score:
+    def _scored(self, found: Predictions, task: str, split: Split, limit: int) -> Score:
         labels = self.labels(task, split, limit)
         return Score(int((found.chosen == labels).sum()), len(labels))
 
@@ -284,7 +284,7 @@ class Scorer:
             self._hashed[path] = sha256_path(path)
         return self._hashed[path]
 
-    def _batches(self, task: str, split: Split, limit: int) -> Iterator[Found]:
+    def _batches(self, task: str, split: Split, limit: int) -> Iterator[ReadImages]:
         some = False
         for chunk in self._chunks(task, split, limit):
             found = self._read(task, split, chunk)
@@ -296,11 +296,11 @@ class Scorer:
 
     def _chunks(self, task: str, split: Split, limit: int) -> Iterator[tuple[int, ...]]:
         """Yield the places of the images asked for, as many as are decoded together."""
-        asked = spread(self._listed(task, split).count, limit)
+        asked = evenly_spaced(self._listed(task, split).count, limit)
         for start in range(0, len(asked), _CHUNK):
             yield tuple(asked[start : start + _CHUNK])
 
-    def _read(self, task: str, split: Split, places: tuple[int, ...]) -> Found:
+    def _read(self, task: str, split: Split, places: tuple[int, ...]) -> ReadImages:
         listed = self._listed(task, split)
         key = "images", self._images_digest(task, split), listed.how, places
         return self.cache.get(key, lambda: listed.read(places))
@@ -312,7 +312,11 @@ class Scorer:
         self, progress: Progress, at: int, task: str, split: Split, limit: int, passes: int, words: str
     ) -> Boundary:
         """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
-        total, done, tasks = passes * len(spread(self._listed(task, split).count, limit)), 0, len(self.recipe.tasks)
+        total, done, tasks = (
+            passes * len(evenly_spaced(self._listed(task, split).count, limit)),
+            0,
+            len(self.recipe.tasks),
+        )
 
         def boundary(images: int) -> None:
             nonlocal done

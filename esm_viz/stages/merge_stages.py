@@ -46,7 +46,7 @@ from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.numerics.second_moments import Moment, MomentSum
 from esm_viz.runtime.stage_cache import StageCache
-from esm_viz.runtime.thread_pool import cores, one_thread, spread
+from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
 from esm_viz.stages.block_forward import Streams
 
 Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
@@ -279,7 +279,7 @@ class Stages:
             task, layer = pieces[min(done, len(pieces) - 1)]
             progress(done / len(pieces), f"decomposing {layer.label} of {task}")
 
-        self.spread(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
+        self.parallel_map(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
         self._prepared.add(recipe.seed)
 
     def run(self, recipe: Recipe, measured: bool, progress: Progress = NO_PROGRESS) -> None:
@@ -309,7 +309,7 @@ class Stages:
                 self.layer_effects(recipe, layer)
 
         missing = self.missing(recipe, measured)
-        self.spread(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
+        self.parallel_map(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
 
     def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
         """Return the layers of which `run` has something to compute, in its order."""
@@ -320,12 +320,12 @@ class Stages:
             if not all(self.cache.has(self._small_key(stage, recipe, layer)) for stage in asked)
         ]
 
-    def spread(
+    def parallel_map(
         self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
     ) -> list[R]:
         """Do pieces of work on all cores; one after the other where a GPU does each."""
         if self.device == "cpu":
-            return spread(work, pieces, boundary)
+            return parallel_map(work, pieces, boundary)
         results = []
         for at, piece in enumerate(pieces):
             boundary(at)
@@ -360,7 +360,7 @@ class Stages:
         def boundary(done: int) -> None:
             progress(0.0, f"surveying, {done} of {len(updates)} tasks")
 
-        self.spread(lambda update: survey(update, **arguments), updates, boundary)
+        self.parallel_map(lambda update: survey(update, **arguments), updates, boundary)
 
     def scales(self, recipe: Recipe) -> dict[str, float]:
         """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches.

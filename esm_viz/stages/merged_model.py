@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from esm_viz.core.errors import ImagesError, NumericsError, RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.families.routed_tower import Experts, RoutedTower
+from esm_viz.families.routed_tower import Adapters, RoutedTower
 from esm_viz.families.vision_tower import encode as features_of
 from esm_viz.merge import static_part
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.question import question
-from esm_viz.stages.routed_adapters import make_experts
+from esm_viz.stages.routed_adapters import make_adapters
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -35,7 +35,7 @@ def materialize(project: OpenedProject, recipe: Recipe, progress: Progress = NO_
     """Return the merged tower's tensors in the recipe's dtype: the one source of preview, evaluation and export.
 
     Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached. Adapters
-    are not among them, see `experts`.
+    are not among them, see `routed_adapters`.
 
     Raises:
         NumericsError: a number is too large for the dtype.
@@ -58,17 +58,17 @@ def materialize(project: OpenedProject, recipe: Recipe, progress: Progress = NO_
             return merged
 
         names = list(project.headers.arch.shapes)
-        return dict(zip(names, stages.spread(weight, names), strict=True))
+        return dict(zip(names, stages.parallel_map(weight, names), strict=True))
 
     return stages.cache.get(("weights", project.canonical(recipe), project.device), compute)
 
 
 @question
-def experts(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> dict[str, Experts]:
+def routed_adapters(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> dict[str, Adapters]:
     """Return every routed layer's adapters and prototypes, in the order of the tower; none for a static method."""
     recipe = project.settled(recipe)
     weights = materialize(project, recipe, progress.part(0.0, 0.5))
-    return make_experts(project.stages, recipe, weights, progress.part(0.5, 1.0))
+    return make_adapters(project.stages, recipe, weights, progress.part(0.5, 1.0))
 
 
 @question
@@ -76,7 +76,7 @@ def tower(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRE
     """Return the merged model, ready to run in float32 on the device; with its adapters where it is routed."""
     recipe = project.settled(recipe)
     weights = materialize(project, recipe, progress.part(0.0, 0.5))
-    found = make_experts(project.stages, recipe, weights, progress.part(0.5, 1.0))
+    found = make_adapters(project.stages, recipe, weights, progress.part(0.5, 1.0))
     plain = project.scorer.tower(weights)
     return RoutedTower(plain, found, project.tasks).to(project.device) if found else plain
 

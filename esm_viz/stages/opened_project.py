@@ -13,7 +13,7 @@ from esm_viz.data.images.image_source import preprocessing_of
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
 from esm_viz.runtime.device import device_title
-from esm_viz.runtime.recorded_results import Answers
+from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.stages.accuracy_scorer import Scorer
 from esm_viz.stages.merge_stages import Stages
 
@@ -32,7 +32,7 @@ class OpenedProject:
         headers: the opened files.
         stages: of a merge, cached.
         scorer: predictions on labelled images, cached.
-        answers: recorded before, and shown until this project has been prepared; None: everything is computed.
+        recorded: results of another machine, shown until this project has been prepared; None: everything is computed.
     """
 
     def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
@@ -50,7 +50,7 @@ class OpenedProject:
         bare = tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models)
         files = recipe.replace(method="", models=bare, parameters={}, dtype="", seed=0)
         self.files_sha256 = recipes.sha256_text(recipes.canonical(files, stages.digests))
-        self.answers: Answers | None = None
+        self.recorded: RecordedResults | None = None
 
     def settled(self, recipe: Recipe) -> Recipe:
         """Return a recipe with every parameter written out.
@@ -113,7 +113,7 @@ class OpenedProject:
         return set(self.headers.proxies) == set(self.tasks)
 
     def labels_digest(self, split: Split) -> str:
-        """Return one digest of all labelled images of a split and of the heads that answer on them."""
+        """Return one digest of all labelled images of a split and of the heads that predict on them."""
         return self.scorer.labels_digest(split)
 
     @property

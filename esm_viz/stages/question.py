@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 QUESTIONS: dict[str, Callable[..., Any]] = {}
 """Every question by its name."""
-_NOT_IDENTITY = ("project", "progress")  # arguments that the answer does not depend on
+_NOT_IDENTITY = ("project", "progress")  # arguments that the result does not depend on
 
 
 def question(
@@ -56,14 +56,14 @@ def recorded_question(
 
     @wraps(compute)
     def ask(project: OpenedProject, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        answers = project.answers  # once: another thread may put it away
-        if answers is None:
+        recorded = project.recorded  # once: another thread may put it away
+        if recorded is None:
             return compute(project, *args, **kwargs)
         bound = signature.bind(project, *args, **kwargs)
         bound.apply_defaults()
         asked = {key: value for key, value in bound.arguments.items() if key not in _NOT_IDENTITY}
         identity = json.dumps({"question": name, **project.identity(asked)}, ensure_ascii=False)
         kind = typing.get_type_hints(compute)["return"]
-        return answers.give(identity, kind, lambda: compute(project, *args, **kwargs))
+        return recorded.give(identity, kind, lambda: compute(project, *args, **kwargs))
 
     return question(typing.cast("Callable[Concatenate[OpenedProject, P], T]", ask))

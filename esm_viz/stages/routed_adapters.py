@@ -1,8 +1,8 @@
-"""A recipe's experts (METHOD, ESM++): made at every routed layer from what the merged weights lack of each fine-tune.
+"""A recipe's adapters (METHOD, ESM++): made at every routed layer from what the merged weights lack of each fine-tune.
 
 | stage | per | key: the identity of the merged weights (files, proxies, every knob that makes them), and |
 |---|---|---|
-| experts | routed layer | expert_rank |
+| adapters | routed layer | expert_rank |
 
 So they wait for every knob of the merge, α too, but layers that are no longer routed, or again, cost nothing.
 """
@@ -20,16 +20,16 @@ from esm_viz.core import recipe as recipes
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer
-from esm_viz.families.routed_tower import Experts, routed_layers
+from esm_viz.families.routed_tower import Adapters, routed_layers
 from esm_viz.merge import static_part
-from esm_viz.numerics.low_rank_adapter import low_rank_expert
+from esm_viz.numerics.low_rank_adapter import low_rank_adapter
 from esm_viz.stages.merge_stages import Stages
 
 
-def make_experts(
+def make_adapters(
     stages: Stages, recipe: Recipe, weights: Mapping[str, Tensor], progress: Progress = NO_PROGRESS
-) -> dict[str, Experts]:
-    """Return every routed layer's experts in the order in which the tower runs them; none for a method without.
+) -> dict[str, Adapters]:
+    """Return every routed layer's adapters in the order in which the tower runs them; none for a method without.
 
     Args:
         stages: of the opened files.
@@ -49,26 +49,26 @@ def make_experts(
     identity, rank = recipes.canonical(static, stages.digests), int(recipe.parameters["expert_rank"])
     layers = routed_layers(stages.layers, str(recipe.parameters["routed"]))
 
-    def make(layer: Layer) -> Experts:
-        key = ("experts", identity, layer.name, rank, stages.device)
-        return stages.kept(key, partial(_experts_of, stages, recipe, weights[layer.name], layer, rank))
+    def make(layer: Layer) -> Adapters:
+        key = ("adapters", identity, layer.name, rank, stages.device)
+        return stages.kept(key, partial(_adapters_of, stages, recipe, weights[layer.name], layer, rank))
 
     def boundary(done: int) -> None:
-        progress(done / len(layers), f"making experts, {done} of {len(layers)} layers")
+        progress(done / len(layers), f"making adapters, {done} of {len(layers)} layers")
 
-    return dict(zip([layer.name for layer in layers], stages.spread(make, layers, boundary), strict=True))
+    return dict(zip([layer.name for layer in layers], stages.parallel_map(make, layers, boundary), strict=True))
 
 
-def _experts_of(stages: Stages, recipe: Recipe, merged: Tensor, layer: Layer, rank: int) -> Experts:
-    """Make T experts of one layer and fill them up with zeros to the largest rank among them."""
+def _adapters_of(stages: Stages, recipe: Recipe, merged: Tensor, layer: Layer, rank: int) -> Adapters:
+    """Make T adapters of one layer and fill them up with zeros to the largest rank among them."""
     pairs, prototypes = [], []
     for task in recipe.tasks:
         tuned = stages.headers.experts[task].tensors([layer.name], torch.float64)[layer.name].to(stages.device)
         moment = stages.moment(recipe, task, layer)
-        pairs.append(low_rank_expert(tuned - merged.double(), moment, rank))
+        pairs.append(low_rank_adapter(tuned - merged.double(), moment, rank))
         prototypes.append(moment.mean)
     most = max(len(A) for _, A in pairs)
-    return Experts(
+    return Adapters(
         A=torch.stack([F.pad(A, (0, 0, 0, most - len(A))) for _, A in pairs]).to(merged.dtype),
         B=torch.stack([F.pad(B, (0, most - B.shape[1])) for B, _ in pairs]).to(merged.dtype),
         prototypes=torch.stack(prototypes).to(torch.promote_types(merged.dtype, torch.float32)),

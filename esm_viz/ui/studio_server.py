@@ -24,7 +24,7 @@ from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import few_heaps
-from esm_viz.runtime.recorded_results import Answers
+from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.ui.components.gradio_private import has_password
 from esm_viz.ui.page.header_bar import CODE_ROUTE, RECIPE_ROUTE
@@ -62,8 +62,8 @@ def build(
     path = Path(recipe) if recipe else DEMO
     project = Project.open(load_recipe(path), device=device, cache=cache)
     if path.resolve() == DEMO.resolve():
-        project.answers = Answers.read(OPENING)
-    if project.answers is None:
+        project.recorded = RecordedResults.read(OPENING)
+    if project.recorded is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
     return Studio(project, name, device, folder, limits, state)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esm_viz.core.errors import EsmVizError, RecipeError, plain
+from esm_viz.core.errors import EsmVizError, RecipeError, one_line
 from esm_viz.core.recipe import Recipe, parse_mapping, parse_text
 from esm_viz.merge import METHODS
 from tests.hostile import recipes
@@ -89,4 +89,4 @@ def test_any_sentence_is_one_printable_line_of_bounded_length(what: str, remedy:
 
 @pytest.mark.parametrize("text", ["αβγ", "naïve café", "日本語", "½ × 2 – 3", "🐜"])
 def test_words_of_every_language_are_left_as_they_are(text: str) -> None:
-    assert plain(text) == text
+    assert one_line(text) == text

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_source import normalise
-from esm_viz.families.routed_tower import Experts, RoutedTower
+from esm_viz.families.routed_tower import Adapters, RoutedTower
 from esm_viz.families.vision_tower import encode
 from esm_viz.merge import METHODS, LayerUpdate, run_now, settle, with_method, with_parameters
 from esm_viz.numerics.essential_subspace_decomposition import esd
@@ -217,9 +217,9 @@ def routed_recipe(folder: Path) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def experts(proxies: Path, projects: dict[bool, Project]) -> dict[str, Experts]:
-    """Return every routed layer's experts, in float64."""
-    return projects[False].experts(routed_recipe(proxies))
+def adapters(proxies: Path, projects: dict[bool, Project]) -> dict[str, Adapters]:
+    """Return every routed layer's adapters, in float64."""
+    return projects[False].adapters(routed_recipe(proxies))
 
 
 @pytest.fixture(scope="module")
@@ -229,14 +229,14 @@ def routed(proxies: Path, projects: dict[bool, Project]) -> RoutedTower:
     return tower
 
 
-def test_routed_layers_come_in_the_authors_order(experts: dict[str, Experts]) -> None:
-    assert tuple(experts) == ROUTED
+def test_routed_layers_come_in_the_authors_order(adapters: dict[str, Adapters]) -> None:
+    assert tuple(adapters) == ROUTED
 
 
 @pytest.mark.parametrize("layer", ROUTED)
 @pytest.mark.parametrize("task", TASKS)
-def test_experts_are_the_authors(experts: dict[str, Experts], task: str, layer: str) -> None:
-    found, at = experts[layer], TASKS.index(task)
+def test_adapters_are_the_authors(adapters: dict[str, Adapters], task: str, layer: str) -> None:
+    found, at = adapters[layer], TASKS.index(task)
     A, B, prototype = (golden("esmpp")[f"{task}/{layer}/{part}"].double() for part in ("A", "B", "prototype"))
     assert relative(found.B[at] @ found.A[at], B @ A) < TOLERANCE
     signs = (found.B[at] * B).sum(0).sign()  # an eigenvector's sign is free

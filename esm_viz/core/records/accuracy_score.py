@@ -12,7 +12,7 @@ from esm_viz.core.records.common import WILSON_Z, Layer, Split, Value
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Right answers out of n, with the Wilson 95 % interval; all fractions."""
+    """Right predictions out of n, with the Wilson 95 % interval; all fractions."""
 
     correct: int
     n: int
@@ -50,13 +50,13 @@ class TaskScores:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How each task's images found their experts, and what the experts weigh (METHOD, ESM++).
+    """How each task's images found their adapters, and what the adapters weigh (METHOD, ESM++).
 
     Attributes:
         layers: the routed ones, in the order in which the tower runs them.
-        routes: L x T x T; at a layer, the share of a task's images (row) that each task's expert (column) answered.
+        routes: L x T x T; at a layer, the share of a task's images (row) that each task's adapter (column) served.
         oracle: per task, the score where every layer is told the true task; empty where it was not measured.
-        parameters: numbers in all experts and prototypes.
+        parameters: numbers in all adapters and prototypes.
         base_parameters: numbers in the merged tower.
     """
 
@@ -69,7 +69,7 @@ class Routing:
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
-        """Return, T x L, the share of a task's images that its own expert answered: the diagonals of `routes`."""
+        """Return, T x L, the share of a task's images that its own adapter served: the diagonals of `routes`."""
         return tuple(tuple(layer[t][t] for layer in self.routes) for t in range(len(self.tasks)))
 
     @property
@@ -85,7 +85,7 @@ class Routing:
 
     @property
     def overhead(self) -> float:
-        """Return experts and prototypes as a share of the merged tower's parameters."""
+        """Return adapters and prototypes as a share of the merged tower's parameters."""
         return self.parameters / self.base_parameters
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal
 
 Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
 FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
-Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "experts"]
+Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "adapters"]
 Split = Literal["validation", "test"]
 Objective = Literal["normalised", "interference"]  # what a search makes large: the first, or minus the second
 Value = float | int | str

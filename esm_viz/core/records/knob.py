@@ -22,7 +22,7 @@ class Setting(NamedTuple):
         parameters: values of all the method's knobs, this one among them.
         effect: what the knob's formula makes in the merge of this recipe; None while that is unknown.
         layers: of the tower.
-        routed: whether experts are added to the merged weights for each image.
+        routed: whether adapters are added to the merged weights for each image.
     """
 
     value: Value

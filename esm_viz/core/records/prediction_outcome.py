@@ -1,4 +1,4 @@
-"""What models answered image by image: against the truth (confusions), and against each other (flips, differences)."""
+"""What models predicted image by image: against the truth (confusions), and against each other (flips, differences)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ REFERENCES: tuple[Reference, ...] = ("pretrained", "finetuned")
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often images of each class got each answer.
+    """How often images of each class got each prediction.
 
     Attributes:
         classes: the K shown ones, in the head's order; of many only those with most mistakes.
-        counts: K x K images, row: true class, column: answer.
-        totals: images of each shown class, also those whose answer is a class that is not shown.
-        correct: right answers over all classes.
+        counts: K x K images, row: true class, column: prediction.
+        totals: images of each shown class, also those whose prediction is a class that is not shown.
+        correct: right predictions over all classes.
         n: images over all classes.
         known: classes that the head tells apart.
     """

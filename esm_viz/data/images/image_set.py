@@ -38,7 +38,7 @@ class Pictures(Protocol):
         ...
 
 
-class Found(NamedTuple):
+class ReadImages(NamedTuple):
     """What could be read of the images asked for.
 
     Attributes:
@@ -109,7 +109,7 @@ class ImageSet:
             raise self._complaint(missing[0])
         return found.images
 
-    def read(self, indices: Sequence[int]) -> Found:
+    def read(self, indices: Sequence[int]) -> ReadImages:
         """Return those of these images that can be read.
 
         Raises:
@@ -126,7 +126,7 @@ class ImageSet:
                     self._broken[index] = error
                     self._refuse_many()
         nothing = torch.empty(0, 3, self.how.side, self.how.side)
-        return Found(torch.stack(images) if images else nothing, tuple(kept))
+        return ReadImages(torch.stack(images) if images else nothing, tuple(kept))
 
     def _refuse_many(self) -> None:
         if len(self._broken) == 1 and self.count < BROKEN_SHARE:
@@ -169,7 +169,7 @@ def drawn(listed: ImageSet, most: int, seed: int) -> Tensor:
     return torch.stack([images[index] for index in sorted(images)])
 
 
-def spread(count: int, limit: int) -> list[int]:
+def evenly_spaced(count: int, limit: int) -> list[int]:
     """Return `limit` indices spread evenly over `count` images (0 = all), so that a quick subset sees every class."""
     if not limit or limit >= count:
         return list(range(count))

@@ -16,7 +16,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from esm_viz.core.errors import ImagesError
-from esm_viz.data.class_labels import Classes, by_name, plain
+from esm_viz.data.class_labels import Classes, by_name, folded
 from esm_viz.data.images.image_array import open_npz, open_safetensors
 from esm_viz.data.images.image_decoder import SUFFIXES
 from esm_viz.data.images.image_folder import open_folder, open_zip
@@ -30,7 +30,7 @@ from esm_viz.data.images.image_preprocessing import (
     to_pixels,
     to_png,
 )
-from esm_viz.data.images.image_set import Found, ImageSet, draw, drawn, spread
+from esm_viz.data.images.image_set import ImageSet, ReadImages, draw, drawn, evenly_spaced
 
 _PART = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # of a table in several files: train-00000-of-00002
 KINDS = (".zip", ".parquet", ".npz", ".safetensors")
@@ -40,19 +40,19 @@ __all__ = [
     "STD",
     "SUFFIXES",
     "Classes",
-    "Found",
     "ImageSet",
     "Preprocessing",
+    "ReadImages",
     "by_name",
     "class_names",
     "draw",
     "drawn",
+    "evenly_spaced",
+    "folded",
     "normalise",
     "open_images",
-    "plain",
     "preprocessing_of",
     "shrunk",
-    "spread",
     "to_pixels",
     "to_png",
 ]

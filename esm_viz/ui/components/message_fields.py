@@ -11,7 +11,7 @@ LONGEST = 300  # characters of a word
 LARGEST = 1 << 53  # whole numbers that JavaScript writes exactly
 
 
-def plain(raw: object) -> dict[str, Any]:
+def checked_fields(raw: object) -> dict[str, Any]:
     """Return a message's small and plain entries; what is not is as if nobody had sent it."""
     if not isinstance(raw, dict) or len(raw) > MOST_ENTRIES:
         return {}

@@ -15,7 +15,7 @@ import gradio as gr
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
 from esm_viz.ui.components.gradio_private import Plain, message_of, upload_folder
-from esm_viz.ui.components.message_fields import number, plain
+from esm_viz.ui.components.message_fields import checked_fields, number
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
@@ -70,7 +70,7 @@ class Studio:
         self.place = Place(demo, name, device, folder, limits)
         self.inbox = Inbox(upload_folder(), limits.uploads)
         self.store = Store()
-        recalls = demo.answers is not None
+        recalls = demo.recorded is not None
         self.first = begin(self.store, self.place)
         self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
         self._coming = threading.Lock()  # so that two pages of one session bring it back once
@@ -205,7 +205,7 @@ class Studio:
 
     def _handler(self, tab: Tab) -> Callable[..., dict[Any, str]]:
         def handle(session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
-            message, page = plain(message_of(event)), request.session_hash or ""
+            message, page = checked_fields(message_of(event)), request.session_hash or ""
 
             def act(session: Session) -> Names:
                 session.errors.pop(share_link_actions.PLACE, None)  # the visitor has read it
@@ -238,7 +238,7 @@ class Studio:
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
-        page, arrived = request.session_hash or "", number(plain(message_of(event)), "arrived", NEWEST)
+        page, arrived = request.session_hash or "", number(checked_fields(message_of(event)), "arrived", NEWEST)
         until = time.monotonic() + min(LONGEST, max(WAIT, self._asking * EACH))
         self._asking += 1
         try:

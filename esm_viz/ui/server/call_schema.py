@@ -15,7 +15,7 @@ import orjson
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.components import gradio_private
-from esm_viz.ui.components.message_fields import plain
+from esm_viz.ui.components.message_fields import checked_fields
 from esm_viz.ui.server.upload_inbox import MOST_FILES
 
 MOST_BYTES = 256 * 1024  # of a call; an upload names its files in one
@@ -72,7 +72,7 @@ def checked_call(body: bytes, known: Mapping[int, int]) -> Call:
     clean = {
         "fn_index": number,
         "data": [session_id, *(None for _ in data[1:])],
-        "event_data": plain(event),
+        "event_data": checked_fields(event),
         "session_hash": page,
         "trigger_id": trigger if type(trigger) is int and abs(trigger) < 1 << 31 else None,
     }

@@ -13,7 +13,7 @@ from esm_viz.core.recipe import Recipe, load_text
 from esm_viz.data.images import image_source
 from esm_viz.data.images.image_folder import METHODS
 from esm_viz.inspection import recipe_from_folder
-from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, Found
+from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, FoundProject
 
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
@@ -21,7 +21,7 @@ KINDS = tuple(dict.fromkeys((*WEIGHTS, *image_source.KINDS, ".yaml", ".yml", ".j
 """Suffixes of what is taken; the page's file chooser offers the same."""
 
 
-def take(files: list[str], folder: Path) -> Found:
+def take(files: list[str], folder: Path) -> FoundProject:
     """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
 
     Args:
@@ -41,7 +41,7 @@ def take(files: list[str], folder: Path) -> Found:
             Path(file).unlink(missing_ok=True)
 
 
-def _take(files: list[str], folder: Path) -> Found:
+def _take(files: list[str], folder: Path) -> FoundProject:
     names = [Path(file).name for file in files]
     for name in names:
         if not name.lower().endswith(KINDS):
@@ -53,7 +53,7 @@ def _take(files: list[str], folder: Path) -> Found:
     for archive in [folder / name for name in names if name.lower().endswith(".zip")]:
         unpack(archive, folder)
     recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
-    found = Found(load_text(recipes[0])) if recipes else recipe_from_folder.find(folder)
+    found = FoundProject(load_text(recipes[0])) if recipes else recipe_from_folder.find(folder)
     contained(found.recipe, folder, "the upload")
     return found
 

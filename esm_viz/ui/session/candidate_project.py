@@ -9,7 +9,7 @@ from esm_viz.core.errors import EsmVizError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import ActivationScores, Judgement, OwnAccuracy
 from esm_viz.inspection import file_judgement
-from esm_viz.inspection.recipe_from_folder import Found
+from esm_viz.inspection.recipe_from_folder import FoundProject
 from esm_viz.project.project import Project
 
 THUMBNAILS = 3
@@ -49,10 +49,10 @@ class Candidate:
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     ready_made: bool = False
     asks: bool = False
-    found: Found | None = None
+    found: FoundProject | None = None
 
     @classmethod
-    def of_recipe(cls, name: str, recipe: Recipe, found: Found | None = None) -> Candidate:
+    def of_recipe(cls, name: str, recipe: Recipe, found: FoundProject | None = None) -> Candidate:
         """Judge a recipe's files.
 
         Raises:

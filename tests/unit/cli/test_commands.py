@@ -368,12 +368,12 @@ def test_evaluate_tells_the_routing_of_a_routed_model(
         routing.overhead,
         routing.of_separate,
     )
-    assert f"routed to the own low-rank expert, mean of 6 layers: {100 * routing.mean:.1f} (ants " in said
+    assert f"routed to the own low-rank adapter, mean of 6 layers: {100 * routing.mean:.1f} (ants " in said
     assert f"with oracle routing {100 * truth.mean('oracle'):.1f}\n" in said
     assert f"% to the parameters; all are {100 * routing.of_separate:.1f} % of 3 separate models\n" in said
 
 
-def test_merge_writes_the_experts_of_a_routed_model(
+def test_merge_writes_the_adapters_of_a_routed_model(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, "merge", project / "recipe.yaml", "--out", tmp_path / "out", *ROUTED)[0] == 0

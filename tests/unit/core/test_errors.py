@@ -20,7 +20,7 @@ from esm_viz.core.errors import (
     RecipeError,
     located,
 )
-from esm_viz.runtime.thread_pool import spread
+from esm_viz.runtime.thread_pool import parallel_map
 from tests.support.errors import says
 
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EsmVizError)]
@@ -86,7 +86,7 @@ def test_a_finer_kind_survives_the_way_out_of_a_worker_thread() -> None:
         return piece
 
     with pytest.raises(LayoutError) as caught:
-        spread(work, range(3))
+        parallel_map(work, range(3))
     assert caught.value.kind == LORA
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from esm_viz.demo.opening_results import opening_answers
-from esm_viz.runtime.recorded_results import Answers
+from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.ui.studio_server import OPENING
 
@@ -48,33 +48,33 @@ def differences(shipped: Any, fresh: Any, at: str = "") -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Answers:
-    found = Answers.read(OPENING)
+def shipped() -> RecordedResults:
+    found = RecordedResults.read(OPENING)
     assert found is not None, f"the opening page is of another version: {REMEDY}"
     return found
 
 
-def test_every_shipped_answer_is_what_this_code_computes(shipped: Answers) -> None:
-    fresh = opening_answers(Answers())
+def test_every_shipped_answer_is_what_this_code_computes(shipped: RecordedResults) -> None:
+    fresh = opening_answers(RecordedResults())
     assert set(shipped.plain) == set(fresh.plain), REMEDY
     found = {question: differences(answer, fresh.plain[question]) for question, answer in shipped.plain.items()}
     assert not {question: where for question, where in found.items() if where}, REMEDY
 
 
-def test_the_opening_page_computes_nothing(shipped: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_opening_page_computes_nothing(shipped: RecordedResults, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError(f"computed while the page opened: {REMEDY}")
 
     for name in ("decomposition", "moment", "merged", "proxies", "delta", "svd"):
         monkeypatch.setattr(Stages, name, refuse)
     known = dict(shipped.plain)
-    assert opening_answers(Answers(known)).plain == known
+    assert opening_answers(RecordedResults(known)).plain == known
 
 
-def test_an_answer_of_other_files_is_never_found(shipped: Answers) -> None:
+def test_an_answer_of_other_files_is_never_found(shipped: RecordedResults) -> None:
     question = next(iter(shipped.plain))
     other = json.dumps(json.loads(question) | {"recipe": "0" * 64}, ensure_ascii=False)
-    assert Answers(shipped.plain).give(other, str, lambda: "computed") == "computed"
+    assert RecordedResults(shipped.plain).give(other, str, lambda: "computed") == "computed"
 
 
 def test_the_comparison_sees_a_number_that_moved() -> None:

@@ -41,7 +41,9 @@ from tests.unit.export.test_verified_export import TENSOR_ROWS, score_rows
 
 FILES = ["README.md", "experts.safetensors", "model.safetensors", "recipe.yaml"]
 PICTURES = images(9, 9)
-MIXED = "experts: they were made for other weights than model.safetensors holds, experts.safetensors, use the two files"
+MIXED = (
+    "adapters: they were made for other weights than model.safetensors holds, experts.safetensors, use the two files"
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_four_files_are_written_and_the_proof_has_a_row_for_the_experts(tmp_path
     assert names(tmp_path / "out") == sorted(proof.files) == FILES
     assert [row.what for row in proof.rows] == [
         *TENSOR_ROWS,
-        *("recipe, SHA-256", "recipe in the weights", "experts, SHA-256", "recipe in the experts"),
+        *("recipe, SHA-256", "recipe in the weights", "adapters, SHA-256", "recipe in the adapters"),
         *score_rows("validation"),
         *score_rows("test"),
     ]
@@ -82,7 +84,7 @@ def test_the_two_files_alone_give_features_and_routes_back(out: Path, project: P
     assert routes is not None
     assert torch.equal(again.take_routes(), routes)
     assert again.tasks == TASKS
-    assert again.layers == tuple(project.experts(project.recipe))
+    assert again.layers == tuple(project.routed_adapters(project.recipe))
 
 
 def test_the_model_file_alone_is_esms_which_open_clip_loads(out: Path, project: Project) -> None:
@@ -101,7 +103,7 @@ def test_the_metadata_says_what_the_experts_belong_to(out: Path, project: Projec
     }
     assert found["esm_viz.version"] == __version__
     assert json.loads(found["esm_viz.tasks"]) == list(TASKS)
-    assert json.loads(found["esm_viz.layers"]) == list(project.experts(project.recipe))
+    assert json.loads(found["esm_viz.layers"]) == list(project.routed_adapters(project.recipe))
     assert found["esm_viz.model_sha256"] == weights["esm_viz.tensors_sha256"]
     assert found["esm_viz.tensors_sha256"] == sha256_tensors(load_file(out / "experts.safetensors"))
 
@@ -153,8 +155,8 @@ def test_the_card_says_how_to_load_both_and_what_the_experts_weigh(
     assert routing is not None
     assert "# ESM++ of ants, bees, cats" in card
     assert "By themselves these are ESM's weights" in card
-    assert f"Test images find their own task's expert in {100 * routing.mean:.1f} % of the routed layers." in card
-    assert f"The experts add {100 * routing.overhead:.1f} % to the tower's parameters" in card
+    assert f"Test images find their own task's adapter in {100 * routing.mean:.1f} % of the routed layers." in card
+    assert f"The adapters add {100 * routing.overhead:.1f} % to the tower's parameters" in card
     lines = [line.strip() for line in card.splitlines() if line.startswith("    ") and "python -m" not in line]
     here: dict[str, Any] = {"images": PICTURES}
     monkeypatch.chdir(out)
@@ -170,7 +172,7 @@ def test_other_methods_write_no_experts_and_say_nothing_of_them(tmp_path: Path, 
     assert "experts.safetensors" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_experts_of_an_earlier_export_go_with_it(out: Path, project: Project) -> None:
+def test_adapters_of_an_earlier_export_go_with_it(out: Path, project: Project) -> None:
     project.export(with_method(project.recipe, "tsv_m"), out)
     assert names(out) == [name for name in FILES if name != "experts.safetensors"]
 
@@ -215,7 +217,7 @@ def test_one_wrong_number_among_the_experts_stops_the_export(
         write_tensors(path, changed, metadata)
 
     monkeypatch.setattr(verified_export, "write_tensors", tampered)
-    with pytest.raises(ExportError, match=r"^the file differs from the preview in experts, SHA-256, "):
+    with pytest.raises(ExportError, match=r"^the file differs from the preview in adapters, SHA-256, "):
         project.export(project.recipe, tmp_path / "out")
     assert not names(tmp_path)
 
@@ -253,13 +255,10 @@ def test_wrong_experts_are_scored_anew_and_not_from_memory(
 # What is not mixed.
 
 
-def test_experts_of_another_merge_are_refused(tmp_path: Path, out: Path, project: Project) -> None:
+def test_adapters_of_another_merge_are_refused(tmp_path: Path, out: Path, project: Project) -> None:
     project.export(with_parameters(project.recipe, alpha=0.8), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "experts.safetensors", out / "experts.safetensors")
-    text = (
-        "experts: they were made for other weights than model.safetensors holds, experts.safetensors, use the two files"
-    )
-    with says(DigestMismatch, f"{text} of one export"):
+    with says(DigestMismatch, f"{MIXED} of one export"):
         reload(out)
 
 
@@ -267,10 +266,7 @@ def test_weights_that_were_changed_afterwards_are_refused(out: Path) -> None:
     weights = load_file(out / "model.safetensors")
     weights[C_FC].view(torch.int32)[0, 0] ^= 1
     save_file(weights, out / "model.safetensors", metadata_of(out / "model.safetensors"))
-    text = (
-        "experts: they were made for other weights than model.safetensors holds, experts.safetensors, use the two files"
-    )
-    with says(DigestMismatch, f"{text} of one export"):
+    with says(DigestMismatch, f"{MIXED} of one export"):
         reload(out)
 
 

@@ -105,8 +105,8 @@ def test_answers_are_the_largest_cosine_plus_bias() -> None:
     features = 100 * normal(50, EMBED, seed=2, dtype=torch.float32)
     bias = torch.tensor([0.0, 0.5, -0.5, 0.1])
     truth = (features / features.norm(dim=1, keepdim=True) @ WEIGHT.mT + bias).argmax(1)
-    assert torch.equal(Head(WEIGHT, bias, ()).answers(features), truth)
-    assert not torch.equal(Head(WEIGHT, None, ()).answers(features), truth)
+    assert torch.equal(Head(WEIGHT, bias, ()).predict(features), truth)
+    assert not torch.equal(Head(WEIGHT, None, ()).predict(features), truth)
 
 
 @pytest.mark.parametrize("other", ["weight", "bias", "order of names"])
@@ -142,8 +142,8 @@ def test_a_classifier_in_a_timm_file_reads_features_as_they_are(tmp_path: Path) 
     features = 5 * normal(40, EMBED, seed=3, dtype=torch.float32)
     with torch.inference_mode():
         truth = model.head(features).argmax(1)
-    assert torch.equal(head.answers(features), truth)
-    assert not torch.equal(Head(head.weight, head.bias, ()).answers(features), truth)
+    assert torch.equal(head.predict(features), truth)
+    assert not torch.equal(Head(head.weight, head.bias, ()).predict(features), truth)
 
 
 @pytest.mark.parametrize("normalised", [True, False])

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from esm_viz.core.errors import Cancelled
 from esm_viz.families import vision_tower as module
 from esm_viz.families.routed_tower import (
-    Experts,
+    Adapters,
     RoutedTower,
     Router,
     add_gathered,
@@ -35,19 +35,19 @@ SAME = 1e-5  # what is asked for; float32 sums in another order differ by 1e-6
 
 
 def features_at(layer: str) -> Tensor:
-    """Return every picture's feature at a layer of the tower without experts, (n, d_in)."""
+    """Return every picture's feature at a layer of the tower without adapters, (n, d_in)."""
     seen: dict[str, Tensor] = {}
     watch_inputs(ARCH.tower(WEIGHTS), ARCH.layers, PICTURES, lambda name, rows: seen.update({name: rows.mean(1)}))
     return seen[layer]
 
 
-def experts_for(families: str) -> dict[str, Experts]:
-    """Return experts that change much, with three pictures' features as prototypes, so that all experts are used."""
+def experts_for(families: str) -> dict[str, Adapters]:
+    """Return adapters that change much, with three pictures' features as prototypes, so that all adapters are used."""
     made = {}
     for at, layer in enumerate(routed_layers(ARCH.layers, families)):
         A = normal(3, RANK, layer.d_in, seed=10 + at) * layer.d_in**-0.5
         B = torch.linalg.qr(normal(3, layer.d_out, RANK, seed=30 + at))[0]
-        made[layer.name] = Experts(A, B, features_at(layer.name)[[3, 11, 26]])
+        made[layer.name] = Adapters(A, B, features_at(layer.name)[[3, 11, 26]])
     return made
 
 
@@ -62,15 +62,15 @@ def run(tower: RoutedTower, pictures: Tensor) -> tuple[Tensor, Tensor]:
 # What it computes.
 
 
-def by_hand(picture: Tensor, experts: dict[str, Experts], told: int | None = None) -> tuple[Tensor, list[int]]:
+def by_hand(picture: Tensor, adapters: dict[str, Adapters], told: int | None = None) -> tuple[Tensor, list[int]]:
     """Run one picture with nothing but products, softmax and norms in float64, each routed matrix written out."""
     w = {name: tensor.double() for name, tensor in WEIGHTS.items()}
     chosen: list[int] = []
 
     def matrix(name: str, x: Tensor) -> Tensor:
-        if name not in experts:
+        if name not in adapters:
             return w[name]
-        A, B, prototypes = (part.double() for part in experts[name])
+        A, B, prototypes = (part.double() for part in adapters[name])
         t = told if told is not None else int(F.cosine_similarity(x.mean(0)[None], prototypes).argmax())
         chosen.append(t)
         return w[name] + B[t] @ A[t]
@@ -97,9 +97,9 @@ def by_hand(picture: Tensor, experts: dict[str, Experts], told: int | None = Non
 
 @pytest.mark.parametrize("families", SETS)
 def test_features_and_routes_are_those_of_a_pass_by_hand(families: str) -> None:
-    experts = experts_for(families)
+    adapters = experts_for(families)
     features, routes = run(routed(families), PICTURES)
-    truth = [by_hand(picture, experts) for picture in PICTURES]
+    truth = [by_hand(picture, adapters) for picture in PICTURES]
     assert relative(features, torch.stack([each for each, _ in truth])) < 1e-5  # float32 against float64
     assert routes.mT.tolist() == [chosen for _, chosen in truth]
     assert all(len(row.unique()) > 1 for row in routes)  # or choosing would not be tested
@@ -108,10 +108,10 @@ def test_features_and_routes_are_those_of_a_pass_by_hand(families: str) -> None:
 @pytest.mark.parametrize("families", SETS)
 @pytest.mark.parametrize("task", [0, 2])
 def test_an_oracle_sends_every_image_to_one_tasks_experts(families: str, task: int) -> None:
-    experts, tower = experts_for(families), routed(families)
+    adapters, tower = experts_for(families), routed(families)
     with tower.sent_to(task):
         features, routes = run(tower, PICTURES[:5])
-    truth = torch.stack([by_hand(picture, experts, task)[0] for picture in PICTURES[:5]])
+    truth = torch.stack([by_hand(picture, adapters, task)[0] for picture in PICTURES[:5]])
     assert relative(features, truth) < 1e-5  # float32 against float64
     assert (routes == task).all()
 
@@ -135,9 +135,9 @@ def test_after_an_oracle_images_choose_again_also_after_an_error() -> None:
     assert torch.equal(before[1], after[1])
 
 
-def test_experts_of_rank_zero_change_nothing() -> None:
+def test_adapters_of_rank_zero_change_nothing() -> None:
     empty = {
-        name: Experts(each.A[:, :0], each.B[:, :, :0], each.prototypes) for name, each in experts_for("c_fc").items()
+        name: Adapters(each.A[:, :0], each.B[:, :, :0], each.prototypes) for name, each in experts_for("c_fc").items()
     }
     tower = RoutedTower(ARCH.tower(WEIGHTS), empty, TASKS)
     features, routes = run(tower, PICTURES)
@@ -146,7 +146,7 @@ def test_experts_of_rank_zero_change_nothing() -> None:
 
 
 def test_one_task_is_every_images_expert() -> None:
-    alone = {name: Experts(*(part[:1] for part in each)) for name, each in experts_for("in_proj").items()}
+    alone = {name: Adapters(*(part[:1] for part in each)) for name, each in experts_for("in_proj").items()}
     assert not run(RoutedTower(ARCH.tower(WEIGHTS), alone, TASKS[:1]), PICTURES)[1].any()
 
 
@@ -214,19 +214,19 @@ def test_routes_are_told_once() -> None:
 @pytest.mark.parametrize("routes", [[0, 2, 1, 0, 2], [1, 1, 1, 1, 1], [2, 0, 0, 0, 0]])
 @pytest.mark.parametrize("add", [add_grouped, add_gathered])
 def test_both_ways_add_the_dense_expert_of_each_image(
-    add: Callable[[Tensor, Tensor, Experts, Tensor], None], routes: list[int]
+    add: Callable[[Tensor, Tensor, Adapters, Tensor], None], routes: list[int]
 ) -> None:
     x, y = normal(5, 4, 6, seed=1), normal(5, 4, 7, seed=2)
-    experts = Experts(normal(3, 2, 6, seed=3), normal(3, 7, 2, seed=4), normal(3, 6, seed=5))
-    truth = torch.stack([y[at] + x[at] @ (experts.B[t] @ experts.A[t]).mT for at, t in enumerate(routes)])
-    add(x, y, experts, torch.tensor(routes))
+    adapters = Adapters(normal(3, 2, 6, seed=3), normal(3, 7, 2, seed=4), normal(3, 6, seed=5))
+    truth = torch.stack([y[at] + x[at] @ (adapters.B[t] @ adapters.A[t]).mT for at, t in enumerate(routes)])
+    add(x, y, adapters, torch.tensor(routes))
     assert relative(y, truth) < 1e-14  # float64
 
 
 @pytest.mark.parametrize("add", [add_grouped, add_gathered])
 @pytest.mark.parametrize("routes", [[0, 1, 2, 0], [1, 1, 1, 1]])
 def test_no_dense_expert_is_ever_made(
-    add: Callable[[Tensor, Tensor, Experts, Tensor], None], routes: list[int]
+    add: Callable[[Tensor, Tensor, Adapters, Tensor], None], routes: list[int]
 ) -> None:
     d_in, d_out, shapes = 11, 13, []
 
@@ -236,16 +236,16 @@ def test_no_dense_expert_is_ever_made(
             shapes.extend(tuple(each.shape) for each in (out if isinstance(out, tuple | list) else [out]))
             return out
 
-    experts = Experts(normal(3, 2, d_in, seed=3), normal(3, d_out, 2, seed=4), normal(3, d_in, seed=5))
+    adapters = Adapters(normal(3, 2, d_in, seed=3), normal(3, d_out, 2, seed=4), normal(3, d_in, seed=5))
     with Watch():
-        add(normal(4, 5, d_in, seed=1), torch.zeros(4, 5, d_out, dtype=torch.float64), experts, torch.tensor(routes))
+        add(normal(4, 5, d_in, seed=1), torch.zeros(4, 5, d_out, dtype=torch.float64), adapters, torch.tensor(routes))
     assert shapes
     assert not [shape for shape in shapes if set(shape[-2:]) == {d_in, d_out}]
 
 
 def directions(prototypes: Tensor) -> Tensor:
     return Router(
-        Experts(torch.zeros(len(prototypes), 1, 3), torch.zeros(len(prototypes), 2, 1), prototypes)
+        Adapters(torch.zeros(len(prototypes), 1, 3), torch.zeros(len(prototypes), 2, 1), prototypes)
     ).directions
 
 
@@ -292,7 +292,7 @@ def test_parameters_are_counted() -> None:
     tower = routed("c_fc")
     assert tower.base_parameters == sum(tensor.numel() for tensor in WEIGHTS.values())
     # two c_fc of 64 x 16, three tasks: A 3 x 16, B 64 x 3, prototype 16
-    assert tower.expert_parameters == 2 * 3 * (3 * 16 + 64 * 3 + 16)
+    assert tower.adapter_parameters == 2 * 3 * (3 * 16 + 64 * 3 + 16)
     assert (tower.layers, tower.tasks) == (tuple(experts_for("c_fc")), TASKS)
 
 

@@ -19,8 +19,8 @@ def test_a_confusion_shows_shares_of_each_true_class() -> None:
     heat, texts = figure["data"]
     assert heat["z"] == [[0.75, 0.25], [0.0, 0.8]]
     assert (heat["zmin"], heat["zmax"]) == (0, 1)
-    assert heat["text"][0][1] == "<b>&lt;b&gt;</b>, answered y<br>1 of 4 images (25 %)"
-    assert heat["text"][1][1] == "<b>y</b>, answered right<br>4 of 5 images (80 %)"
+    assert heat["text"][0][1] == "<b>&lt;b&gt;</b>, predicted as y<br>1 of 4 images (25 %)"
+    assert heat["text"][1][1] == "<b>y</b>, predicted right<br>4 of 5 images (80 %)"
     assert texts["text"] == ["3", "1", "4"]  # empty cells say nothing
     assert figure["layout"]["yaxis"]["ticktext"] == ["&lt;b&gt;", "y"]
 
@@ -28,10 +28,10 @@ def test_a_confusion_shows_shares_of_each_true_class() -> None:
 def test_a_confusion_says_on_how_many_images_and_which_classes_are_left_out() -> None:
     meta = confusion_figure(RECORD)["layout"]["meta"]
     assert meta["how"] == (
-        "Row: true class. Column: answer. A strong diagonal is right. 12 test images, 58.3 % right. "
+        "Row: true class. Column: prediction. A strong diagonal is right. 12 test images, 58.3 % right. "
         "The 2 of 3 classes with most mistakes."
     )
-    assert meta["says"] == "bees: most often <b> is answered y, on 1 of 4 images."
+    assert meta["says"] == "bees: most often <b> is predicted as y, on 1 of 4 images."
 
 
 def test_a_class_without_images_is_an_empty_row() -> None:
@@ -54,10 +54,10 @@ def test_routes_of_a_layer_and_their_mean() -> None:
     go.Figure(one)
     assert one["data"][0]["z"] == [[1.0, 0.0], [0.5, 0.5]]
     assert mean["data"][0]["z"] == [[0.75, 0.25], [0.25, 0.75]]
-    assert mean["data"][0]["text"][1][0] == "<b>&lt;cats&gt;</b>, to the expert of bees<br>25.0 % of its images"
-    assert mean["data"][0]["text"][0][0] == "<b>bees</b>, to its own expert<br>75.0 % of its images"
+    assert mean["data"][0]["text"][1][0] == "<b>&lt;cats&gt;</b>, to the adapter of bees<br>25.0 % of its images"
+    assert mean["data"][0]["text"][0][0] == "<b>bees</b>, to its own adapter<br>75.0 % of its images"
     assert "at c_fc 1" in one["layout"]["meta"]["how"]
-    assert one["layout"]["meta"]["says"] == "Most often astray, at c_fc 1: 50 % of <cats> go to the expert of bees."
+    assert one["layout"]["meta"]["says"] == "Most often astray, at c_fc 1: 50 % of <cats> go to the adapter of bees."
 
 
 def test_one_task_has_nowhere_to_go_astray() -> None:

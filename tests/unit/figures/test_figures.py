@@ -298,9 +298,11 @@ def test_routing_is_shares_on_a_scale_from_zero_to_one() -> None:
     assert [trace["z"] for trace in heat] == [[[1.0], [0.2]], [[0.25, 0.5], [0.7, 0.9]]]
     assert {(trace["zmin"], trace["zmax"]) for trace in heat} == {(0, 1)}
     assert EVERY["routing"]["data"][-1]["text"] == ["50", "25", "100", "90", "70", "20"]
-    assert heat[1]["text"][0][1] == "<b>ants, c_fc 2</b><br>50.0 % went to its own low-rank expert"
+    assert heat[1]["text"][0][1] == "<b>ants, c_fc 2</b><br>50.0 % went to its own low-rank adapter"
     meta = EVERY["routing"]["layout"]["meta"]
-    assert "by chance 50 %. These experts add 30 % to the parameters; all are 65 % of 2 separate models." in meta["how"]
+    assert (
+        "by chance 50 %. These adapters add 30 % to the parameters; all are 65 % of 2 separate models." in meta["how"]
+    )
     assert meta["says"] == "Routing accuracy 59.2 % over 3 layers: ants 58, <b>bees 60."
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.inspection.file_judgement import judge
-from esm_viz.inspection.recipe_from_folder import ARCH, Found, find, is_project
+from esm_viz.inspection.recipe_from_folder import ARCH, FoundProject, find, is_project
 from tests.support import tiny
 from tests.support.errors import says
 
@@ -33,7 +33,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def beside(found: Found, name: str) -> dict[str, str]:
+def beside(found: FoundProject, name: str) -> dict[str, str]:
     """Return what a recipe says of one model, by key, without its name."""
     (model,) = (each for each in found.recipe.as_mapping()["models"] if each["name"] == name)
     return {key: value for key, value in model.items() if key != "name"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esm_viz.data.class_labels import plain
+from esm_viz.data.class_labels import folded
 from esm_viz.papers import tasks_file_build
 from esm_viz.papers.papers_tasks import AGAIN, ASSET, SIZES, papers_tasks, size_of, task_named
 
@@ -44,7 +44,7 @@ def test_all_twenty_are_there_in_the_papers_order_with_every_class() -> None:
 
 def test_every_class_has_words_of_its_own_and_every_template_a_place_for_them() -> None:
     for task in papers_tasks():
-        assert len({plain(name) for name in task.classes}) == len(task.classes), task.name
+        assert len({folded(name) for name in task.classes}) == len(task.classes), task.name
         assert all(name.strip() == name and "_" not in name for name in task.classes)
         assert task.templates
         assert all(template.count("{}") == 1 for template in task.templates)

@@ -324,7 +324,7 @@ def ask(project: Project, what: str, steps: Steps, folder: Path) -> object:
         "scaling": lambda: project.scaling_profile(own, progress),
         "merge": lambda: project.merge(own, progress),
         "materialize": lambda: project.materialize(own, progress),
-        "experts": lambda: project.experts(with_method(own, "esmpp"), progress),
+        "adapters": lambda: project.routed_adapters(with_method(own, "esmpp"), progress),
         "encode": lambda: project.encode(own, images(9, 1), progress),
         "encode routed": lambda: project.encode(with_method(own, "esmpp"), images(9, 1), progress),
         "evaluate": lambda: project.evaluate(own, "test", progress=progress),
@@ -339,7 +339,7 @@ def ask(project: Project, what: str, steps: Steps, folder: Path) -> object:
 QUESTIONS = [
     *("prepare", "map", "subspace map", "stability", "patches", "scaling"),
     *("merge", "materialize", "encode", "evaluate", "search", "export", "search and export"),
-    *("experts", "encode routed", "evaluate routed", "export routed"),
+    *("adapters", "encode routed", "evaluate routed", "export routed"),
 ]
 
 

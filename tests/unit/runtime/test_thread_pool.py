@@ -26,19 +26,19 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_results_come_in_the_order_of_the_pieces(threads: int) -> None:
-    assert thread_pool.spread(lambda piece: piece * piece, range(20)) == [piece * piece for piece in range(20)]
+    assert thread_pool.parallel_map(lambda piece: piece * piece, range(20)) == [piece * piece for piece in range(20)]
 
 
 def test_nothing_to_do_is_done_at_once(threads: int) -> None:
-    assert thread_pool.spread(lambda piece: 1 / 0, []) == []
+    assert thread_pool.parallel_map(lambda piece: 1 / 0, []) == []
 
 
 def test_every_piece_is_computed_by_one_thread_of_the_library(threads: int) -> None:
-    assert thread_pool.spread(lambda piece: torch.get_num_threads(), range(5)) == [1] * 5
+    assert thread_pool.parallel_map(lambda piece: torch.get_num_threads(), range(5)) == [1] * 5
 
 
 def test_the_callers_own_number_of_threads_stays(threads: int) -> None:
-    thread_pool.spread(lambda piece: piece, range(5))
+    thread_pool.parallel_map(lambda piece: piece, range(5))
     assert torch.get_num_threads() == threads
 
 
@@ -46,7 +46,7 @@ def test_pieces_have_the_bits_that_they_have_alone(threads: int) -> None:
     matrices = [normal(150, 150, seed=seed) for seed in range(6)]
     with thread_pool.one_thread():
         alone = [matrix @ matrix for matrix in matrices]
-    found = thread_pool.spread(lambda matrix: matrix @ matrix, matrices)
+    found = thread_pool.parallel_map(lambda matrix: matrix @ matrix, matrices)
     assert all(torch.equal(mine, other) for mine, other in zip(found, alone, strict=True))
 
 
@@ -55,14 +55,14 @@ def test_two_pieces_run_at_once_where_there_are_two_cores() -> None:
     torch.set_num_threads(2)
     both = threading.Barrier(2, timeout=20)
     try:
-        assert sorted(thread_pool.spread(lambda piece: both.wait(), range(2))) == [0, 1]
+        assert sorted(thread_pool.parallel_map(lambda piece: both.wait(), range(2))) == [0, 1]
     finally:
         torch.set_num_threads(before)
 
 
 def test_the_boundary_counts_what_is_done(threads: int) -> None:
     seen: list[int] = []
-    thread_pool.spread(lambda piece: piece, range(4), seen.append)
+    thread_pool.parallel_map(lambda piece: piece, range(4), seen.append)
     assert seen == [0, 1, 2, 3, 4]
 
 
@@ -74,18 +74,20 @@ def test_a_boundary_that_raises_stops_within_the_pieces_under_way(threads: int) 
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        thread_pool.spread(ran.append, range(50), stop)
+        thread_pool.parallel_map(ran.append, range(50), stop)
     assert 2 <= len(ran) <= 2 + threads
     count = len(ran)
-    thread_pool.spread(lambda piece: piece, range(2))
+    thread_pool.parallel_map(lambda piece: piece, range(2))
     assert len(ran) == count  # nothing of the stopped work runs on
 
 
 def test_a_piece_that_fails_ends_the_work_with_its_error(threads: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        thread_pool.spread(lambda piece: 1 / (piece - 3), range(50))
+        thread_pool.parallel_map(lambda piece: 1 / (piece - 3), range(50))
 
 
 def test_work_inside_of_a_piece_does_not_wait_for_workers(threads: int) -> None:
-    nested = thread_pool.spread(lambda piece: sum(thread_pool.spread(lambda inner: inner * piece, range(5))), range(8))
+    nested = thread_pool.parallel_map(
+        lambda piece: sum(thread_pool.parallel_map(lambda inner: inner * piece, range(5))), range(8)
+    )
     assert nested == [10 * piece for piece in range(8)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from esm_viz.core.errors import DeviceError, HeadError, ImagesError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.core.records import Score
-from esm_viz.data.images.image_source import ImageSet, spread
+from esm_viz.data.images.image_source import ImageSet, evenly_spaced
 from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.merge import settle, static_part, with_parameters
 from esm_viz.project.project import Project
@@ -43,7 +43,7 @@ def right_by_hand(weights: dict[str, Tensor], folder: Path, task: str, split: st
 @pytest.mark.parametrize("limit", [0, 5])
 def test_scores_are_those_of_a_plain_loop(project: Project, tiny_folder: Path, split: Any, limit: int) -> None:
     found = project.evaluate(project.recipe, split, limit)
-    chosen = spread(LABELLED, limit)
+    chosen = evenly_spaced(LABELLED, limit)
     for row in found.tasks:
         towers = {
             "pretrained": load_file(tiny_folder / "base.safetensors"),

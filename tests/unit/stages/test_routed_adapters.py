@@ -1,4 +1,4 @@
-"""A project's experts: what they are made of, what wakes them, and that they belong to the merge they stand beside."""
+"""A project's adapters: what they are made of, what wakes them, and that they belong to the merge they stand beside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.core.records import FAMILIES
-from esm_viz.families.routed_tower import Experts, RoutedTower, routed_layers
+from esm_viz.families.routed_tower import Adapters, RoutedTower, routed_layers
 from esm_viz.merge import METHODS, settle, static_part, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.runtime.stage_cache import StageCache
@@ -45,7 +45,7 @@ def lacking(project: Project, own: Recipe, task: str, layer: str) -> Tensor:
 @pytest.mark.parametrize("layer", [IN_PROJ, C_FC])
 def test_experts_are_what_the_weights_on_screen_lack_where_outputs_show_it(project: Project, layer: str) -> None:
     own = project.recipe
-    found = project.experts(own.replace(dtype="float64"))[layer]
+    found = project.routed_adapters(own.replace(dtype="float64"))[layer]
     for at, task in enumerate(TASKS):
         x, residual = inputs(project, own, task, layer), lacking(project, own.replace(dtype="float64"), task, layer)
         leading = torch.linalg.svd(x @ residual.mT, full_matrices=False)[2][:3].mT
@@ -56,7 +56,7 @@ def test_experts_are_what_the_weights_on_screen_lack_where_outputs_show_it(proje
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_experts_make_up_for_the_rounding_of_the_weights_beside_them(project: Project, dtype: str) -> None:
     own = with_parameters(project.recipe, expert_rank=128).replace(dtype=dtype)
-    found = project.experts(own)[C_FC]
+    found = project.routed_adapters(own)[C_FC]
     assert (found.A.dtype, found.B.dtype) == (getattr(torch, dtype),) * 2
     assert found.prototypes.dtype == torch.float32  # they decide, and weigh next to nothing
     for at, task in enumerate(TASKS):
@@ -67,7 +67,7 @@ def test_experts_make_up_for_the_rounding_of_the_weights_beside_them(project: Pr
 
 def test_every_set_of_families_is_routed_in_the_towers_order(project: Project) -> None:
     for families in METHODS["esmpp"].knobs["routed"].choices:
-        found = tuple(project.experts(with_parameters(project.recipe, routed=families)))
+        found = tuple(project.routed_adapters(with_parameters(project.recipe, routed=families)))
         assert found == tuple(layer.name for layer in routed_layers(project.layers, families))
         assert len(found) == 2 * len(families.split("+"))
 
@@ -80,7 +80,7 @@ def test_there_is_every_set_of_families_once() -> None:
 def test_methods_without_experts_have_none(project: Project) -> None:
     for method in set(METHODS) - {"esmpp"}:
         own = with_method(project.recipe, method)
-        assert project.experts(own) == {}
+        assert project.routed_adapters(own) == {}
         assert not isinstance(project.tower(own), RoutedTower)
         assert static_part(own) is own
 
@@ -95,26 +95,26 @@ def test_the_static_part_is_esm_with_the_same_settings(project: Project, tiny_fo
     assert project.sha256(own) != project.sha256(static)
 
 
-def padded(experts: Experts) -> list[int]:
-    return [int((A.abs().sum(1) > 0).sum()) for A in experts.A]
+def padded(adapters: Adapters) -> list[int]:
+    return [int((A.abs().sum(1) > 0).sum()) for A in adapters.A]
 
 
 def test_the_rank_is_capped_by_what_is_live_and_missing_rows_are_zero(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
     save_file({"images": images(1, 900)}, folder / "bees_proxies.safetensors")  # 5 tokens: 5 directions at most
     project = Project.open(recipe(folder, "esmpp", expert_rank=12), device="cpu")
-    found = project.experts(project.recipe)[C_FC]
+    found = project.routed_adapters(project.recipe)[C_FC]
     assert found.A.shape == (3, 12, 16)
     assert padded(found) == [12, 5, 12]
     assert not found.B[1, :, 5:].any()
 
 
-def test_fine_tunes_that_equal_the_base_have_experts_of_no_rank(tmp_path: Path, tiny_folder: Path) -> None:
+def test_fine_tunes_that_equal_the_base_have_adapters_of_no_rank(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
     for task in TASKS:
         shutil.copy(folder / "base.safetensors", folder / f"{task}.safetensors")
     project = Project.open(recipe(folder, "esmpp"), device="cpu")
-    assert project.experts(project.recipe)[C_FC].A.shape == (3, 0, 16)
+    assert project.routed_adapters(project.recipe)[C_FC].A.shape == (3, 0, 16)
     features, routes = project.encode_routed(project.recipe, images(4, 1))
     assert relative(features, project.encode(with_method(project.recipe, "esm"), images(4, 1))) < 1e-7
     assert routes is not None
@@ -125,10 +125,10 @@ def test_expert_rank_wakes_the_experts_and_nothing_else(tiny_folder: Path) -> No
     cache = Watched()
     project = Project.open(recipe(tiny_folder, "esmpp"), device="cpu", cache=cache)
     project.merge(project.recipe)
-    project.experts(project.recipe)
+    project.routed_adapters(project.recipe)
     cache.woken()
-    project.experts(with_parameters(project.recipe, expert_rank=4))
-    assert cache.woken() == {"experts"}
+    project.routed_adapters(with_parameters(project.recipe, expert_rank=4))
+    assert cache.woken() == {"adapters"}
     project.merge(with_parameters(project.recipe, expert_rank=4))
     assert cache.woken() == set()
 
@@ -136,12 +136,12 @@ def test_expert_rank_wakes_the_experts_and_nothing_else(tiny_folder: Path) -> No
 def test_families_that_were_routed_before_cost_nothing(tiny_folder: Path) -> None:
     cache = Watched()
     project = Project.open(recipe(tiny_folder, "esmpp"), device="cpu", cache=cache)
-    project.experts(project.recipe)
+    project.routed_adapters(project.recipe)
     cache.woken()
-    project.experts(with_parameters(project.recipe, routed="c_fc"))
+    project.routed_adapters(with_parameters(project.recipe, routed="c_fc"))
     assert cache.woken() == set()
-    project.experts(with_parameters(project.recipe, routed="c_fc+c_proj"))
-    assert cache.woken() == {"experts"}
+    project.routed_adapters(with_parameters(project.recipe, routed="c_fc+c_proj"))
+    assert cache.woken() == {"adapters"}
 
 
 def test_the_weights_are_shared_with_esm(tiny_folder: Path) -> None:
@@ -161,22 +161,22 @@ CHANGES: dict[str, dict[str, Any]] = {
     "gain": {"gain": 1.0},
     "task power": {"task_exponent": 0.5},
     "layer power": {"layer_exponent": 0.5},
-    "expert rank": {"expert_rank": 2},
+    "adapter rank": {"expert_rank": 2},
 }
 
 
 @pytest.mark.parametrize("what", [*CHANGES, "a weight", "a type"])
-def test_a_changed_merge_has_the_experts_of_a_fresh_cache(project: Project, tiny_folder: Path, what: str) -> None:
+def test_a_changed_merge_has_the_adapters_of_a_fresh_cache(project: Project, tiny_folder: Path, what: str) -> None:
     own = project.recipe
-    before = project.experts(own)[C_FC]
+    before = project.routed_adapters(own)[C_FC]
     if what == "a weight":
         own = own.replace(models=(dataclasses.replace(own.models[0], weight=0.3), *own.models[1:]))
     elif what == "a type":
         own = own.replace(dtype="float16")
     else:
         own = with_parameters(own, **CHANGES[what])
-    shared = project.experts(own)
-    fresh = Project.open(project.recipe, device="cpu").experts(own)
+    shared = project.routed_adapters(own)
+    fresh = Project.open(project.recipe, device="cpu").adapters(own)
     for name, each in fresh.items():
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(shared[name], each, strict=True))
     assert shared[C_FC].A.shape != before.A.shape or not torch.equal(shared[C_FC].A.float(), before.A)
@@ -185,18 +185,18 @@ def test_a_changed_merge_has_the_experts_of_a_fresh_cache(project: Project, tiny
 def test_one_changed_proxy_changes_the_experts_also_in_a_shared_cache(tmp_path: Path, tiny_folder: Path) -> None:
     folder, cache = Path(shutil.copytree(tiny_folder, tmp_path / "own")), StageCache()
     own = recipe(folder, "esmpp", expert_rank=3)
-    before = Project.open(own, device="cpu", cache=cache).experts(own)[C_FC]
+    before = Project.open(own, device="cpu", cache=cache).adapters(own)[C_FC]
     proxies = load_file(folder / "bees_proxies.safetensors")
     proxies["images"][0, 0, 0, 0] += 1
     save_file(proxies, folder / "bees_proxies.safetensors")
     shared, fresh = Project.open(own, device="cpu", cache=cache), Project.open(own, device="cpu")
-    assert torch.equal(shared.experts(own)[C_FC].A, fresh.experts(own)[C_FC].A)
-    assert not torch.equal(shared.experts(own)[C_FC].prototypes, before.prototypes)
+    assert torch.equal(shared.adapters(own)[C_FC].A, fresh.adapters(own)[C_FC].A)
+    assert not torch.equal(shared.adapters(own)[C_FC].prototypes, before.prototypes)
 
 
-def test_a_single_task_has_experts_of_its_own(tiny_folder: Path) -> None:
+def test_a_single_task_has_adapters_of_its_own(tiny_folder: Path) -> None:
     raw = mapping("esmpp", expert_rank=128)
     del raw["models"][1:]
     project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
-    found = project.experts(project.recipe)[C_FC]
+    found = project.routed_adapters(project.recipe)[C_FC]
     assert relative(found.B[0] @ found.A[0], lacking(project, project.recipe, "ants", C_FC)) < 1e-6  # float32

@@ -109,7 +109,7 @@ def bars(session: Session) -> dict[str, Any]:
 
 
 def confusion(session: Session) -> dict[str, Any]:
-    """Return which answers the classes of the chosen task got."""
+    """Return which predictions the classes of the chosen task got."""
     task = task_of(session)
     choices = ["b", *(["a"] if session.pinned else []), *REFERENCES]
     card: dict[str, Any] = {

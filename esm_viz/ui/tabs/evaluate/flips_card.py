@@ -1,4 +1,4 @@
-"""The card of flips: the test images that became right or wrong from A to B, and both answers to the one clicked."""
+"""The card of flips: test images that became right or wrong from A to B, and both predictions for the one clicked."""
 
 from __future__ import annotations
 
@@ -76,12 +76,14 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
         f"{_more(len(every) - len(shown))}</div>"
         for kind, words, every, shown in kinds
     )
-    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both answers."
+    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions."
     sums = (
         f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} images. "
         f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
     )
-    return f'<p class="how">{how}</p>{rows}{_answers(session, seen)}<p class="sums">{sums}{_mean(seen.difference)}</p>'
+    return (
+        f'<p class="how">{how}</p>{rows}{_predictions(session, seen)}<p class="sums">{sums}{_mean(seen.difference)}</p>'
+    )
 
 
 def _mean(difference: Difference) -> str:
@@ -116,22 +118,22 @@ def _pressed(session: Session, flip: Flip) -> str:
 
 def _told(record: Flips, flip: Flip) -> str:
     true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
-    return f"{true}: A answers {a}, B answers {b}"
+    return f"{true}: A predicts {a}, B predicts {b}"
 
 
 def _more(count: int) -> str:
     return f'<span class="ink3">+{count} more</span>' if count else ""
 
 
-def _answers(session: Session, seen: FlipsSeen) -> str:
-    """Return both answers to the clicked image and the truth; an empty line where none is clicked."""
+def _predictions(session: Session, seen: FlipsSeen) -> str:
+    """Return both predictions for the clicked image and the truth; an empty line where none is clicked."""
     record = seen.flips
     flip = next((flip for flip, _ in (*seen.right, *seen.wrong) if flip.index == session.view.image), None)
     if flip is None:
         return '<p class="answers" aria-live="polite">&nbsp;</p>'
     letter = MODELS[_against(session)]
     true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
-    marks = ["✓" if answer == flip.label else "✕" for answer in (flip.a, flip.b)]
+    marks = ["✓" if prediction == flip.label else "✕" for prediction in (flip.a, flip.b)]
     return (
         f'<p class="answers" aria-live="polite">Image {flip.index + 1}: true class <b>{true}</b>. '
         f"{letter}: <b>{a}</b> {marks[0]} B: <b>{b}</b> {marks[1]}</p>"

@@ -45,7 +45,7 @@ def expected_seconds(session: Session) -> float | None:
 
 
 def row_of(recipe: Recipe, scores: Evaluation, seconds: float | None = None, searched: bool = False) -> BoardRow:
-    """Return a recipe's row, with the rank of its experts where it has some."""
+    """Return a recipe's row, with the rank of its adapters where it has some."""
     title = METHODS[recipe.method].title
     if "expert_rank" in recipe.parameters:
         title += f", rank {recipe.parameters['expert_rank']}"

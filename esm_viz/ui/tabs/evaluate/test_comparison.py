@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Difference, Flip, Flips, Reference
-from esm_viz.data.images.image_source import spread
+from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
@@ -124,6 +124,6 @@ def _look(session: Session, job: Job) -> None:
 
 def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:
     """Return some flips, spread over all of them since images are listed by class, each with its thumbnail."""
-    some = [every[at] for at in spread(len(every), SHOWN)]
+    some = [every[at] for at in evenly_spaced(len(every), SHOWN)]
     images = project.labelled_thumbnails(task, "test", [flip.index for flip in some])
     return tuple(zip(some, images, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe, load_text, parse_text
 from esm_viz.inspection import recipe_from_folder
-from esm_viz.inspection.recipe_from_folder import RECIPES, Found
+from esm_viz.inspection.recipe_from_folder import RECIPES, FoundProject
 from esm_viz.ui.server.upload_unpack import contained
 
 DEEPEST = 3  # levels below the allowed folder
@@ -34,7 +34,7 @@ def listed(folder: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def open_listed(folder: Path, chosen: str) -> Found:
+def open_listed(folder: Path, chosen: str) -> FoundProject:
     """Return the recipe of a project that was listed; every file it names lies in the allowed folder.
 
     Args:
@@ -49,7 +49,7 @@ def open_listed(folder: Path, chosen: str) -> Found:
     recipes = [place / name for name in RECIPES if (place / name).is_file()]
     if recipes and not recipes[0].resolve().is_relative_to(folder.resolve()):
         raise _unknown()
-    found = Found(load_text(recipes[0])) if recipes else recipe_from_folder.find(place)
+    found = FoundProject(load_text(recipes[0])) if recipes else recipe_from_folder.find(place)
     contained(found.recipe, folder, NAME)
     return found
 

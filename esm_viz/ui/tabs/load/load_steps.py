@@ -12,7 +12,7 @@ from esm_viz.core.errors import CheckpointError, EsmVizError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.evaluation.expert_check import compare_activations
-from esm_viz.inspection.recipe_from_folder import Found
+from esm_viz.inspection.recipe_from_folder import FoundProject
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_start import keep, start
@@ -44,7 +44,7 @@ def withdraw(session: Session) -> None:
     session.forget_uploads()
 
 
-def judge(session: Session, name: str, read: Callable[[], Found], folder: Path | None = None) -> None:
+def judge(session: Session, name: str, read: Callable[[], FoundProject], folder: Path | None = None) -> None:
     """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from esm_viz.core.records import ActivationScores, FileFacts, JudgedModel, Judgement, OwnAccuracy, Stance
 from esm_viz.figures.figure_parts import task_colour
 from esm_viz.figures.number_format import DASH, percent, safe, size
-from esm_viz.inspection.recipe_from_folder import Found
+from esm_viz.inspection.recipe_from_folder import FoundProject
 from esm_viz.ui.components.html_snippets import button, mark, pill, segments, table
 
 KINDS: dict[Stance, str] = {"ready": "good", "check": "warn", "refused": "bad"}
@@ -51,7 +51,7 @@ class Shown:
     choices: tuple[str, ...] = ()
     arch: str = ""
     decides: bool = False
-    found: Found | None = None
+    found: FoundProject | None = None
 
 
 def verdict_table(shown: Shown) -> str:

@@ -195,7 +195,9 @@ def interference(session: Session) -> dict[str, Any]:
     figure = interference_figure(report.interference, old, show)
     static = METHODS[METHODS[recipe.method].static]
     if static.name != recipe.method:
-        card["how"] = f"{figure['layout']['meta']['how']} Of {static.title}'s weights alone: the experts are not in it."
+        card["how"] = (
+            f"{figure['layout']['meta']['how']} Of {static.title}'s weights alone: the adapters are not in it."
+        )
     return card | {"figure": figure, "stale": stale}
 
 

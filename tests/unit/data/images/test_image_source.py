@@ -25,9 +25,9 @@ from esm_viz.data.images.image_source import (
     Classes,
     Preprocessing,
     draw,
+    evenly_spaced,
     normalise,
     open_images,
-    spread,
     to_pixels,
 )
 from tests.support.errors import says
@@ -319,5 +319,5 @@ def test_of_many_proxies_the_seed_decides() -> None:
 
 
 def test_a_subset_is_spread_over_the_whole_set() -> None:
-    assert spread(10, 4) == [0, 2, 5, 7]
-    assert spread(10, 0) == spread(10, 10) == spread(10, 99) == list(range(10))
+    assert evenly_spaced(10, 4) == [0, 2, 5, 7]
+    assert evenly_spaced(10, 0) == evenly_spaced(10, 10) == evenly_spaced(10, 99) == list(range(10))

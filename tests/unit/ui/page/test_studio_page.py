@@ -206,7 +206,7 @@ def test_a_routed_model_is_merged_measured_and_exported(page: Page) -> None:
     assert "of rank <strong>32</strong>" in knobs["expert_rank"]["live"]
     assert knobs["routed"]["choices"][:4] == ["in_proj", "c_fc", "c_proj", "out_proj"]
     how = page.act("stats", do="pin")["interference"]["how"]
-    assert how.endswith("Of ESM's weights alone: the experts are not in it.")
+    assert how.endswith("Of ESM's weights alone: the adapters are not in it.")
     page.act("rail", do="knob", name="expert_rank", value=4)
     page.act("rail", do="knob", name="routed", value="in_proj+c_fc+c_proj")
     page.rest()

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.project.project import Project
-from esm_viz.ui.components.message_fields import LONGEST, plain
+from esm_viz.ui.components.message_fields import LONGEST, checked_fields
 from esm_viz.ui.page.piece_painting import HEADER, TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import call_schema, join_page, request_gate
@@ -60,7 +60,7 @@ STRANGE: tuple[Any, ...] = (
     ),
     *([], {}, [None], [[]], ["a", "b", "c"], {"a": {"b": 1}}, DEEP, WIDE, [HTML, HTML], [0, 0], [-1, "x"], "NaN"),
 )
-PLAIN = [strange for strange in STRANGE if "x" in plain({"x": strange})]  # what a handler may meet
+PLAIN = [strange for strange in STRANGE if "x" in checked_fields({"x": strange})]  # what a handler may meet
 JSON = {"Content-Type": "application/json"}
 BODIES = (
     *(b"", b"null", b"[]", b"{}", b"{", b"\xff\xfe", b'"\\ud800"', b"NaN", b"[" * 5000, b"1e999", b'{"fn_index": 0}'),
@@ -547,7 +547,7 @@ def test_passwords_cannot_be_tried_without_end(locked: TestClient) -> None:
 
 def test_a_message_keeps_what_is_small_and_plain() -> None:
     good = {"do": "cell", "data": ["ants", "in_proj 1"], "seq": 7, "rest": True, "value": 0.5, "none": None}
-    assert plain(good) == good
+    assert checked_fields(good) == good
     long = {
         "do": "x",
         "a": "y" * (LONGEST + 1),
@@ -557,7 +557,7 @@ def test_a_message_keeps_what_is_small_and_plain() -> None:
         "e": float("inf"),
         "f": "\ud800",
     }
-    assert plain(long) == {"do": "x"}
+    assert checked_fields(long) == {"do": "x"}
 
 
 def test_limits_of_a_workshop_are_smaller() -> None:

@@ -64,7 +64,7 @@ def test_reset_all_resets_the_weights_too(page: Page) -> None:
             "esmpp_8",
             {"alpha": 0.0},
             "alpha",
-            "No effect of the merge: α is 0, the experts work on the pre-trained model.",
+            "No effect of the merge: α is 0, the adapters work on the pre-trained model.",
         ),
         ("esm_journal", {"alpha": 1.0}, "alpha_scope", "No effect: at α 1 both are the same."),
         ("esm_journal", {"task_exponent": 0.0}, "task_exponent", "No effect: this level is off."),
