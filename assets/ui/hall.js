@@ -9,6 +9,12 @@
     Merge: { "card-accuracy": "Accuracy", "card-interference": "Interference", "card-norms": "Size", history: "History", "card-curve": "α curve", "card-tuning": "Tuning", "card-sweep": "Sweep" },
     Evaluate: { board: "Methods", "card-bars": "Accuracy", flips: "Flips", "card-confusion": "Confusion", "card-routing": "Routing" },
   };
+  /* every card of a tab, those without a short name here under their own title */
+  const figuresOf = (tab) => {
+    if (!FIGURES[tab]) return {};
+    const others = [...document.querySelectorAll(`#${tab.toLowerCase()}>[id^="card-"]`)].filter((card) => !FIGURES[tab][card.id]);
+    return { ...FIGURES[tab], ...Object.fromEntries(others.map((card) => [card.id, card.querySelector("h2")?.textContent ?? ""])) };
+  };
   const root = document.documentElement, rule = document.createElement("style");
   const lead = Object.fromEntries(TABS.map((tab) => [tab, Object.keys(FIGURES[tab])[0]]));
   const container = () => document.querySelector(".gradio-container") ?? document.body;
@@ -33,7 +39,7 @@
   function show() {
     const shown = ["rail", "stats", ...Object.values(lead)].map((id) => `#${id}`).join();
     rule.textContent = `@media (min-width:761px){.hall .page>:not(${shown}){display:none!important}}`;
-    const tab = open(), figures = FIGURES[tab] ?? {};
+    const tab = open(), figures = figuresOf(tab);
     picks.hidden = !FIGURES[tab];
     picks.replaceChildren(...Object.entries(figures).map(([id, name]) => {
       const pick = Object.assign(document.createElement("button"), { textContent: name, className: id === lead[tab] ? "on" : "" });
@@ -52,7 +58,7 @@
 
   /* a presenter's clicker sends Page Down and Page Up */
   function step(by) {
-    const tab = open(), all = Object.keys(FIGURES[tab] ?? {});
+    const tab = open(), all = Object.keys(figuresOf(tab));
     if (all.length) choose(tab, all[(all.indexOf(lead[tab]) + by + all.length) % all.length]);
   }
 

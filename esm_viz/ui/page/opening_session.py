@@ -6,7 +6,7 @@ import time
 
 from esm_viz.ui.session.session_store import Session, Store
 from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.explore.slow_pictures import SLOW, look
+from esm_viz.ui.tabs.explore.explore_tab import PICTURES, look
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
 from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
 
@@ -44,7 +44,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     session.version = first.version
     if first.live is not None and first.live.running:  # still being measured: this page follows by itself
         set_recipe(session, session.recipe)
-    if len(session.looks) < len(SLOW):
+    if len(session.looks) < len(PICTURES):
         look(session)
     return session
 

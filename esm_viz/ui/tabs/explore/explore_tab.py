@@ -1,6 +1,6 @@
 """The Explore tab: the map of all layers and experts, pictures of the selected cell, and below them the slower ones.
 
-Stability, patches and the subspace map are measured beside the page (`looks.look`); their cards show what is there.
+The first cards are painted at once; those of `PICTURES` are measured beside the page.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import Any
 
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.records import FAMILIES, Overlap
+from esm_viz.explore.patches import patches
+from esm_viz.explore.stability import stability
+from esm_viz.explore.subspace_map import subspace_map
 from esm_viz.figures import (
     KINDS,
     angles_figure,
     layer_map_figure,
     overlap_figure,
-    patches_figure,
     spectrum_figure,
-    stability_figure,
-    subspace_map_figure,
 )
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
@@ -25,14 +25,25 @@ from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.components.message_fields import word
 from esm_viz.ui.session.default_selection import closest, settle_view
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.explore.slow_pictures import SLOW, look, looked_at
+from esm_viz.ui.tabs.explore.measured_picture import MeasuredPicture, measure_pictures
+from esm_viz.ui.tabs.explore.patches_card import DIRECTIONS, direction_choice, patches_card
+from esm_viz.ui.tabs.explore.stability_card import stability_card
+from esm_viz.ui.tabs.explore.subspace_map_card import EVERY, family_choice, subspace_map_card
 from esm_viz.ui.tabs.merge import merge_tab
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
-DIRECTIONS = ("1", "2", "3", "4")
-EVERY = "all"
-NAMES = ("map", "spectrum", "overlap", "angles", *SLOW)
+PICTURES = (
+    MeasuredPicture("stability", "Stability", stability, stability_card),
+    MeasuredPicture("patches", "Patches", patches, patches_card, direction_choice),
+    MeasuredPicture("subspaces", "Which tasks share directions?", subspace_map, subspace_map_card, family_choice),
+)
+NAMES = ("map", "spectrum", "overlap", "angles", *(picture.name for picture in PICTURES))
+
+
+def look(session: Session) -> None:
+    """Measure the pictures for what is selected now."""
+    measure_pictures(session, PICTURES)
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -162,55 +173,6 @@ def angles(session: Session) -> dict[str, Any]:
     return {"title": f"{safe(record.tasks[0])} and {safe(record.tasks[1])}", "figure": angles_figure(record)}
 
 
-def stability(session: Session) -> dict[str, Any]:
-    """Return how much the selected cell's basis depends on the proxies drawn."""
-    record, piece = _looked(session, "stability")
-    if record is None:
-        return {"title": "Stability", **piece}
-    index = session.project.tasks.index(record.task)
-    title = f"Stability at {record.layer.label}, {safe(record.task)} {mark(index)}"
-    return {"title": title, "figure": stability_figure(record, index), **piece}
-
-
-def patches(session: Session) -> dict[str, Any]:
-    """Return the patches that excite a direction of the selected cell."""
-    record, piece = _looked(session, "patches")
-    piece |= {"choices": [[at, at] for at in DIRECTIONS], "chosen": str(session.view.direction), "switch": "direction"}
-    if record is None:
-        return {"title": "Patches", **piece}
-    mine = mark(session.project.tasks.index(record.task))
-    title = f"What direction {record.direction} sees at {record.layer.label}, {safe(record.task)} {mine}"
-    return {"title": title, "figure": patches_figure(record), **piece}
-
-
-def subspaces(session: Session) -> dict[str, Any]:
-    """Return the map of all subspaces."""
-    record, piece = _looked(session, "subspaces")
-    piece |= {
-        "title": "Which tasks share directions?",
-        "choices": [[EVERY, "All"], *([family, family] for family in FAMILIES)],
-        "chosen": session.view.family,
-        "switch": "family",
-        "picks": "cell",
-    }
-    if record is None:
-        return piece
-    family = "" if session.view.family == EVERY else session.view.family
-    return {"figure": subspace_map_figure(record, family, session.view.cell), **piece}
-
-
-def _looked(session: Session, name: str) -> tuple[Any, dict[str, Any]]:
-    """Return the newest record of a slower picture, and what its card says of its age."""
-    error = session.errors.get(name, "")
-    found, measuring = session.looks.get(name), session.look is not None and session.look.alive
-    if found is None:
-        told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
-        return None, {"error": error} if error else {"empty": told}
-    fresh = found[0] == looked_at(session)[name]
-    age = "updating" if measuring else "stopped"
-    return found[1], {"error": error, "stale": "" if fresh or error else age}
-
-
 TAB = Tab(
     "Explore",
     (
@@ -218,9 +180,7 @@ TAB = Tab(
         Piece("spectrum", "card", spectrum),
         Piece("overlap", "card", overlap),
         Piece("angles", "card", angles),
-        Piece("stability", "card", stability),
-        Piece("patches", "card", patches),
-        Piece("subspaces", "card", subspaces),
+        *(Piece(picture.name, "card", picture.card) for picture in PICTURES),
     ),
     act,
     arrive=arrive,

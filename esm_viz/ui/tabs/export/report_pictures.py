@@ -16,7 +16,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate import evaluate_tab
 from esm_viz.ui.tabs.explore import explore_tab
-from esm_viz.ui.tabs.explore.slow_pictures import look
+from esm_viz.ui.tabs.explore.explore_tab import look
 from esm_viz.ui.tabs.merge import merge_tab
 from esm_viz.ui.tabs.tab_definition import Piece
 

@@ -20,7 +20,7 @@ from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
 from esm_viz.ui.tabs.evaluate.leaderboard_rows import kept_rows
-from esm_viz.ui.tabs.explore.slow_pictures import look
+from esm_viz.ui.tabs.explore.explore_tab import look
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")

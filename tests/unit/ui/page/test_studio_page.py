@@ -23,7 +23,7 @@ from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.session import session_store
 from esm_viz.ui.session.session_store import GRACE_SECONDS, Session
 from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.explore import explore_tab, slow_pictures
+from esm_viz.ui.tabs.explore import explore_tab
 from tests.support import tiny
 from tests.support.errors import says
 from tests.unit.ui.conftest import Page
@@ -156,13 +156,14 @@ def test_a_direction_that_is_not_there_is_said_in_its_card_alone(folder: Path) -
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
     session = Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
     session.view.cell = ("bees", tiny.C_FC)
-    slow_pictures.look(session)
+    explore_tab.look(session)
     assert session.look is not None
     assert session.look.done.wait(60)
-    assert explore_tab.patches(session)["error"] == "bees did not change at c_fc 2, choose another layer"
-    assert explore_tab.stability(session)["figure"]
-    assert explore_tab.subspaces(session)["figure"]
-    assert not explore_tab.subspaces(session)["error"]
+    cards = {picture.name: picture.card(session) for picture in explore_tab.PICTURES}
+    assert cards["patches"]["error"] == "bees did not change at c_fc 2, choose another layer"
+    assert cards["stability"]["figure"]
+    assert cards["subspaces"]["figure"]
+    assert not cards["subspaces"]["error"]
 
 
 def test_the_subspace_map_selects_cells_and_dwells_on_a_family(page: Page) -> None:
