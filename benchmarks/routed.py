@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from benchmarks.plain_run import watch
 from esm_viz.core.records import Layer
-from esm_viz.families.routed_tower import Adapters, RoutedTower, add_gathered, add_grouped, routed_layers
+from esm_viz.families.prototype_routing import Adapters, add_gathered, add_grouped
+from esm_viz.families.routed_tower import RoutedTower, routed_layers
 from esm_viz.families.vision_tower import Architecture, encode
 
 ARCH, BATCH, TASKS, RANK = "ViT-B-32-quickgelu", 64, 8, 32

@@ -18,7 +18,7 @@ from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import Architecture, encode
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.merge.presets import PRESETS, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.project.project import Project, inspect
 
 __all__ = [

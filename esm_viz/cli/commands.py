@@ -31,7 +31,7 @@ from esm_viz.inspection.file_judgement import judge, says_activation, with_activ
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.inspection.recipe_from_folder import find
 from esm_viz.merge import with_method, with_parameters
-from esm_viz.merge.presets import PRESETS, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.papers.papers_tasks import SIZES
 from esm_viz.papers.published_accuracy import published
 from esm_viz.papers.table_recipe import table_recipe
@@ -348,7 +348,7 @@ def _app(options: argparse.Namespace) -> tuple[Any, str]:
     from esm_viz.ui.server.hosted_space import HUB, hosted_space, trust_proxy
     from esm_viz.ui.server.server_address import checked_address
     from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP, upload_size
-    from esm_viz.ui.session.session_files import private
+    from esm_viz.ui.session.session_archive import private
 
     folder, space = options.allow_folder, hosted_space(os.environ)
     workshop = options.workshop or space is not None

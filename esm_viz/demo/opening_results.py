@@ -10,7 +10,7 @@ from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.project.project import Project
 from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.ui.page.opening_session import begin
-from esm_viz.ui.page.piece_painting import PIECES, paint
+from esm_viz.ui.page.page_update import PIECES, paint
 from esm_viz.ui.session.session_store import Store
 from esm_viz.ui.session.studio_settings import Place
 from esm_viz.ui.studio_server import DEMO, OPENING

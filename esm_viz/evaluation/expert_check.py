@@ -10,7 +10,7 @@ from esm_viz.inspection.file_judgement import with_activation
 from esm_viz.inspection.opened_files import open_headers
 from esm_viz.runtime.device import resolve_device
 from esm_viz.runtime.stage_cache import StageCache
-from esm_viz.stages.accuracy_scorer import Scorer
+from esm_viz.stages.cached_predictions import Scorer
 
 
 def own_accuracy(scorer: Scorer, progress: Progress = NO_PROGRESS) -> tuple[OwnAccuracy, ...]:

@@ -12,7 +12,7 @@ from esm_viz.merge import static_part
 from esm_viz.numerics.interference import interference
 from esm_viz.stages.merged_model import known_alpha
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question, recorded_question
+from esm_viz.stages.project_question import question, recorded_question
 
 
 @recorded_question

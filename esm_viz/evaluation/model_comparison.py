@@ -10,10 +10,10 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, Split
 from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation import prediction_comparison
-from esm_viz.stages.accuracy_scorer import ScoredModel
+from esm_viz.stages.cached_predictions import ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 
 
 @question

@@ -8,7 +8,7 @@ from esm_viz.core.errors import ImagesError
 from esm_viz.core.records import Split
 from esm_viz.data.images.image_source import shrunk, to_png
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question, recorded_question
+from esm_viz.stages.project_question import question, recorded_question
 
 MOST_THUMBNAILS = 64  # labelled images that are handed out at once
 

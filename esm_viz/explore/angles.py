@@ -8,7 +8,7 @@ from esm_viz.numerics.subspace_overlap import principal_angles, random_subspace
 from esm_viz.stages.leading_directions import leading, rank_of, task_key
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 _RANDOM_SEED = 0  # of the random subspaces that angles are compared with
 

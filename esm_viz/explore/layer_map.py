@@ -12,7 +12,7 @@ from esm_viz.explore.overlap import overlap_at
 from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, rank_for_energy
 from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 MAP_KINDS = ("rank90", "energy", "norm", "overlap")
 SHARE = 0.9  # of the energy, in the rank map

@@ -10,7 +10,7 @@ from esm_viz.numerics import subspace_overlap
 from esm_viz.stages.leading_directions import decomposed, leading, rank_of
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 
 @recorded_question

@@ -12,7 +12,7 @@ from esm_viz.core.records import HeatImage, Patch, Patches
 from esm_viz.data.images.image_source import to_png
 from esm_viz.stages.leading_directions import leading, task_key
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 MOST_PATCHES = 24  # patches looked for; the strongest ones often lie in one image
 

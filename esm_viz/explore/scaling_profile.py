@@ -17,7 +17,7 @@ from esm_viz.merge import METHODS, static_part
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 LEVELS: tuple[Role, ...] = ("spectrum", "task", "dimension", "layer")
 """In the order in which they act; which knob is a level's exponent, the method says."""

@@ -13,7 +13,7 @@ from esm_viz.numerics.eigenvalue_spectrum import cumulative_energy, rank_for_ene
 from esm_viz.numerics.essential_subspace_decomposition import functional_energies
 from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 
 @recorded_question

@@ -16,7 +16,7 @@ from esm_viz.numerics.subspace_overlap import overlap
 from esm_viz.stages.leading_directions import leading, rank_of, task_key
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 SIZES = (1, 4, 8, 16, 32)  # proxies in a draw
 SEEDS = 5  # draws of each size

@@ -18,7 +18,7 @@ from esm_viz.explore.overlap import overlap_at
 from esm_viz.numerics.multidimensional_scaling import plane_of
 from esm_viz.stages.leading_directions import decomposed
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 _COMPARING = 0.7  # of the progress, before the points are moved
 

@@ -10,12 +10,12 @@ from esm_viz.checkpoints.layout_table import BASE, chosen_layout, writable
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import ExportProof, Split
-from esm_viz.evaluation.accuracy import evaluate
+from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.export import verified_export
 from esm_viz.search.alpha_search import with_alpha_found
 from esm_viz.stages.merged_model import materialize, routed_adapters
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 
 
 @question

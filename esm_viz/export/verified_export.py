@@ -29,7 +29,8 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Score, Split, WrittenFile
 from esm_viz.export.model_card import model_card
-from esm_viz.families.routed_tower import Adapters, load_routed
+from esm_viz.families.prototype_routing import Adapters
+from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle

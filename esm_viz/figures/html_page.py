@@ -19,7 +19,10 @@ from esm_viz.figures.number_format import safe
 from esm_viz.version import __version__
 
 ASSETS = assets_folder() / "ui"
-CARD_SCRIPTS = ("studio", "numbers", "highlight", "cursor", "sticky", "zoom", "take", "present", "slider", "card")
+CARD_SCRIPTS = (
+    *("studio", "numbers_table", "highlight", "picture_cursor", "sticky_row_names", "kept_zoom"),
+    *("picture_download", "full_screen", "slider", "card"),
+)
 _SHEETS = ("tokens", "studio", "card", "report")
 _FONT = re.compile(r"url\(\./(fonts/[\w-]+\.woff2)\)")
 # The browser itself refuses whatever would ask another host.

@@ -19,7 +19,7 @@ from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, o
 from esm_viz.families.classification_head import Head, read_head
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.families.zeroshot_head import head_from_words
-from esm_viz.inspection.cost_estimate import expected_cost
+from esm_viz.inspection.merge_cost_estimate import expected_cost
 
 MOST_PROXIES = 32
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_source import class_names
 from esm_viz.merge import with_parameters
-from esm_viz.merge.presets import PRESETS, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.papers.papers_tasks import SIZES, PapersTask, papers_tasks
 from esm_viz.papers.task_files import base_in, head_of, images_of, place_of, weights_of
 

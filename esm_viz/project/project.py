@@ -10,7 +10,7 @@ from __future__ import annotations
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Inspection, Judgement, OwnAccuracy
-from esm_viz.evaluation import accuracy, expert_check, label_free_measures, model_comparison
+from esm_viz.evaluation import accuracy_measurement, expert_check, label_free_measures, model_comparison
 from esm_viz.evaluation import thumbnails as thumbnails_
 from esm_viz.explore import angles as angles_
 from esm_viz.explore import layer_map as layer_map_
@@ -30,7 +30,7 @@ from esm_viz.search import alpha_search, knob_sweep, knob_tuning
 from esm_viz.stages import merged_model
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import QUESTIONS
+from esm_viz.stages.project_question import QUESTIONS
 
 
 def inspect(recipe: Recipe) -> Inspection:
@@ -110,7 +110,7 @@ class Project(OpenedProject):
     encode_routed = merged_model.encode_routed
     merge = label_free_measures.merge
     at_hand = label_free_measures.at_hand
-    evaluate = accuracy.evaluate
+    evaluate = accuracy_measurement.evaluate
     confusion = model_comparison.confusion
     flips = model_comparison.flips
     difference = model_comparison.difference

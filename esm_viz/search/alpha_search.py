@@ -8,12 +8,12 @@ from collections.abc import Callable
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, unseen
-from esm_viz.evaluation.accuracy import evaluate, evaluate_to_normalise
+from esm_viz.evaluation.accuracy_measurement import evaluate, evaluate_to_normalise
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.search.measurable import images_counted
+from esm_viz.search.search_requirements import images_counted
 from esm_viz.stages.merged_model import known_alpha
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 
 START = (0.125, 0.25, 0.5, 1.0, 2.0)
 """A merge's best α lies within these by experience; where the first or last is best, the bracket goes on to the end."""

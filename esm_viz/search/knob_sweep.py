@@ -12,13 +12,13 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, unseen
-from esm_viz.evaluation.accuracy import evaluate
+from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
-from esm_viz.search.measurable import images_counted, need_measurable, rank_is_possible
+from esm_viz.search.search_requirements import images_counted, need_measurable, rank_is_possible
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 
 MOST_CELLS = 400  # 20 x 20; more is a search's work
 Grid = tuple[tuple[str, tuple[Value, ...]], ...]

@@ -19,14 +19,14 @@ from esm_viz.core.errors import Cancelled, NumericsError, RecipeError, SearchSto
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, checked_seed
 from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, unseen
-from esm_viz.evaluation.accuracy import evaluate_to_normalise
+from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, knob_of, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
-from esm_viz.search.measurable import images_counted, need_measurable
+from esm_viz.search.search_requirements import images_counted, need_measurable
 from esm_viz.search.trial_storage import Space, Storage
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 from esm_viz.version import __version__
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from esm_viz.core.recipe import ModelEntry, Recipe
 from esm_viz.core.records import Layer, Stage
 from esm_viz.data.images.image_source import drawn
 from esm_viz.families.vision_tower import ESSENTIAL
-from esm_viz.inspection.cost_estimate import free_memory
+from esm_viz.inspection.merge_cost_estimate import free_memory
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from esm_viz.core.errors import ImagesError, NumericsError, RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.families.routed_tower import Adapters, RoutedTower
+from esm_viz.families.prototype_routing import Adapters
+from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.families.vision_tower import encode as features_of
 from esm_viz.merge import static_part
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import question
+from esm_viz.stages.project_question import question
 from esm_viz.stages.routed_adapters import make_adapters
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}

@@ -14,7 +14,7 @@ from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
 from esm_viz.runtime.device import device_title
 from esm_viz.runtime.recorded_results import RecordedResults
-from esm_viz.stages.accuracy_scorer import Scorer
+from esm_viz.stages.cached_predictions import Scorer
 from esm_viz.stages.merge_stages import Stages
 
 

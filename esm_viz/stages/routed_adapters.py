@@ -20,7 +20,8 @@ from esm_viz.core import recipe as recipes
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer
-from esm_viz.families.routed_tower import Adapters, routed_layers
+from esm_viz.families.prototype_routing import Adapters
+from esm_viz.families.routed_tower import routed_layers
 from esm_viz.merge import static_part
 from esm_viz.numerics.low_rank_adapter import low_rank_adapter
 from esm_viz.stages.merge_stages import Stages

@@ -28,7 +28,7 @@ from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.ui.components.gradio_private import has_password
 from esm_viz.ui.page.header_bar import CODE_ROUTE, RECIPE_ROUTE
-from esm_viz.ui.page.piece_painting import TABS
+from esm_viz.ui.page.page_update import TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import join_page, temporary_folders
 from esm_viz.ui.server.call_schema import handlers

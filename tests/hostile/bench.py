@@ -31,7 +31,7 @@ from esm_viz.cli import commands
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
 from esm_viz.ui.server import upload_unpack
-from esm_viz.ui.session.candidate_project import Candidate
+from esm_viz.ui.session.project_to_load import Candidate
 from tests.support import tiny
 
 TASK = "ants"

@@ -12,7 +12,7 @@ from esm_viz.data.images import image_decoder
 from esm_viz.families import vision_tower
 from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.server.visitor_limits import WORKSHOP
-from esm_viz.ui.session import session_files, session_store
+from esm_viz.ui.session import session_archive, session_store
 
 PAGE = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
 PROMISES = {
@@ -25,7 +25,7 @@ PROMISES = {
     r"files and (\d+) bytes unpacked": upload_unpack.MOST_BYTES,
     r"(\d+) hours after its last request": session_store.IDLE_SECONDS / 3600,
     r"(\d+) minutes after its last page": session_store.GRACE_SECONDS / 60,
-    r"or (\d+) days after the last change": session_files.KEPT_SECONDS / 86400,
+    r"or (\d+) days after the last change": session_archive.KEPT_SECONDS / 86400,
     r"\((\d+) bytes of uploads\)": WORKSHOP.uploads,
 }
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_source import normalise
-from esm_viz.families.routed_tower import Adapters, RoutedTower
+from esm_viz.families.prototype_routing import Adapters
+from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.families.vision_tower import encode
 from esm_viz.merge import METHODS, LayerUpdate, run_now, settle, with_method, with_parameters
 from esm_viz.numerics.essential_subspace_decomposition import esd

@@ -168,7 +168,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("newcomer.py", "", "rooms"),
         ("ui/server/rate_limit.py", "from esm_viz.ui.tabs.tab_definition import Tab", "studio"),
         ("ui/newcomer.py", "", "studio"),
-        ("ui/jobs/job_queue.py", "from esm_viz.ui.session.session_store import Session", "jobs"),
+        ("ui/jobs/job_queue.py", "from esm_viz.ui.session.session_store import Session", "studio"),
         ("cli/commands.py", "from esm_viz import METHODS", "facade"),
         ("ui/studio_server.py", "import esm_viz", "facade"),
         ("cli/commands.py", "import gradio as gr", "gradio"),

@@ -5,7 +5,7 @@ compare, hash and turn into JSON; a figure draws one record, and a test compares
 """
 
 from esm_viz.core.records.accuracy_score import Evaluation, Routing, Score, TaskScores, Which
-from esm_viz.core.records.common import (
+from esm_viz.core.records.basic_types import (
     FAMILIES,
     WILSON_Z,
     Family,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from esm_viz.core.records.common import WILSON_Z, Layer, Split, Value
+from esm_viz.core.records.basic_types import WILSON_Z, Layer, Split, Value
 
 
 @dataclass(frozen=True, slots=True)

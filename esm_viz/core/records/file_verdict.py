@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esm_viz.core.records.accuracy_score import Score
-from esm_viz.core.records.common import FileFacts, Layer
+from esm_viz.core.records.basic_types import FileFacts, Layer
 
 Stance = Literal["ready", "check", "refused"]
 

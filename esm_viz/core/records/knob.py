@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from esm_viz.core.records.common import Layer, Stage, Value
+from esm_viz.core.records.basic_types import Layer, Stage, Value
 
 Role = Literal["rank", "spectrum", "task", "dimension", "layer"]
 """ρ, the share of directions that a task keeps; or the exponent of one level of polarized scaling, in order of work."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esm_viz.core.records.common import Layer, Value
+from esm_viz.core.records.basic_types import Layer, Value
 
 
 @dataclass(frozen=True, slots=True)

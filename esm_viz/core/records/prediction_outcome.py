@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esm_viz.core.records.accuracy_score import mean_limits
-from esm_viz.core.records.common import WILSON_Z, Split
+from esm_viz.core.records.basic_types import WILSON_Z, Split
 
 Reference = Literal["pretrained", "finetuned"]  # models that are there without a merge; the second is the task's own
 REFERENCES: tuple[Reference, ...] = ("pretrained", "finetuned")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 
 from esm_viz.core.records.accuracy_score import Evaluation
-from esm_viz.core.records.common import Objective, Split, Value
+from esm_viz.core.records.basic_types import Objective, Split, Value
 from esm_viz.core.records.merge_report import Interference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esm_viz.core.records.common import Layer
+from esm_viz.core.records.basic_types import Layer
 
 
 @dataclass(frozen=True, slots=True)

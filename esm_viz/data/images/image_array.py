@@ -23,7 +23,7 @@ from esm_viz.data.images.image_decoder import MOST_PIXELS, Unreadable
 from esm_viz.data.images.image_folder import METHODS, MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing, normalise
 from esm_viz.data.images.image_set import Fetch, ImageSet
-from esm_viz.data.indexed_stream import Stepping
+from esm_viz.data.random_access_stream import Stepping
 
 IMAGES, LABELS = ("images", "x"), ("labels", "y")
 LARGEST_HEADER = 10_000  # bytes of an array's header, which is a line of text

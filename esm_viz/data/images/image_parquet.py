@@ -24,7 +24,7 @@ from esm_viz.data.images.image_decoder import MOST_BYTES, Unreadable, decode
 from esm_viz.data.images.image_folder import MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Fetch, ImageSet
-from esm_viz.data.indexed_stream import Stepping
+from esm_viz.data.random_access_stream import Stepping
 
 IMAGES = ("image", "img", "img_bytes", "image_bytes")
 LABELS = ("label", "labels", "fine_label")  # of CIFAR-100's two the finer one, which the papers' task is

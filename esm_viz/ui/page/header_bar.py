@@ -23,7 +23,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.session_store import EVERYTHING, Session
-from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
+from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.merge import merge_tab
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import start
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
-from esm_viz.ui.session.candidate_project import Candidate
-from esm_viz.ui.session.session_files import FOLDER, OPENING, Kept
+from esm_viz.ui.session.project_to_load import Candidate
+from esm_viz.ui.session.session_archive import FOLDER, OPENING, Kept
+from esm_viz.ui.session.session_jobs import start
 from esm_viz.ui.session.session_store import EVERYTHING, Lost, Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.merge.live_preview import set_recipe

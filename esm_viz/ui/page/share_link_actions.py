@@ -7,8 +7,8 @@ import dataclasses
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, start
 from esm_viz.ui.session import share_link
+from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, compare, set_recipe

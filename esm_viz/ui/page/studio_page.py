@@ -14,21 +14,21 @@ import gradio as gr
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
+from esm_viz.ui.components.browser_message import checked_fields, number
 from esm_viz.ui.components.gradio_private import Plain, message_of, upload_folder
-from esm_viz.ui.components.message_fields import checked_fields, number
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
 from esm_viz.ui.page.opening_session import begin, copy, resume
-from esm_viz.ui.page.piece_painting import HEADER, PIECES, TABS, encode, paint, touch
+from esm_viz.ui.page.page_update import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.server.request_gate import caller
 from esm_viz.ui.server.upload_inbox import Inbox, weighed
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
-from esm_viz.ui.session.session_files import Shelf
+from esm_viz.ui.session.session_archive import Shelf
 from esm_viz.ui.session.session_store import EVERYTHING, Session, Store
 from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.evaluate.test_comparison import look_closer
+from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
 from esm_viz.ui.tabs.tab_definition import Names, Tab

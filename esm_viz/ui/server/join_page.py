@@ -83,7 +83,7 @@ def door() -> str:
         '<label>Password<input name="password" type="password" autocomplete="current-password" required></label>'
         '<button class="btn">Come in</button><p id="wrong" role="alert"></p></form></main>'
     )
-    return _page("esm_viz", "door", body)
+    return _page("esm_viz", "login", body)
 
 
 def told_here(count: int) -> str:

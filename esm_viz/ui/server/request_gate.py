@@ -25,6 +25,7 @@ from esm_viz.ui.server.call_schema import MOST_BYTES, checked_call
 from esm_viz.ui.server.rate_limit import Attempts, TooMany, Turns
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.upload_inbox import Inbox
+from esm_viz.ui.server.visitor_limits import CALLS_AT_ONCE, MOST_CALLS, MOST_CONNECTIONS
 
 CALL, UPLOAD, LOGIN = "/gradio_api/run/predict", "/gradio_api/upload", "/login"
 POSTED = (CALL, UPLOAD, LOGIN)
@@ -51,8 +52,6 @@ HEADERS = {
 }
 OURS = ("none", "same-origin")  # what a browser says of a request that our own page makes
 _LOG = logging.getLogger("esm_viz.ui")
-_AT_ONCE, _MOST_CALLS = 12, 64  # requests of one session that are carried out at once, and with those that wait
-_MOST_OPEN = 400  # connections of one network address: a hall behind one router has one address
 
 
 class Refused(Exception):
@@ -79,9 +78,9 @@ class Watch:
     inbox: Inbox
     handlers: Mapping[int, int]
     attempts: Attempts = field(default_factory=Attempts)
-    calls: Turns = field(default_factory=lambda: Turns(_AT_ONCE, _MOST_CALLS))
-    logins: Turns = field(default_factory=lambda: Turns(1, _MOST_CALLS))
-    open: Turns = field(default_factory=lambda: Turns(_MOST_OPEN, _MOST_OPEN))
+    calls: Turns = field(default_factory=lambda: Turns(CALLS_AT_ONCE, MOST_CALLS))
+    logins: Turns = field(default_factory=lambda: Turns(1, MOST_CALLS))
+    open: Turns = field(default_factory=lambda: Turns(MOST_CONNECTIONS, MOST_CONNECTIONS))
 
 
 class Guard:

@@ -16,8 +16,8 @@ from esm_viz.figures.html_page import CARD_SCRIPTS
 
 PLOTLY_ROUTE = "studio/plotly/plotly.min.js"
 PLOTLY = f"{PLOTLY_ROUTE}?{plotly.__version__}"  # another version is another address, so that it can be kept for good
-SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export", "hall")
-SCRIPTS = (*CARD_SCRIPTS, "header", "hall", "keys", "rail")
+SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export", "presenter_view")
+SCRIPTS = (*CARD_SCRIPTS, "header", "presenter_view", "keys", "knob_rail")
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 _LEVEL = 6  # of gzip: half a second once; the highest one saves 1 % more
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from esm_viz.core.errors import RecipeError
 
+CALLS_AT_ONCE, MOST_CALLS = 12, 64  # requests of one session that are carried out at once, and with those that wait
+MOST_CONNECTIONS = 400  # of one network address: a lecture hall behind one router has one address
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(kb|mb|gb)", re.IGNORECASE)
 

@@ -23,7 +23,7 @@ from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import give_back
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.server import temporary_folders
-from esm_viz.ui.session.candidate_project import Candidate
+from esm_viz.ui.session.project_to_load import Candidate
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.studio_settings import Place
 

@@ -16,8 +16,8 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Value
 from esm_viz.merge import METHODS, settle
-from esm_viz.ui.session.model_weight import with_weight
 from esm_viz.ui.session.session_store import Session, View
+from esm_viz.ui.session.task_weight import with_weight
 
 LONGEST = 8000  # characters of a link's state; browsers and proxies cut addresses not far above
 MOST_ENTRIES = 200  # knobs, or weights

@@ -187,7 +187,7 @@ def test_no_model_runs_again_for_a_confusion_or_flips(tiny_folder: Path, monkeyp
     def never(*_: object) -> None:
         raise AssertionError("a model was asked again")
 
-    monkeypatch.setattr("esm_viz.stages.accuracy_scorer.predict", never)
+    monkeypatch.setattr("esm_viz.stages.cached_predictions.predict", never)
     project.confusion(project.recipe, "ants")
     project.flips("pretrained", project.recipe, "ants")
     project.difference("finetuned", project.recipe)

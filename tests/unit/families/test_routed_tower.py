@@ -12,15 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from esm_viz.core.errors import Cancelled
 from esm_viz.families import vision_tower as module
-from esm_viz.families.routed_tower import (
-    Adapters,
-    RoutedTower,
-    Router,
-    add_gathered,
-    add_grouped,
-    nearest,
-    routed_layers,
-)
+from esm_viz.families.prototype_routing import Adapters, Router, add_gathered, add_grouped, nearest
+from esm_viz.families.routed_tower import RoutedTower, routed_layers
 from esm_viz.families.vision_tower import Architecture, encode
 from tests.support.errors import says
 from tests.support.tiny import CONFIG, EMBED, base_weights, images, normal, relative

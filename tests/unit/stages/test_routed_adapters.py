@@ -14,7 +14,8 @@ from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.core.records import FAMILIES
-from esm_viz.families.routed_tower import Adapters, RoutedTower, routed_layers
+from esm_viz.families.prototype_routing import Adapters
+from esm_viz.families.routed_tower import RoutedTower, routed_layers
 from esm_viz.merge import METHODS, settle, static_part, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.runtime.stage_cache import StageCache

@@ -11,10 +11,10 @@ from esm_viz.figures.number_format import percent, safe
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import select
 from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
+from esm_viz.ui.tabs.evaluate.comparison_with_a import BOARD, CHOICES, choice_of, fresh, look_at_once, task_of
 from esm_viz.ui.tabs.evaluate.flips_card import MODELS, flips, task_choice
-from esm_viz.ui.tabs.evaluate.leaderboard_rows import compare_all
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
-from esm_viz.ui.tabs.evaluate.test_comparison import BOARD, CHOICES, choice_of, fresh, look_at_once, task_of
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 

@@ -12,7 +12,7 @@ from esm_viz.figures.number_format import safe, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import button, pill, segments, select, sentence
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.evaluate.test_comparison import FlipsSeen, Model, choice_of, fresh, task_of
+from esm_viz.ui.tabs.evaluate.comparison_with_a import FlipsSeen, Model, choice_of, fresh, task_of
 
 MODELS = {"a": "A", "b": "B", "pretrained": "Pre-trained", "finetuned": "Expert"}
 

@@ -15,7 +15,7 @@ from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Publ
 from esm_viz.papers.published_accuracy import row_of as published_row
 from esm_viz.ui.components.html_snippets import DOWNLOAD, badge, button, mark, sentence, table
 from esm_viz.ui.session.session_store import BoardRow, Session
-from esm_viz.ui.tabs.evaluate.leaderboard_rows import comparing, expected_seconds
+from esm_viz.ui.tabs.evaluate.compare_all_methods import comparing, expected_seconds
 
 HOW = (
     "Each method had the same search for its own α on validation images. Dot and line: mean and 95 % interval. "

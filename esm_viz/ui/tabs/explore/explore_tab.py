@@ -21,8 +21,8 @@ from esm_viz.figures import (
 )
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
+from esm_viz.ui.components.browser_message import word
 from esm_viz.ui.components.html_snippets import mark
-from esm_viz.ui.components.message_fields import word
 from esm_viz.ui.session.default_selection import closest, settle_view
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.explore.measured_picture import MeasuredPicture, measure_pictures

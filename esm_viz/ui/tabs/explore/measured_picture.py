@@ -11,8 +11,8 @@ from typing import Any
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
-from esm_viz.ui.jobs.job_start import failed, keep
 from esm_viz.ui.session.default_selection import settle_view
+from esm_viz.ui.session.session_jobs import failed, keep
 from esm_viz.ui.session.session_store import Session
 
 

@@ -14,7 +14,7 @@ from esm_viz.figures.number_format import ends, safe, size
 from esm_viz.report.html_report import report_page
 from esm_viz.ui.components.html_snippets import DOWNLOAD, WARN, button, panel, pill, segments, sentence, table
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, start
+from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.export.report_pictures import SLOW_SHARE, snapshot, tell
 from esm_viz.ui.tabs.merge import live_preview

@@ -15,11 +15,11 @@ from esm_viz.evaluation.expert_check import compare_activations
 from esm_viz.inspection.recipe_from_folder import FoundProject
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, start
-from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate
+from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate
+from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
-from esm_viz.ui.tabs.evaluate.leaderboard_rows import kept_rows
+from esm_viz.ui.tabs.evaluate.compare_all_methods import kept_rows
 from esm_viz.ui.tabs.explore.explore_tab import look
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 

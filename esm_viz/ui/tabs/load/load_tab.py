@@ -10,7 +10,7 @@ from esm_viz.figures.number_format import safe, size
 from esm_viz.inspection import file_judgement
 from esm_viz.ui.components.html_snippets import arch_text, button, pill, segments, sentence, stat
 from esm_viz.ui.server import upload_unpack
-from esm_viz.ui.session.candidate_project import THUMBNAILS, Candidate, enumerated
+from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate, enumerated
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table

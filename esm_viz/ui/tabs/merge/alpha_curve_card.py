@@ -13,8 +13,8 @@ from esm_viz.merge import with_parameters
 from esm_viz.search.alpha_search import CURVE_POINTS
 from esm_viz.ui.components.html_snippets import button, chip
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import give_way, keep, start
-from esm_viz.ui.jobs.time_estimate import about, evaluation_seconds
+from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
+from esm_viz.ui.session.session_jobs import give_way, keep, start
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words
 from esm_viz.ui.tabs.merge.live_preview import FIRST

@@ -9,10 +9,10 @@ from esm_viz.core.records import Knob, Value
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
 from esm_viz.merge.method_registry import Preset
-from esm_viz.merge.presets import PRESETS, preset_of
+from esm_viz.merge.preset_lookup import PRESETS, preset_of
 from esm_viz.ui.components.html_snippets import mark
-from esm_viz.ui.session.model_weight import WEIGHT_RANGE
 from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.session.task_weight import WEIGHT_RANGE
 from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
 
 GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions

@@ -8,10 +8,10 @@ import threading
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Difference, Evaluation, MergeReport
 from esm_viz.merge import static_part, with_method, with_parameters
-from esm_viz.merge.presets import evenly
+from esm_viz.merge.preset_lookup import evenly
 from esm_viz.ui.jobs.background_job import WORKERS, Job, Steps
 from esm_viz.ui.jobs.job_queue import AT_ONCE, LATER, NOW, SOON, Turn
-from esm_viz.ui.jobs.job_start import failed, keep
+from esm_viz.ui.session.session_jobs import failed, keep
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import MOST_HISTORY, Session, State
 from esm_viz.ui.tabs.merge.history_diff import change_in_words

@@ -9,11 +9,11 @@ from esm_viz.core.records import Evaluation
 from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.merge.presets import with_preset
+from esm_viz.merge.preset_lookup import with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
-from esm_viz.ui.session.model_weight import with_weight
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
+from esm_viz.ui.session.task_weight import with_weight
 from esm_viz.ui.tabs.merge import live_preview, search_cards
 from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail

@@ -7,7 +7,7 @@ from typing import Any
 from esm_viz.core.errors import EsmVizError
 from esm_viz.merge import with_parameters
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, start
+from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge import alpha_curve_card, sweep_card, tuning_card

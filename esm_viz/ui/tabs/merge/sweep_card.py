@@ -15,8 +15,8 @@ from esm_viz.merge import METHODS, with_parameters
 from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import give_way, keep, start
-from esm_viz.ui.jobs.time_estimate import about, cell_seconds
+from esm_viz.ui.session.search_time_estimate import about, cell_seconds
+from esm_viz.ui.session.session_jobs import give_way, keep, start
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
 

@@ -12,8 +12,8 @@ from esm_viz.figures import tuning_figure
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import give_way, keep, start
-from esm_viz.ui.jobs.time_estimate import about, trial_seconds
+from esm_viz.ui.session.search_time_estimate import about, trial_seconds
+from esm_viz.ui.session.session_jobs import give_way, keep, start
 from esm_viz.ui.session.session_searches import Tuning
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of

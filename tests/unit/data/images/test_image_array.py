@@ -14,7 +14,7 @@ from PIL import Image
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.images.image_source import Classes, open_images
-from esm_viz.data.indexed_stream import Stepping
+from esm_viz.data.random_access_stream import Stepping
 from tests.support.errors import says
 from tests.support.pictures import folder_of, written
 from tests.support.tiny import SIDE

@@ -21,8 +21,8 @@ from starlette.testclient import TestClient
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.project.project import Project
-from esm_viz.ui.components.message_fields import LONGEST, checked_fields
-from esm_viz.ui.page.piece_painting import HEADER, TABS
+from esm_viz.ui.components.browser_message import LONGEST, checked_fields
+from esm_viz.ui.page.page_update import HEADER, TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import call_schema, join_page, request_gate
 from esm_viz.ui.server.call_schema import handlers

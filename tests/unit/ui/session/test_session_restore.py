@@ -23,8 +23,8 @@ from esm_viz.core.recipe import sha256_text
 from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import temporary_folders
-from esm_viz.ui.session import session_files
-from esm_viz.ui.session.session_files import Kept, Shelf, private
+from esm_viz.ui.session import session_archive
+from esm_viz.ui.session.session_archive import Kept, Shelf, private
 from esm_viz.ui.session.session_store import GRACE_SECONDS, Lost, Store
 from tests.support import tiny
 from tests.support.errors import says
@@ -86,7 +86,7 @@ def loaded(demo: Project, folder: Path, tmp_path_factory: pytest.TempPathFactory
     page.act("rail", do="knob", name="alpha", value=0.31)
     kept = Kept.of(page.session)
     studio.close()
-    assert (kept.source, kept.link.project) == (session_files.FOLDER, "team")
+    assert (kept.source, kept.link.project) == (session_archive.FOLDER, "team")
     return page.id, kept
 
 
@@ -193,7 +193,7 @@ def spoiled(text: str) -> dict[str, Any]:
         "no recipe": json.dumps(whole | {"recipe": 3}),
         "half a loss": json.dumps(whole | {"lost": ["words"]}),
         "a loss of numbers": json.dumps(whole | {"lost": [1, 2]}),
-        "too long": text + " " * session_files.LARGEST,
+        "too long": text + " " * session_archive.LARGEST,
         "no text": b"\xff\xfe",
     }
 
@@ -299,7 +299,7 @@ def test_what_is_kept_stays_until_the_project_is_back(
     again.rest()
     shelf_of(again.studio).keep()
     found = Kept.read(path.read_text(encoding="utf-8"))
-    assert found.source == session_files.OPENING
+    assert found.source == session_archive.OPENING
     assert found.lost is not None
     assert found.lost.recipe == kept.recipe
 
@@ -344,7 +344,7 @@ def test_an_upload_is_gone_and_the_page_says_so(serve: Serve, folder: Path) -> N
     shutil.copytree(folder, mine, dirs_exist_ok=True)
     project = Project.open(tiny.recipe(mine), device="cpu", cache=page.studio.place.demo.stages.cache)
     session.name, session.project, session.recipe = "Upload", project, project.recipe
-    assert Kept.of(session).source == session_files.UPLOAD
+    assert Kept.of(session).source == session_archive.UPLOAD
     session.touch(("bar",))
     killed(page.studio)
     again = Page(serve(), known=page.id)
@@ -369,12 +369,12 @@ def test_what_is_kept_goes_with_a_session_that_ends_but_not_with_the_server(serv
 
 
 def test_old_files_and_too_many_go_and_those_of_others_stay(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_files, "MOST", 3)
+    monkeypatch.setattr(session_archive, "MOST", 3)
     now = time.time()
     for at in range(5):
         path = state / f"{at:064x}.json"
         path.touch()
-        age = session_files.KEPT_SECONDS + 60 if at == 4 else 60 * at
+        age = session_archive.KEPT_SECONDS + 60 if at == 4 else 60 * at
         os.utime(path, (now - age, now - age))
     (state / "notes.json").touch()
     os.utime(state / "notes.json", (0, 0))

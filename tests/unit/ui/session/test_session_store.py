@@ -12,7 +12,7 @@ import pytest
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import opening_session
-from esm_viz.ui.page.piece_painting import PIECES
+from esm_viz.ui.page.page_update import PIECES
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session import session_store
 from esm_viz.ui.tabs.merge import live_preview

@@ -13,8 +13,8 @@ from esm_viz import with_parameters
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session import share_link
-from esm_viz.ui.session.model_weight import with_weight
 from esm_viz.ui.session.share_link import Link, Merge
+from esm_viz.ui.session.task_weight import with_weight
 from tests.support import tiny
 from tests.support.errors import says
 from tests.unit.ui.conftest import Page

@@ -358,7 +358,7 @@ def test_class_names_are_escaped(page: Page, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_estimate_is_of_whole_measurements(page: Page) -> None:
-    from esm_viz.ui.tabs.evaluate.leaderboard_rows import STEPS, expected_seconds
+    from esm_viz.ui.tabs.evaluate.compare_all_methods import STEPS, expected_seconds
 
     page.act("rail", do="knob", name="alpha", value=0.77)
     page.rest()

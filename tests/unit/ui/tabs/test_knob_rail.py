@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.merge.presets import PRESETS, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.merge.ties import find_cutoff
-from esm_viz.ui.page.piece_painting import PIECES
+from esm_viz.ui.page.page_update import PIECES
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
 

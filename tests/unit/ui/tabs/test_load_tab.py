@@ -22,7 +22,7 @@ from esm_viz.core.recipe import parse_mapping
 from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import temporary_folders, upload_unpack
-from esm_viz.ui.session.candidate_project import Candidate
+from esm_viz.ui.session.project_to_load import Candidate
 from esm_viz.ui.tabs.load import allowed_folder, load_tab
 from tests.support import tiny
 from tests.support.errors import says

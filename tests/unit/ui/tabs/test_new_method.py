@@ -16,7 +16,7 @@ from tests.unit.docs.test_readme import generator
 import esm_viz.merge
 from esm_viz.merge import METHODS, with_method
 from esm_viz.merge.method_registry import Method
-from esm_viz.merge.presets import PRESETS, preset_of, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, preset_of, with_preset
 from esm_viz.project.leaderboard import standings
 from tests.unit.ui.conftest import Page
 

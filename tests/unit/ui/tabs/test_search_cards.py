@@ -18,9 +18,9 @@ from esm_viz.merge import METHODS, settle
 from esm_viz.project.project import Project
 from esm_viz.search import knob_sweep
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
-from esm_viz.ui.jobs.job_start import give_way
-from esm_viz.ui.jobs.time_estimate import about, evaluation_seconds
 from esm_viz.ui.page.studio_page import Studio
+from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
+from esm_viz.ui.session.session_jobs import give_way
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.session.studio_settings import Place

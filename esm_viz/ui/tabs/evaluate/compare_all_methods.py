@@ -8,7 +8,7 @@ from esm_viz.merge import METHODS
 from esm_viz.project.leaderboard import kept_board, standings
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.jobs.job_start import keep, start
+from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_store import BoardRow, Session
 
 BOARD_PIECES = ("board", "bars", "routing")

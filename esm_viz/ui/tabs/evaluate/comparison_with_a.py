@@ -10,9 +10,9 @@ from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
-from esm_viz.ui.jobs.job_start import failed, keep
+from esm_viz.ui.session.session_jobs import failed, keep
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.evaluate.leaderboard_rows import BOARD_PIECES, add_row, row_of
+from esm_viz.ui.tabs.evaluate.compare_all_methods import BOARD_PIECES, add_row, row_of
 from esm_viz.ui.tabs.merge.live_preview import PATIENCE
 
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")

@@ -11,7 +11,7 @@ from esm_viz.core.records import Evaluation, Split
 from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
-from esm_viz.stages.question import recorded_question
+from esm_viz.stages.project_question import recorded_question
 
 
 @recorded_question

@@ -13,7 +13,7 @@ from esm_viz.cli.commands import main
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.merge.presets import PRESETS, preset_of, with_preset
+from esm_viz.merge.preset_lookup import PRESETS, preset_of, with_preset
 from tests.support import tiny
 from tests.support.errors import says
 
