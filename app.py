@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main(["app", *sys.argv[1:]]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 
 
 def run() -> int:

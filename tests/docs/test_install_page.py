@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from esm_viz.cli.commands import _parser
+from esm_viz.cli.argument_parser import argument_parser
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_every_command_of_ours_parses() -> None:
     ]
     assert len(given) >= 4
     for words in given:
-        _parser().parse_args(words)  # raises where an option is unknown
+        argument_parser().parse_args(words)  # raises where an option is unknown
 
 
 def test_every_file_and_extra_it_names_exists() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 import esm_viz
 from benchmarks.__main__ import WHAT
-from esm_viz.cli.commands import _parser
+from esm_viz.cli.argument_parser import argument_parser
 from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP, upload_size
 from tests.support.pages import OTHERS, PAGES, README, ROOT, anchors, blocks, command_lines, links, named, prose, read
 
@@ -32,11 +32,11 @@ def parse(line: str) -> None:
         words = words[1:]
     if words[:3] == ["python", "-m", "esm_viz"] or words[0] == "esm-viz":
         arguments = words[3:] if words[0] == "python" else words[1:]
-        _parser().parse_args(arguments or ["app"])
+        argument_parser().parse_args(arguments or ["app"])
     elif words[:3] == ["python", "-m", "benchmarks"]:
         assert set(words[3:]) <= {*WHAT, "--quick"}
     elif words[0] == "script/server":
-        _parser().parse_args(["app", *words[1:]])
+        argument_parser().parse_args(["app", *words[1:]])
     elif words[0].startswith("script/"):
         assert (ROOT / words[0]).stat().st_mode & 0o111
     else:
@@ -61,7 +61,7 @@ def test_every_command_line_parses(page: Path) -> None:
 def test_there_are_command_lines_of_every_command() -> None:
     lines = [line for page in PAGES for line in command_lines(page)]
     used = {words[3] for words in map(str.split, lines) if words[:3] == ["python", "-m", "esm_viz"]}
-    assert used == set(next(action for action in _parser()._actions if action.choices).choices)  # type: ignore[arg-type]
+    assert used == set(next(action for action in argument_parser()._actions if action.choices).choices)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

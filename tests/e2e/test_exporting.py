@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from esm_viz.checkpoints.atomic_write import sha256_tensors
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 from tests.e2e.conftest import sync_api
 from tests.support.exports import metadata_of
 

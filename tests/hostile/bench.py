@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from esm_viz import load_recipe
 from esm_viz.checkpoints.checkpoint import sha256_file
-from esm_viz.cli import commands
+from esm_viz.cli import command_line
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
 from esm_viz.ui.server import upload_unpack
@@ -218,10 +218,10 @@ def command(*arguments: str | Path) -> str:
     """Run the command line in this process; return what follows `error: ` in its one line."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = commands.main([str(argument) for argument in arguments])
-    if status == commands.DONE:
+        status = command_line.main([str(argument) for argument in arguments])
+    if status == command_line.DONE:
         return ""
-    assert status == commands.WRONG_INPUT, f"status {status}, {err.getvalue()}"
+    assert status == command_line.WRONG_INPUT, f"status {status}, {err.getvalue()}"
     verdicts = out.getvalue()
     lines = [line for line in err.getvalue().splitlines() if not PROGRESS.match(line)]
     assert arguments[0] == "check" or not verdicts, f"printed {verdicts:.200}"

@@ -18,7 +18,9 @@ from safetensors.torch import load_file, save_file
 import esm_viz
 from esm_viz.checkpoints.atomic_write import sha256_tensors
 from esm_viz.cli import commands
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
+from esm_viz.evaluation import accuracy_measurement
+from esm_viz.search import knob_sweep
 from tests.support import tiny
 
 
@@ -529,7 +531,7 @@ def test_stopping_returns_130_and_leaves_nothing(
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt the third evaluation."""
-    evaluate, done = esm_viz.Project.evaluate, []
+    evaluate, done = accuracy_measurement.evaluate, []
 
     def stop(*arguments: object, **more: object) -> object:
         if len(done) == 2:
@@ -537,7 +539,8 @@ def _interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(1)
         return evaluate(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(esm_viz.Project, "evaluate", stop)
+    for room in (accuracy_measurement, knob_sweep):
+        monkeypatch.setattr(room, "evaluate", stop)
 
 
 @pytest.mark.usefixtures("_interrupted")
@@ -632,7 +635,7 @@ def test_progress_tells_fraction_words_and_the_time_left(
 ) -> None:
     clock = iter([100.0, 101.0, 105.0, 105.1])
     monkeypatch.setattr(commands.time, "monotonic", lambda: next(clock))
-    report = commands._progress()
+    report = commands.printed_progress()
     report(0.01, "reading")
     report(0.25, "merging")
     report(0.26, "too soon after the last line")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.merge import METHODS, with_method, with_parameters

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from esm_viz.cli.commands import DONE, WRONG_INPUT, main
+from esm_viz.cli.command_line import DONE, WRONG_INPUT, main
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import HeadWords, load_text
 from esm_viz.papers.papers_tasks import papers_tasks

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from esm_viz.cli.commands import DONE, main
+from esm_viz.cli.command_line import DONE, main
 from esm_viz.core.errors import HeadError, ImagesError
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_source import Preprocessing, open_images

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 from esm_viz.core.progress import NO_PROGRESS
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.core.records import ExportProof

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from starlette.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from esm_viz.cli.commands import main
+from esm_viz.cli.command_line import main
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server.hosted_space import HUB, PROXIES, HostedSpace, hosted_space

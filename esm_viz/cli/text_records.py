@@ -1,12 +1,9 @@
-"""Records as the command line gives them: JSON with the keys that RECIPE promises, and text for people."""
+"""Records as text for people, as the command line prints them."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from esm_viz.core.errors import one_line
 from esm_viz.core.recipe import HeadWords, Recipe
@@ -18,16 +15,13 @@ from esm_viz.core.records import (
     KnobTrial,
     Objective,
     Routing,
-    Score,
     Stance,
     Sweep,
-    SweepCell,
-    Which,
 )
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 
-_OBJECTIVES: dict[Objective, str] = {
+OBJECTIVES: dict[Objective, str] = {
     "normalised": "mean normalised validation accuracy",
     "interference": "minus mean interference, for want of labelled validation images",
 }
@@ -52,69 +46,8 @@ def found_text(recipe: Recipe, arch: str, unused: str) -> str:
     return "\n".join(filter(None, (*lines, unused)))
 
 
-def evaluation_json(
-    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
-
-    Args:
-        record: of one recipe's model.
-        papers: what is published for its architecture and tasks; there is no such key where nothing is.
-        left_out: which images could not be read, in sentences.
-    """
-    models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
-    tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
-    mean: dict[str, Any] = {"normalised": _finite(record.mean_normalised)}
-    for which in models:
-        scores = record.scores(which)
-        if not scores:  # no oracle
-            continue
-        for row, score in zip(record.tasks, scores, strict=True):
-            tasks[row.task][which] = _score(score)
-        low, high = record.mean_interval(which)
-        n = sum(score.n for score in scores)
-        mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
-    return {
-        "tasks": tasks,
-        "mean": mean,
-        **(_routing(record.routing) if record.routing else {}),
-        **({"published": _published(record, papers)} if papers else {}),
-        **({"left_out": list(left_out)} if left_out else {}),
-        "method": record.method,
-        "alpha": record.alpha,
-        "parameters": dict(record.parameters),
-        "split": record.split,
-        "recipe_sha256": record.recipe_sha256,
-        "seconds": record.seconds,
-    }
-
-
-def _routing(record: Routing) -> dict[str, Any]:
-    """Return how images found their adapters, and what the adapters weigh."""
-    names = [layer.name for layer in record.layers]
-    return {
-        "routing": {
-            task: dict(zip(names, row, strict=True)) for task, row in zip(record.tasks, record.shares, strict=True)
-        },
-        "routing_mean": record.mean,
-        "overhead": {
-            "parameters": record.parameters,
-            "of_base": record.overhead,
-            "of_separate_models": record.of_separate,
-        },
-    }
-
-
-def _published(record: Evaluation, papers: Mapping[str, Published]) -> dict[str, Any]:
-    """Return the papers' means in per cent, of base, experts and this method: their fine-tunes, not to be ranked."""
-    rows = {"pretrained": PRETRAINED, "finetuned": EXPERTS, "merged": _row(record)}
-    return {
-        **{which: dataclasses.asdict(papers[row]) for which, row in rows.items() if row in papers},
-        "sources": list(SOURCES),
-    }
-
-
-def _row(record: Evaluation) -> str:
+def published_row(record: Evaluation) -> str:
+    """Return the row of the papers' tables that an evaluation stands beside."""
     return row_of(record.method, record.parameters.get("expert_rank"))
 
 
@@ -145,7 +78,7 @@ def evaluation_text(
 
 def _published_line(record: Evaluation, papers: Mapping[str, Published]) -> str:
     """Return the papers' means as a line below ours, in the same columns."""
-    row = papers.get(_row(record))
+    row = papers.get(published_row(record))
     own = f"{row.accuracy:.1f}" if row else "none"
     share = f"{row.normalised:.1f}" if row and row.normalised is not None else ""
     means = f"{papers[PRETRAINED].accuracy:>12.1f}{papers[EXPERTS].accuracy:>9.1f}{own:>9}"
@@ -163,52 +96,17 @@ def table_text(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def sweep_json(record: Sweep) -> dict[str, Any]:
-    """Return a sweep with the keys that RECIPE promises; cells in the order of the grid, the last knob fastest."""
-    names = [name for name, _ in record.grid]
-    return {
-        "cells": [
-            {"values": dict(zip(names, point, strict=True)), **_cell_json(cell)}
-            for point, cell in zip(record.points, record.cells, strict=True)
-        ],
-        "grid": {name: list(values) for name, values in record.grid},
-        "baseline": record.baseline,
-        "best": record.best,
-        "measured": _measured(record),
-        "split": record.split,
-        "n": record.images,
-        "method": record.method,
-        "recipe_sha256": record.recipe_sha256,
-        "seconds": record.seconds,
-    }
-
-
 def sweep_text(record: Sweep) -> str:
     """Return a sweep for people: a matrix over two knobs, else a list; a star marks the recipe's own cell."""
     stars = ["*" if at == record.baseline else " " for at in range(len(record.cells))]
     lines = _matrix(record, stars) if len(record.grid) == 2 else _list(record, stars)
-    notes = [f"{record.method}, {_measured(record)}", f"recipe {record.recipe_sha256[:12]}"]
+    notes = [f"{record.method}, {measured_text(record)}", f"recipe {record.recipe_sha256[:12]}"]
     if record.baseline is not None:
         notes.append("* its own cell")
     if record.best is not None:
         values = zip(record.grid, record.points[record.best], strict=True)
         notes.append("best at " + ", ".join(f"{name} {written(value)}" for (name, _), value in values))
     return "\n".join([*lines, "; ".join(notes)])
-
-
-def search_json(record: KnobSearch) -> dict[str, Any]:
-    """Return a knob search: its trace, the best trial, and by what they were judged."""
-    trials = [{"parameters": dict(trial.parameters), "value": _finite(trial.value)} for trial in record.trials]
-    return {
-        "trials": trials,
-        "best": record.best,
-        "best_so_far": [_finite(value) for value in record.best_so_far],
-        "objective": _OBJECTIVES[record.objective],
-        "images": record.images,
-        "knobs": list(record.knobs),
-        "method": record.method,
-        "seed": record.seed,
-    }
 
 
 def search_text(record: KnobSearch) -> str:
@@ -222,7 +120,7 @@ def search_text(record: KnobSearch) -> str:
     lines.append(f"{_WORDS[record.objective]:<22}{_height(record, start):>10}{_height(record, best):>10}")
     images = f" on {record.images} images" if record.images else ""
     lines.append(
-        f"{record.method}, {_OBJECTIVES[record.objective]}{images}; best of {len(record.trials)} trials: "
+        f"{record.method}, {OBJECTIVES[record.objective]}{images}; best of {len(record.trials)} trials: "
         f"number {record.best + 1}; seed {record.seed}"
     )
     return "\n".join(lines)
@@ -240,18 +138,6 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
         f"{len(routing.tasks)} separate models"
     )
     return lines
-
-
-def judgement_json(record: Judgement) -> dict[str, Any]:
-    """Return every model's verdict and what the headers said, as plain data."""
-    one_line = dataclasses.asdict(record)
-    files = [
-        {**model.pop("facts"), "verdict": verdict["stance"], "words": verdict["words"], "sentence": verdict["sentence"]}
-        | model
-        for model in one_line.pop("models")
-        if (verdict := model.pop("verdict"))
-    ]
-    return {**one_line, "files": files}
 
 
 def judgement_text(record: Judgement) -> str:
@@ -278,11 +164,6 @@ def judgement_text(record: Judgement) -> str:
     return "\n".join(map(one_line, lines))
 
 
-def proof_json(record: ExportProof) -> dict[str, Any]:
-    """Return an export's proof as plain data."""
-    return {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
-
-
 def proof_text(record: ExportProof) -> str:
     """Return an export's proof for people."""
     lines = [f"wrote {', '.join(record.files)} to {record.folder}, read them again, and compared:"]
@@ -291,18 +172,7 @@ def proof_text(record: ExportProof) -> str:
     return "\n".join(lines)
 
 
-def _cell_json(cell: SweepCell) -> dict[str, Any]:
-    """Return what `evaluate` writes, with the interference beside it; that alone where there are no labels."""
-    found = evaluation_json(cell.evaluation) if cell.evaluation else {"tasks": {}, "mean": {}}
-    if cell.interference:
-        for task, value in zip(cell.interference.tasks, cell.interference.means, strict=True):
-            found["tasks"].setdefault(task, {})["interference"] = _finite(value)
-        found["mean"]["interference"] = _finite(cell.interference.mean)
-    own = {"parameters": dict(cell.parameters), "recipe_sha256": cell.recipe_sha256, "seconds": cell.seconds}
-    return found | own
-
-
-def _measured(record: Sweep) -> str:
+def measured_text(record: Sweep) -> str:
     """Say what a sweep's cells hold, and on how much."""
     if record.split is None:
         return "interference only, for want of labelled images"
@@ -343,15 +213,6 @@ def _list(record: Sweep, stars: list[str]) -> list[str]:
 
 def _height(record: KnobSearch, trial: KnobTrial) -> str:
     return _pc(trial.value) if record.objective == "normalised" else f"{-trial.value:.3f}"
-
-
-def _score(score: Score) -> dict[str, Any]:
-    low, high = score.interval
-    return {"accuracy": score.accuracy, "low": low, "high": high, "n": score.n}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _pc(fraction: float) -> str:
