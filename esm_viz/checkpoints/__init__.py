@@ -1,1 +1,1 @@
-"""The I/O boundary: read headers, detect the layout, check, stream tensors, write."""
+"""Reading and writing checkpoints: headers, layouts, checks, tensors."""

@@ -1,4 +1,4 @@
-"""`experts.safetensors`: ESM++'s adapters on disk, A, B and prototypes per routed layer, bound to one model."""
+"""`experts.safetensors`: ESM++'s adapters of one merged model, with A, B and prototypes per routed layer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import DigestMismatch, LayoutError, ShapeMismatch
 
 PARTS = ("A", "B", "prototypes")
-"""Of one layer: (T, r, d_in), (T, d_out, r), (T, d_in); T tasks."""
+"""Names of one layer's tensors, of shapes (T, r, d_in), (T, d_out, r), (T, d_in); T tasks."""
 _FOREIGN = "give the experts.safetensors of an ESM++ export of this arch"
 
 
 class AdaptersFile(NamedTuple):
-    """What the file holds.
+    """The contents of the file.
 
     Attributes:
-        tasks: T names.
-        layers: by layer name, in the tower's order, the tensors of `PARTS`.
-        model_sha256: of the merged tower's tensors that the adapters belong to.
-        recipe_sha256: of the recipe that made both.
+        tasks: names of the T tasks.
+        layers: the tensors of `PARTS` by layer name, in the tower's order.
+        model_sha256: SHA-256 of the merged tower's tensors that the adapters belong to.
+        recipe_sha256: SHA-256 of the recipe of the merge.
     """
 
     tasks: tuple[str, ...]
@@ -35,7 +35,7 @@ class AdaptersFile(NamedTuple):
 
 
 def named_tensors(layers: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Return adapters under the names they have in the file."""
+    """Return adapters by the names of their tensors in the file."""
     return {
         f"{name}/{part}": tensor
         for name, tensors in layers.items()
@@ -46,7 +46,7 @@ def named_tensors(layers: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
 def adapters_metadata(
     layers: Mapping[str, Sequence[Tensor]], tasks: Sequence[str], model_sha256: str
 ) -> dict[str, str]:
-    """Return what the file says of itself, besides the recipe."""
+    """Return the file's metadata, except the recipe."""
     return {
         "esm_viz.tasks": json.dumps(list(tasks), ensure_ascii=False),
         "esm_viz.layers": json.dumps(list(layers)),
@@ -56,17 +56,17 @@ def adapters_metadata(
 
 
 def read_adapters(path: Path, shapes: Mapping[str, tuple[int, int]]) -> AdaptersFile:
-    """Read adapters, their header judged whole before a tensor is touched.
+    """Read adapters, after a check of the whole header.
 
     Args:
-        path: of the file.
+        path: path of the file.
         shapes: (d_out, d_in) of every layer that may be routed.
 
     Raises:
         CheckpointError: the file cannot be read, or holds NaN or Inf.
         LayoutError: it holds no adapters of this architecture.
         ShapeMismatch: a tensor does not fit its layer.
-        DigestMismatch: its tensors are not those that were written.
+        DigestMismatch: its tensors differ from those that were written.
     """
     file = Checkpoint("adapters", path)
     tasks, layers = _words(file, "esm_viz.tasks"), _words(file, "esm_viz.layers")
@@ -100,7 +100,7 @@ def _judge(file: Checkpoint, layer: str, tasks: int, d_out: int, d_in: int) -> N
 
 
 def _words(file: Checkpoint, key: str) -> tuple[str, ...]:
-    """Return a list of different words from the metadata."""
+    """Return a list of distinct words from the metadata."""
     try:
         words = json.loads(file.metadata.get(key, ""))
     except (ValueError, RecursionError):

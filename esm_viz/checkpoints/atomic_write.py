@@ -1,4 +1,4 @@
-"""Files are written beside their place and renamed when whole, so that nothing half-made is ever found."""
+"""Atomic writing: a file is written under a temporary name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from esm_viz.core.errors import ExportError
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and rename it there when the block ends well.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block raises no error.
 
     Raises:
-        ExportError: the file cannot be written (no room, no right); nothing is left behind.
+        ExportError: the file cannot be written (disk full, no permission); the temporary file is deleted.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -38,10 +38,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def expect_writable(path: Path) -> None:
-    """Refuse, before long work, a path where no file could be written after it.
+    """Check before long work that a file can be written to this path.
 
     Raises:
-        ExportError: it is a folder, or lies where none can be made or written to.
+        ExportError: the path is a folder, or its folder cannot be made or written to.
     """
     try:
         nearest = next(place for place in path.absolute().parents if place.exists())
@@ -53,19 +53,19 @@ def expect_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file atomically."""
     with written_whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a `.safetensors` file whole."""
+    """Write a `.safetensors` file atomically."""
     with written_whole(path) as beside:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, dict(metadata))
 
 
 def sha256_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Hash tensors by sorted name, dtype, shape and bytes, wherever and however they are stored."""
+    """Hash tensors by sorted name, dtype, shape and bytes; independent of device and memory layout."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

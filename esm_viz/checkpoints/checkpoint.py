@@ -1,6 +1,6 @@
-"""Checkpoints on disk, seen as vision towers: headers judged whole before a weight is read, tensors read when needed.
+"""Checkpoints as vision towers: headers are checked before any weights are read, tensors are read only when needed.
 
-Which files are known, `sources.py` says; which layouts, `layouts.py`.
+The kinds of files are in `weight_files.py`, the layouts in `layout_table.py`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _TEXT = ("token_embedding.weight", "text_model.", "text_projection")
 
 
 class Checkpoint:
-    """One model's file, files or folder, seen through open_clip's names of a vision tower's parameters.
+    """One model's file, files or folder, accessed by open_clip's names of a vision tower's parameters.
 
     Attributes:
-        title: "base" or the model's name, for people.
-        path: where it lies.
-        layout: how the file names the tower's tensors.
-        names: every tensor of the file, by its own name.
-        metadata: what the file says of itself.
+        title: "base" or the model's name, for error messages.
+        path: path of the file or folder.
+        layout: the layout of the file.
+        names: the file's own names of all its tensors.
+        metadata: metadata of the file.
     """
 
     def __init__(self, title: str, path: Path) -> None:
@@ -65,10 +65,10 @@ class Checkpoint:
         self.layout = layout_of(self._file_shapes())
 
     def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
-        """Say what the header holds of a tower's parameters, whether the file fits or not.
+        """Return what the header says of a tower's parameters, also if the file does not fit.
 
         Args:
-            shapes: of the tower's parameters, by open_clip's names.
+            shapes: shapes of the tower's parameters, by open_clip's names.
         """
         self.layout = self.layout.fitted(self._file_shapes(), shapes.get("proj", ()))
         pieces = {name: piece for name in shapes if (piece := self._piece(name))}
@@ -88,13 +88,13 @@ class Checkpoint:
         )
 
     def complaint(self, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointError | None:
-        """Compare the header with a tower's parameters; return every mismatch of the first kind that is found.
+        """Compare the header with a tower's parameters; return an error with all mismatches of the first kind found.
 
         Args:
-            shapes: of the tower's parameters, by open_clip's names.
+            shapes: shapes of the tower's parameters, by open_clip's names.
 
         Returns:
-            LayoutError: it is another kind of model, tensors are missing, or extra ones stand among the tower's.
+            LayoutError: another kind of model, or the tower's tensors are missing or more than expected.
             ShapeMismatch: shapes differ. CheckpointError: a tensor of the tower is not float. None: the file fits.
         """
         facts = self.facts(shapes)
@@ -121,13 +121,13 @@ class Checkpoint:
         return None
 
     def judge(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
-        """Return what the header holds, of a file that fits a tower.
+        """Return what the header says of a file, or raise if the file does not fit the tower.
 
         Args:
-            shapes: of the tower's parameters, by open_clip's names.
+            shapes: shapes of the tower's parameters, by open_clip's names.
 
         Raises:
-            CheckpointError: it does not fit, with every mismatch at once.
+            CheckpointError: the file does not fit; the error lists all mismatches.
         """
         error = self.complaint(shapes)
         if error is not None:
@@ -135,25 +135,25 @@ class Checkpoint:
         return self.facts(shapes)
 
     def tower_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the tower that the file holds, by open_clip's names; empty where it holds none."""
+        """Return the shapes of the tower in the file, by open_clip's names; empty without a tower."""
         among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
         if self.layout.stem and "class_embedding" in among:
-            among.add("proj")  # which some files leave out
+            among.add("proj")  # some files leave it out
         return {name: self.shape(name) for name in sorted(among) if self._piece(name)}
 
     def config(self) -> dict[str, Any] | None:
-        """Return the open_clip model config that stands beside the file; None where none does.
+        """Return the model config beside the file, as open_clip's; None without one.
 
         Raises:
-            CheckpointError: it cannot be read, or is that of another kind of model.
+            CheckpointError: it cannot be read, or is the config of another kind of model.
         """
         return config_beside(self._source.path, self.layout, self.title)
 
     def config_for(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the config that belongs beside a merge on this base in a layout; None where it wants none.
+        """Return the config to write beside a merged model with this base; None if the layout needs none.
 
         Args:
-            layout: in which the merge is written.
+            layout: layout of the merged model.
             config: the open_clip model config of its tower.
 
         Raises:
@@ -162,32 +162,32 @@ class Checkpoint:
         return config_for(layout, config, self._source.path)
 
     def hints(self) -> dict[str, Any]:
-        """Return what the tensors' names tell of an open_clip `vision_cfg` and their shapes do not."""
+        """Return the parts of an open_clip `vision_cfg` that follow from names of tensors but not from shapes."""
         return hints(self.layout, no_ln_pre=self._piece("ln_pre.weight") is None)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of a tower's parameter in this file."""
+        """Return the shape that one of the tower's parameters has in this file."""
         piece = self._piece(name)
         if piece is None:
             raise KeyError(name)
         return piece.form.shape([self._source.tensors[part].shape for part in piece.names])
 
     def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Read some of the tower's parameters, as stored where no type is asked for.
+        """Read some of the tower's parameters, with the stored type unless `dtype` is given.
 
         Raises:
             NotFinite: one holds NaN or Inf.
-            CheckpointError: the file changed underneath.
+            CheckpointError: the file changed since it was opened.
         """
         names = tuple(names)
         found = {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
         return {name: found[name] for name in names}
 
     def everything(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield every tensor of the file under its own name, as stored.
+        """Yield every tensor of the file, by its name in the file and as stored.
 
         Raises:
-            CheckpointError: the file changed underneath, or a tensor cannot be read.
+            CheckpointError: the file changed since it was opened, or a tensor cannot be read.
         """
         odd = next((name for name in self.names if self._source.tensors[name].dtype is None), None)
         if odd is not None:
@@ -197,30 +197,30 @@ class Checkpoint:
 
     @property
     def has_text(self) -> bool:
-        """Say whether a text tower stands beside the vision tower."""
+        """Say whether the file also holds a text tower."""
         return "token_embedding.weight" in self._text
 
     def text_tower(self) -> dict[str, Tensor]:
-        """Read the text tower beside the vision tower, by open_clip's names of a CLIP; empty where there is none.
+        """Read the file's text tower, by open_clip's names of a CLIP model; empty without one.
 
         Raises:
-            CheckpointError: the file changed underneath.
+            CheckpointError: the file changed since it was opened.
         """
         parts = dict(self._read(dict.fromkeys(part for piece in self._text.values() for part in piece.names)))
         return {name: piece.form.join([parts[part] for part in piece.names]) for name, piece in self._text.items()}
 
     def verify(self, names: Iterable[str], expected: str = "") -> str:
-        """Read every file once: hash it, and refuse numbers that are not finite.
+        """Read every file once: hash it, and refuse NaN and Inf.
 
         Args:
             names: the tower's parameters.
-            expected: SHA-256 the recipe names, or "".
+            expected: the SHA-256 in the recipe, or "".
 
         Returns:
-            SHA-256, as hex: of the file; of several, of their names and digests.
+            SHA-256 of the file, as hex; if there are several files, of their names and digests.
 
         Raises:
-            DigestMismatch: the file is not the one the recipe names.
+            DigestMismatch: the SHA-256 is not the expected one.
             NotFinite: a tensor of the tower holds NaN or Inf.
         """
         parts = {part: name for name in names if (piece := self._piece(name)) for part in piece.names}
@@ -239,20 +239,20 @@ class Checkpoint:
             if part in wrong:
                 raise NotFinite(f"{name} holds {wrong[part]}", "save it again", self.path.name, subject=self.title)
         self._same()
-        self._verified = True  # as long as the file stays what it is, which every reading looks after
+        self._verified = True  # valid until the file changes, which every read checks
         return digest
 
     def _file_shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: stored.shape for name, stored in self._source.tensors.items()}
 
     def _piece(self, name: str) -> Piece | None:
-        """Return how one of the tower's tensors lies in the file, if it does."""
+        """Return how one of the tower's tensors is stored in the file; None if it is missing."""
         piece = self.layout.piece(name)
         return piece if piece and all(part in self._source.tensors for part in piece.names) else None
 
     @property
     def _text(self) -> dict[str, Piece]:
-        """Return how the parts of the text tower lie in the file that can be read."""
+        """Return how the readable tensors of the text tower are stored in the file."""
         readable = {name for name, stored in self._source.tensors.items() if stored.dtype is not None}
         pieces = text_pieces(self.layout, self.names)
         return {name: piece for name, piece in pieces.items() if readable.issuperset(piece.names)}
@@ -262,7 +262,7 @@ class Checkpoint:
         return {self._source.tensors[part].kind for part in piece.names} if piece else set()
 
     def _stream(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tower's tensors as their parts come out of the files."""
+        """Yield the tower's tensors, each as soon as all its parts are read."""
         waiting = {name: piece for name in names if (piece := self.layout.piece(name))}
         parts: dict[str, Tensor] = {}
         for part, held in self._read(dict.fromkeys(part for piece in waiting.values() for part in piece.names)):
@@ -289,7 +289,7 @@ class Checkpoint:
             raise self._changed() from error
 
     def _other_model(self, facts: FileFacts) -> LayoutError | None:
-        """Say what kind of model it is instead, where that is known."""
+        """Return an error that names the kind of model in the file, if it is a known other kind."""
         if any(map(_LORA.search, self.names)):
             return self._refused(
                 "a LoRA adapter, not a model", "merge it into its base first (peft: merge_and_unload)", LORA
@@ -321,7 +321,7 @@ class Checkpoint:
         return tuple(_stamp(path) for path in self._source.files)
 
     def _same(self) -> None:
-        """Refuse files that are not those whose headers were read and whose digest was taken."""
+        """Raise if a file changed since its header was read."""
         if self._stamps() != self._opened:
             raise self._changed()
 
@@ -330,13 +330,13 @@ class Checkpoint:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or written to; of its two times one cannot be put back."""
+    """Return values that change when a file is replaced or written to; programs cannot set the change time."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _side(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the pixels of a side of the images that a tower of these shapes reads; 0 where they do not tell."""
+    """Return the image size in pixels of a tower with these shapes; 0 if it cannot be found from them."""
     position, patches = shapes.get("positional_embedding", ()), shapes.get("conv1.weight", ())
     grid = math.isqrt(max(position[0] - 1, 0)) if len(position) == 2 else 0
     return grid * patches[-1] if len(patches) == 4 and position and grid * grid == position[0] - 1 else 0

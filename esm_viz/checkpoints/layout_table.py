@@ -1,7 +1,7 @@
-"""The layouts a checkpoint may have: how a file names and shapes the tensors of open_clip's vision tower.
+"""The layouts of checkpoints: how a file names and shapes the tensors of open_clip's vision tower.
 
-Reading and writing share these tables, so what can be written can be read again. Names on the left are open_clip's,
-below the tower; names on the right are the file's, below a prefix that is found and not assumed.
+Reading and writing share these tables, so every file that is written can be read again. Keys are open_clip's names
+within the tower; values are the file's names after a prefix, which is detected.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Form, Shape
 from esm_viz.core.errors import LayoutError
 
-BASE = "base"  # not a layout of its own: whichever the base file has
+BASE = "base"  # not a layout: stands for the base file's own layout
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 
 
 class Piece(NamedTuple):
-    """How one of the tower's tensors lies in a file.
+    """How one of the tower's tensors is stored in a file.
 
     Attributes:
-        names: of the file's tensors that make it up, in order.
-        form: what is done with them.
+        names: names of the file's tensors that it is made of, in order.
+        form: how they are converted.
     """
 
     names: tuple[str, ...]
@@ -38,15 +38,15 @@ class Layout:
     """One way to name and shape a tower's tensors in a file.
 
     Attributes:
-        name: on the command line.
-        title: for people.
-        prefix: what stands before the tower's tensors in the file.
-        stem: how the tensors outside the blocks lie below the prefix; empty where all have open_clip's own names.
-        block: what a block's tensors start with below the prefix, `{}` for its number.
-        inside: how a block's tensors lie below that.
-        projection: the file's whole name of the projection; empty where it has none, which is the identity.
-        bias: the file's whole name of the projection's bias, which has to be 0; empty where it has none.
-        drops: starts of names below the prefix that are no weights of the tower: buffers, a classifier.
+        name: name on the command line.
+        title: name to show.
+        prefix: prefix of the tower's tensors in the file.
+        stem: how the tensors outside the blocks are stored, by names after the prefix; empty for open_clip's own names.
+        block: start of the names of a block's tensors after the prefix, with `{}` for the block's number.
+        inside: how a block's tensors are stored, by names after that.
+        projection: the file's full name of the projection; empty if it has none, which means the identity.
+        bias: the file's full name of the projection's bias, which must be 0; empty if it has none.
+        drops: starts of names after the prefix that are not weights of the tower: buffers, a classifier.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Layout:
     drops: tuple[str, ...] = ()
 
     def piece(self, name: str) -> Piece | None:
-        """Return how one of the tower's tensors lies in the file; None where the layout has no place for it."""
+        """Return how one of the tower's tensors is stored in the file; None if the layout has no such tensor."""
         if not self.stem:
             return Piece((self.prefix + name,))
         if name == "proj":
@@ -72,9 +72,9 @@ class Layout:
         return Piece(tuple(self.prefix + start + part for part in below.names), below.form) if below else None
 
     def in_tower(self, name: str) -> str | None:
-        """Return the tower's name of what a file's tensor is a part of; None for what stands outside the tower.
+        """Return open_clip's name of the parameter that a file's tensor is part of; None for tensors outside the tower.
 
-        A name that nobody knows among the tower's is returned as it is below the prefix.
+        An unknown name within the tower is returned as it is after the prefix.
         """
         if self.projection and name == self.projection:
             return "proj"
@@ -94,15 +94,15 @@ class Layout:
         return f"transformer.resblocks.{number[1]}.{found}" if number else found
 
     def beside(self, name: str) -> bool:
-        """Say whether a file's tensor stands beside the tower (a text tower's say), and is no classifier on it."""
+        """Say whether a file's tensor is outside the tower (for example in a text tower) and not its classifier."""
         return self.in_tower(name) is None and not (self.stem and name.startswith(self.prefix))
 
     def fitted(self, shapes: Mapping[str, Shape], projection: Shape) -> Layout:
-        """Return this layout, a timm head read as projection or left out as classifier, as the wanted tower needs it.
+        """Return this layout with timm's head read as the projection, or left out as a classifier, by its shape.
 
         Args:
-            shapes: by the file's names.
-            projection: the shape of the tower's `proj`.
+            shapes: shapes by the file's names.
+            projection: shape of the wanted tower's `proj`.
         """
         head, bias = self.prefix + TIMM.projection, f"{self.prefix}head.bias"
         if self.name != TIMM.name or len(projection) != 2 or bias not in shapes:
@@ -111,10 +111,10 @@ class Layout:
         return dataclasses.replace(self, projection=head if wanted else "", bias=bias if wanted else "")
 
     def written(self, tower: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a tower's tensors under the file's names and in its shapes.
+        """Return a tower's tensors with the file's names and shapes.
 
         Raises:
-            LayoutError: the layout has no place for one of them.
+            LayoutError: the layout has no name for one of them.
         """
         found: dict[str, Tensor] = {}
         for name, tensor in tower.items():
@@ -122,12 +122,12 @@ class Layout:
             parts = piece.form.split(tensor, len(piece.names)) if piece else None
             if piece is None or parts is None:
                 raise LayoutError(f"{self.title} has no place for {name}", f"write it as {TOWER.name} or {CLIP.name}")
-            found |= dict(zip(piece.names, parts, strict=False))  # of an identity nothing is written
+            found |= dict(zip(piece.names, parts, strict=False))  # an identity projection is not written
         return found
 
 
 def _norms(names: Mapping[str, str]) -> dict[str, Piece]:
-    """Return weight and bias of modules that differ in nothing but their names."""
+    """Return weight and bias of modules that differ only in their names."""
     return {f"{ours}.{kind}": Piece((f"{its}.{kind}",)) for ours, its in names.items() for kind in ("weight", "bias")}
 
 
@@ -166,7 +166,7 @@ _HF_TEXT = Layout(
 
 
 def _timm_stem(biased: bool, pooled: bool) -> dict[str, Piece]:
-    """Return timm's names outside the blocks: patches may have a bias, the last norm stands before or after pooling."""
+    """Return timm's names outside the blocks; patches may have a bias, the last norm may be before or after pooling."""
     position = ("pos_embed", "patch_embed.proj.bias") if biased else ("pos_embed",)
     return {
         "class_embedding": Piece(("cls_token",), ROW),
@@ -190,19 +190,19 @@ TIMM = Layout(
 )
 LAYOUTS = {layout.name: layout for layout in (TOWER, CLIP, ENCODER, HF_VISION, HF, TIMM)}
 _SIZES = {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "norm_kwargs", "patch_dropout"}
-"""What a `vision_cfg` may say of CLIP's plain tower."""
+"""Keys that the `vision_cfg` of CLIP's plain tower may have."""
 
 _OURS = re.compile(r"(.*?)(?:conv1\.weight|class_embedding|ln_pre\.weight|ln_post\.weight)")
 _HF_MARK, _TIMM_MARK = "embeddings.patch_embedding.weight", "patch_embed.proj.weight"
 CLIP_WIDTHS = {(768, 512), (768, 640), (1024, 768), (1280, 1024), (1408, 1024), (1664, 1280), (896, 640)}
-"""Widths of CLIP's towers and of their features, by which a projection is told from a classifier with a bias."""
+"""(width, feature size) of CLIP's towers; they distinguish a projection from a classifier with a bias."""
 
 
 def layout_of(shapes: Mapping[str, Shape]) -> Layout:
-    """Return the layout of a file with these tensors, with the prefix that stands before the tower's.
+    """Return the layout of a file with these tensors, including its prefix.
 
     Args:
-        shapes: by the file's names.
+        shapes: shapes by the file's names.
     """
     for name in shapes:
         if name.endswith(_HF_MARK):
@@ -227,7 +227,7 @@ def _hf(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
 
 
 def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
-    """Tell timm's variants apart: a `head.weight` is a projection, or a classifier that is no part of the tower."""
+    """Return the variant of timm's layout: `head.weight` is a projection, or a classifier outside the tower."""
     biased = f"{prefix}patch_embed.proj.bias" in shapes
     pooled = f"{prefix}fc_norm.weight" in shapes
     head, bias = prefix + TIMM.projection, f"{prefix}head.bias"
@@ -244,11 +244,11 @@ def _timm(prefix: str, shapes: Mapping[str, Shape]) -> Layout:
 
 
 def text_pieces(layout: Layout, names: Iterable[str]) -> dict[str, Piece]:
-    """Return how the text tower beside a vision tower lies in a file, by open_clip's names; empty where there is none.
+    """Return how a file's text tower is stored, by open_clip's names; empty without one.
 
     Args:
-        layout: of the vision tower.
-        names: of the file's tensors.
+        layout: layout of the vision tower.
+        names: names of the file's tensors.
     """
     if layout.name in (CLIP.name, ENCODER.name):
         outer = layout.prefix.removesuffix(CLIP.prefix)
@@ -267,15 +267,15 @@ def text_pieces(layout: Layout, names: Iterable[str]) -> dict[str, Piece]:
 
 
 def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layout:
-    """Return the layout that was asked for.
+    """Return the layout of a given name.
 
     Args:
-        name: of it, or `BASE`.
-        base: the base file's.
+        name: its name, or `BASE`.
+        base: the base file's layout.
         vision: the `vision_cfg` of the tower.
 
     Raises:
-        LayoutError: there is none of that name, or it has no place for this tower or this base.
+        LayoutError: there is no layout of that name, or a merge on this base cannot be written in it.
     """
     if not isinstance(name, str) or name not in (BASE, *LAYOUTS):
         raise LayoutError(f"there is no layout {name!r:.60}", f"use {', '.join((BASE, *LAYOUTS))}")
@@ -292,13 +292,13 @@ def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layo
 
 
 def writable(base: Layout, vision: Mapping[str, Any]) -> dict[str, Layout]:
-    """Return, by name, the layouts that a merge on this base can be written in, its own first.
+    """Return, by name, the layouts in which a merge on this base can be written; the base's own layout first.
 
-    A Hugging Face CLIP holds a text tower, which only a base of the same layout brings; of other libraries' models,
-    only CLIP's plain tower is known to mean the same by every name.
+    Hugging Face's CLIP layout includes a text tower, so the base must have that layout too. For layouts of other
+    libraries, only CLIP's plain tower is known to be the same model.
 
     Args:
-        base: the base file's.
+        base: the base file's layout.
         vision: the `vision_cfg` of the tower.
     """
     others = (TOWER, CLIP, ENCODER, *((HF_VISION, TIMM) if vision.keys() <= _SIZES else ()))

@@ -1,4 +1,4 @@
-"""What stands in the config beside a model, as an open_clip model config: sizes, and the activation no weight tells."""
+"""Configs beside models, converted to and from open_clip's: sizes, and the activation, which weights do not show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = "config.json"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 _EPS = 1e-5  # of open_clip's norms
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
-# transformers writes only what differs from these.
+# Defaults of transformers, which its configs leave out.
 _HF_DEFAULTS: dict[str, Any] = {
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -36,21 +36,21 @@ _TIMM_NAME = re.compile(r"vit_\w{1,80}")
 _TIMM_SIZES = frozenset(
     "img_size patch_size embed_dim depth num_heads mlp_ratio qkv_bias pre_norm global_pool fc_norm act_layer".split()
 )
-"""What a config may tell timm to build; others could name files that timm would read."""
+"""The arguments of a config that are passed to timm; others could name files that timm would read."""
 _MOST_BLOCKS = 200
 
 
 def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | None:
-    """Return the open_clip model config that a file's neighbours tell; None where there is none.
+    """Return the config beside a model's weights, as an open_clip model config; None without one.
 
     Args:
-        path: of the weights.
-        layout: of the weights, which says whose config to look for.
-        title: of the model, for people.
+        path: path of the weights.
+        layout: layout of the weights, which decides the kind of config to look for.
+        title: name of the model, for error messages.
 
     Raises:
         CheckpointError: the config cannot be read.
-        LayoutError: it is that of another kind of model.
+        LayoutError: it is the config of another kind of model.
     """
     ours = layout.name in (TOWER.name, CLIP.name, ENCODER.name)
     beside = path.with_name(OPEN_CLIP_CONFIG if ours else CONFIG)
@@ -71,12 +71,12 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
 
 
 def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[str, Any] | None:
-    """Return the config that belongs beside a merged model; None where its layout wants none.
+    """Return the config to write beside a merged model; None if its layout needs none.
 
     Args:
-        layout: in which it is written.
+        layout: layout of the merged model.
         config: the open_clip model config of its tower.
-        base: the base's weights, whose own config says what its text tower is.
+        base: path of the base's weights, whose config describes the text tower.
 
     Raises:
         CheckpointError: the base's config cannot be read.
@@ -88,7 +88,7 @@ def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[st
 
 
 def _to_hf(config: Mapping[str, Any], projected: bool) -> dict[str, Any]:
-    """Write the config of a CLIP vision model; all of its sizes, whatever the defaults of a version."""
+    """Return the transformers config of a CLIP vision model, with all sizes, since defaults may change."""
     vision = CLIPVisionCfg(**config["vision_cfg"])
     return {
         "architectures": ["CLIPVisionModelWithProjection" if projected else "CLIPVisionModel"],
@@ -111,7 +111,7 @@ def _side(size: int | tuple[int, int]) -> int:
 
 
 def _from_hf(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
-    """Read the config of a CLIPModel, whose vision part stands inside, or of a vision model."""
+    """Read transformers' config of a CLIPModel, which contains a vision config, or of a vision model."""
     kind = raw.get("model_type")
     if kind not in ("clip", "clip_vision_model"):
         raise LayoutError(f"the config is that of {kind!r:.40}, not of CLIP", "give a CLIP vision model")
@@ -135,8 +135,8 @@ def _from_hf(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
 
 
 def _from_timm(raw: Mapping[str, Any], layout: Layout) -> dict[str, Any] | None:
-    """Ask timm itself, without weights, for the model its config names."""
-    import timm  # slow to import, and rarely asked
+    """Return the open_clip config of a timm model, which is built without weights to find its sizes."""
+    import timm  # imported late: slow to import and rarely needed
 
     name = raw.get("architecture") or raw.get("pretrained_cfg", {}).get("architecture")
     arguments = {key: value for key, value in (raw.get("model_args") or {}).items() if key in _TIMM_SIZES}
@@ -174,7 +174,7 @@ def _is_quick(activation: nn.Module) -> bool:
 
 
 def hints(layout: Layout, no_ln_pre: bool) -> dict[str, Any]:
-    """Return what the names in a file tell of an open_clip vision config, besides sizes."""
+    """Return the parts of an open_clip vision config that follow from the names in a file."""
     pooled = layout.name == TIMM.name and any(
         name.startswith("fc_norm") for name in layout.stem["ln_post.weight"].names
     )
@@ -183,7 +183,7 @@ def hints(layout: Layout, no_ln_pre: bool) -> dict[str, Any]:
 
 
 def _config(*, embed_dim: int, quick_gelu: bool, eps: float, mlp_ratio: float, **vision: Any) -> dict[str, Any]:
-    """Write a model config the way open_clip does: what is its default is left out."""
+    """Return an open_clip model config without values that equal open_clip's defaults."""
     if mlp_ratio != 4.0:
         vision["mlp_ratio"] = mlp_ratio
     if eps != _EPS:

@@ -1,8 +1,8 @@
-"""Tensors out of pickled classes without running anything of theirs: torch's weights-only reader, given stand-ins.
+"""Safe unpickling of tensors in objects of unknown classes: torch's weights-only reader with stand-ins for the classes.
 
-Repositories of task vectors save whole modules, of classes that only they have. The reader is told that every name it
-does not know is one class of ours, which keeps what it is given and does nothing. So no module is imported and nothing
-is called; a file that asks for a function by which a pickle could do harm is refused before it is read.
+Repositories of task vectors save whole modules, whose classes exist only there. The reader gets one harmless class for
+every name that it does not know; this class keeps its state and does nothing. So no module is imported and no code of
+the file runs. A file that names a function that could do harm is refused before it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HARMFUL = frozenset(
     "sqlite3 ssl subprocess sys tarfile tempfile threading timeit trace urllib urllib2 venv webbrowser winreg "
     "xmlrpc zipfile zipimport".split()
 )
-"""Modules of which no file of weights has any need; dangerous in other readers, so worth saying."""
+"""Modules that no file of weights needs and that are dangerous in other unpicklers; naming one is refused."""
 _PLAIN = frozenset(
     "object list dict tuple set frozenset int float complex bool str bytes bytearray slice range".split()
 )
@@ -31,37 +31,37 @@ _LOCK = threading.Lock()  # torch keeps its list of known names for the whole pr
 
 
 class Inert:
-    """Stands for an object of a class that is not there; holds its state and never does anything."""
+    """Stand-in for an object of an unknown class; it keeps its state and does nothing."""
 
     __slots__ = ("state",)
 
     state: Any
 
     def __new__(cls, *_arguments: object) -> Inert:
-        """Make one that holds nothing, whatever the file calls the class with."""
+        """Make an empty object, whatever arguments the file gives."""
         made = super().__new__(cls)
         made.state = {}
         return made
 
     def __init__(self, *_arguments: object) -> None:
-        """Take what the file calls the class with, for nothing."""
+        """Ignore the arguments."""
 
     def __setstate__(self, state: Any) -> None:
-        """Keep the state as it is; without this the reader would set attributes by the file's names."""
+        """Keep the state as one value; without this method, the reader would set attributes named by the file."""
         self.state = state[0] if isinstance(state, tuple) and state else state
 
 
 def harmful(name: str) -> bool:
-    """Say whether a pickle that asks for this name could want to do harm with it."""
+    """Say whether this name in a pickle could be used to run harmful code."""
     module, _, rest = name.partition(".")
     return module in _HARMFUL or (module in ("builtins", "__builtin__") and rest not in _PLAIN)
 
 
 def load_inert(path: Path, names: list[str], map_location: str, mmap: bool) -> Any:
-    """Load what `torch.save` wrote, every class by one of these names replaced by a stand-in.
+    """Load a file of `torch.save`, with a stand-in for each of the named classes.
 
     Raises:
-        Exception: of many kinds, where the file is not what torch.save writes.
+        Exception: of many kinds, if the file was not written by torch.save.
     """
     stand_ins: list[Any] = [(Inert, name) for name in names]
     with _LOCK, quiet(), torch.serialization.safe_globals(stand_ins):

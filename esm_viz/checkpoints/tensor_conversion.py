@@ -1,4 +1,4 @@
-"""What becomes of a file's tensors when they are one of the tower's, and the way back, exact both ways."""
+"""Exact conversions between a file's tensors and a tower's tensors, in both directions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Shape = tuple[int, ...]
 
 
 class Form(NamedTuple):
-    """A way to lie in a file.
+    """How one of the tower's tensors is stored as one or more tensors of a file.
 
     Attributes:
-        shape: of the tower's tensor, from those of the file's; parts that do not belong together give a part's own.
-        join: the file's tensors, of such shapes, to the tower's; a ValueError says why they are none.
-        split: the tower's tensor, and the number of parts, to the file's; None where it cannot be.
+        shape: shapes of the file's tensors -> shape of the tower's; the first part's shape if they do not fit together.
+        join: the file's tensors -> the tower's tensor; raises ValueError with the reason if that is not possible.
+        split: (the tower's tensor, number of parts) -> the file's tensors; None if that is not possible.
     """
 
     shape: Callable[[Sequence[Shape]], Shape]
@@ -44,11 +44,11 @@ def _patches(shapes: Sequence[Shape]) -> Shape:
 
 
 def _with_bias(parts: Sequence[Tensor]) -> Tensor:
-    """Add the patches' bias to their positions, the class token's left out: both are added to the same sums."""
+    """Add the patches' bias to the positions of the patches, not of the class token, which gives the same sums."""
     position = parts[0][0].clone()
     if len(parts) > 1:
         patches, bias = position[1:], parts[1]
-        patches.copy_(torch.where(bias == 0, patches, patches + bias))  # -0.0 + 0.0 would be another number's bits
+        patches.copy_(torch.where(bias == 0, patches, patches + bias))  # -0.0 + 0.0 would be 0.0
     return position
 
 
@@ -78,11 +78,11 @@ def _is_identity(projection: Tensor, _parts: int) -> list[Tensor] | None:
 
 PLAIN = Form(lambda shapes: shapes[0], lambda parts: parts[0], lambda tensor, _: [tensor])
 STACKED = Form(_stacked, lambda parts: torch.cat(list(parts)), lambda tensor, parts: list(tensor.chunk(parts)))
-"""q, k and v apart are the rows of in_proj."""
+"""Separate q, k and v, which are rows of in_proj."""
 PROJECTION = Form(lambda shapes: tuple(reversed(shapes[0])), _projection, _transposed)
-"""Transposed, and the bias that timm's linear map has where CLIP's has none."""
+"""A transposed projection, possibly with the bias of timm's linear layer, which CLIP does not have."""
 ROW = Form(_row, lambda parts: parts[0].flatten(), lambda tensor, _: [tensor[None, None]])
 PATCHES = Form(_patches, _with_bias, _without_bias)
-"""(1, tokens, width), and the bias of the patches where there is one, which open_clip's tower has no place for."""
+"""Positions of shape (1, tokens, width), possibly with the patches' bias, which open_clip's tower does not have."""
 IDENTITY = Form(lambda shapes: 2 * _row(shapes)[-1:], _identity, _is_identity)
-"""No projection: features are as wide as the tower, which its class token tells."""
+"""No projection: the features have the tower's width, which is the length of its class token."""

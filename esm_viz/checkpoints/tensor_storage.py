@@ -1,4 +1,4 @@
-"""Where a tensor's numbers lie in a file, and how they are read from there: nothing is mapped, all is bounded."""
+"""The place of a tensor's numbers in a file, and reading them in chunks of bounded size, without memory mapping."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Stored:
     """One tensor of a file.
 
     Attributes:
-        shape: as it is meant.
-        kind: its type in words, one of `FLOATS` where it can be weights.
-        dtype: None where it is nothing that can be read.
-        path: of the file.
-        start, extent: the bytes from its first to behind its last number.
-        stride: in numbers; () where they lie one behind the other.
+        shape: shape of the tensor.
+        kind: type in words; one of `FLOATS` if it can hold weights.
+        dtype: torch's type; None if the numbers cannot be read.
+        path: path of the file.
+        start, extent: position of the first byte, and number of bytes up to the end of the last number.
+        stride: strides in numbers; () if contiguous.
     """
 
     shape: tuple[int, ...]
@@ -37,12 +37,12 @@ class Stored:
     stride: tuple[int, ...] = ()
 
     def read(self, file: BufferedReader | FileIO) -> Tensor:
-        """Read the numbers into memory of their own.
+        """Read the numbers into a new tensor.
 
         Raises:
-            EOFError: the file is shorter than its header said.
+            EOFError: the file is shorter than its header says.
         """
-        assert self.dtype is not None  # judged before anything is read
+        assert self.dtype is not None  # checked before anything is read
         held = bytearray(self.extent)
         file.seek(self.start)
         if file.readinto(held) != self.extent:
@@ -54,14 +54,14 @@ class Stored:
 
 
 def scan(path: Path, tensors: Mapping[str, Stored]) -> tuple[str, dict[str, str]]:
-    """Read a file once, from its first byte to its last: hash it, and look for numbers that are not finite.
+    """Read a file once from start to end: hash it, and look for NaN and Inf.
 
     Args:
-        path: of the file.
-        tensors: those of its tensors that are to be looked at, by name.
+        path: path of the file.
+        tensors: the tensors to check, by name.
 
     Returns:
-        SHA-256 as hex, and "NaN" or "Inf" by name of the tensors that hold one.
+        SHA-256 as hex, and "NaN" or "Inf" by name for tensors that hold one.
     """
     digest = hashlib.sha256()
     wrong: dict[str, str] = {}
@@ -75,7 +75,7 @@ def scan(path: Path, tensors: Mapping[str, Stored]) -> tuple[str, dict[str, str]
 
         at, again = 0, []
         for name, stored in sorted(tensors.items(), key=lambda item: item[1].start):
-            if stored.start < at:  # it shares bytes with one that was looked at
+            if stored.start < at:  # it shares bytes with a tensor that was checked before
                 again.append((name, stored))
                 continue
             while at < stored.start and (part := take(stored.start - at)):
@@ -102,5 +102,5 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return a text's SHA-256, as hex; names of files may hold what is no text."""
+    """Return a text's SHA-256, as hex; works for file names that are not valid text too."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

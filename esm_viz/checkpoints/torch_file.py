@@ -1,7 +1,7 @@
-"""Files that `torch.save` wrote: names, shapes and places of their tensors, without running anything of theirs.
+"""Files written by `torch.save`: names, shapes and places of their tensors, found without running code of the file.
 
-A zip of today's is read lazily. What cannot be (pickles of before 2020, sparse tensors) is loaded whole at each
-reading and let go again, which is why its size is bounded.
+A zip, the format since 2020, is read lazily. Older pickles and files with sparse tensors are loaded whole at each read
+and released afterwards, so their size is limited.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from esm_viz.checkpoints.tensor_storage import FLOATS, Stored
 from esm_viz.core.errors import RUNS_CODE, CheckpointError
 
 MOST_WHOLE = 2 << 30  # bytes of a file that has to be loaded whole
-_MOST_PICKLE = 4 << 20  # bytes of names and shapes in a zip; numbers lie beside them
-_MOST_CALLS = 100_000  # two a tensor; each takes the reader microseconds
-_MOST_NAMES = 500  # of classes; the reader goes through all of them at each call
+_MOST_PICKLE = 4 << 20  # bytes of names and shapes in a zip; the numbers are separate
+_MOST_CALLS = 100_000  # two per tensor; each takes the reader microseconds
+_MOST_NAMES = 500  # of classes; the reader searches all of them at each call
 _MOST_RECORDS = 100_000
 _MOST_VISITS = 1_000_000  # a few bytes of pickle can name one dict very often
 _DEEPEST = 40
@@ -34,19 +34,19 @@ CONVERT = "load it where it was made and save model.state_dict()"
 
 
 class TorchFile:
-    """What one file holds.
+    """The tensors of one file.
 
     Attributes:
-        tensors: by name, nested names joined by dots, wrappers around them left out.
-        attributes: plain values of the saved object itself, as JSON.
-        lazy: whether numbers can be read from their places; else the whole file is loaded by `load`.
+        tensors: tensors by name; nested names are joined by dots, without wrappers.
+        attributes: plain values of the saved object, as JSON.
+        lazy: whether single tensors can be read; if not, `load` loads the whole file.
     """
 
     def __init__(self, title: str, path: Path) -> None:
         """Read names and shapes.
 
         Raises:
-            CheckpointError: it is not what torch.save writes, asks to run something, or cannot be read safely.
+            CheckpointError: the file was not written by torch.save, asks to run code, or cannot be read safely.
         """
         self._title, self._path = title, path
         with path.open("rb") as file:
@@ -58,13 +58,13 @@ class TorchFile:
         if zipped:
             try:
                 found = self._load("meta")
-            except NotImplementedError:  # a sparse tensor's numbers are looked at while it is read
+            except NotImplementedError:  # checking a sparse tensor needs its numbers
                 self.lazy = False
         if not self.lazy:
             found = self._whole()
         held = dict(_tensors(_unwrapped(found)))
         if zipped and self.lazy and any(not _placed(tensor) for tensor in held.values()):
-            self.lazy = False  # an older torch, which does not tell where numbers lie
+            self.lazy = False  # an older torch does not tell the places of numbers
             held = dict(_tensors(_unwrapped(self._whole())))
         self.tensors = {name: self._stored(name, tensor, places) for name, tensor in held.items()}
         self.attributes = _attributes(found)
@@ -87,11 +87,11 @@ class TorchFile:
             raise
         except MemoryError as error:
             raise self._error("there is not enough memory to read it", "save it as safetensors") from error
-        except Exception as error:  # a hostile pickle fails in any way it likes
+        except Exception as error:  # a hostile pickle may raise any error
             raise self._unsafe() from error
 
     def _records(self) -> dict[int, int]:
-        """Return the size of every record by where it starts in the file."""
+        """Return the sizes of the zip's records by their starts in the file."""
         found = {}
         try:
             with zipfile.ZipFile(self._path) as archive, self._path.open("rb") as file:
@@ -116,7 +116,7 @@ class TorchFile:
         return found
 
     def _unknown(self) -> list[str]:
-        """Return the names of classes that the weights-only reader does not know, none of which can do harm."""
+        """Return the names of classes that the weights-only reader does not know; raise if one could do harm."""
         try:
             with zipfile.ZipFile(self._path) as archive:
                 listed = next(name for name in archive.namelist() if name.lower().endswith("/data.pkl"))
@@ -157,7 +157,7 @@ class TorchFile:
 
 
 def _bounded(pickled: bytes) -> bool:
-    """Say whether the reader, which does what it allows, can only take memory and time in the measure of a pickle."""
+    """Say whether unpickling takes memory and time in proportion to the size of the pickle."""
     calls = 0
     names: set[str] = set()
     for opcode, argument, _ in pickletools.genops(pickled):
@@ -174,7 +174,7 @@ def _placed(tensor: Tensor) -> bool:
 
 
 def _odd(tensor: Tensor) -> str:
-    """Say in a word what makes a tensor nothing that can be read as numbers side by side."""
+    """Return in words why a tensor cannot be read as plain numbers; empty if it can."""
     if tensor.layout != torch.strided:
         return "sparse"
     if tensor.is_quantized:
@@ -187,7 +187,7 @@ def _odd(tensor: Tensor) -> str:
 
 
 def _inside(value: object) -> Mapping[Any, Any] | None:
-    """Return what a dict or a stand-in holds; of a module its parameters, buffers and modules alike."""
+    """Return the entries of a dict or stand-in; for a module, its parameters, buffers and modules together."""
     if isinstance(value, dict):
         return value
     state = value.state if isinstance(value, Inert) else None
@@ -199,7 +199,7 @@ def _inside(value: object) -> Mapping[Any, Any] | None:
 
 
 def _unwrapped(found: object) -> object:
-    """Return what the usual wrappers hold: a dict with the weights and, beside them, how the training went."""
+    """Return the weights inside the usual wrapper: a dict with weights and the state of the training."""
     for _ in range(_DEEPEST):
         inside = _inside(found) or {}
         key = next((key for key in _WRAPPERS if _inside(inside.get(key)) is not None), None)

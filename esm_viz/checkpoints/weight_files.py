@@ -1,4 +1,4 @@
-"""One model's file or files as named tensors, whatever wrote them; headers are read, numbers only when asked for."""
+"""One model's file or files, of any known kind, as named tensors; headers are read first, numbers only when needed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NAMES = (
     *("nonlinear_finetuned.pt", "finetuned.pt", "nonlinear_zeroshot.pt", "zeroshot.pt"),
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
-"""What the one model of a folder is called, in the order in which they are looked for."""
+"""File names of a folder's model, in the order in which they are looked for."""
 MOST_JSON = 16 << 20  # bytes of a list of shards or a config
-_PREFIXES = ("module.", "_orig_mod.")  # what wrapping a model for training puts before every name
+_PREFIXES = ("module.", "_orig_mod.")  # prefixes of all names that training wrappers add
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64} | {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -41,10 +41,10 @@ class Source:
     """The tensors of one model.
 
     Attributes:
-        path: the file, or of several the one that lists them.
-        tensors: by name, in the order of the files; what training puts before all names is left out.
-        metadata: what it says of itself.
-        files: all that hold its tensors.
+        path: the file, or the list of shards.
+        tensors: tensors by name, in the order of the files; without prefixes of training wrappers.
+        metadata: metadata of the file.
+        files: all files that hold the tensors.
     """
 
     def __init__(self, title: str, path: Path) -> None:
@@ -57,7 +57,7 @@ class Source:
         self.path = _model_in(title, path) if path.is_dir() else path
         if not self.path.is_file():
             raise CheckpointError("there is no such file", "check the path in the recipe", path.name, subject=title)
-        self._whole: dict[Path, TorchFile] = {}  # those that cannot be read from places
+        self._whole: dict[Path, TorchFile] = {}  # files of which no single tensors can be read
         self.metadata: dict[str, str] = {}
         if self.path.name.endswith(INDEX):
             self.files, found = self._sharded()
@@ -75,7 +75,7 @@ class Source:
         """Yield some tensors as stored, file by file.
 
         Raises:
-            OSError, EOFError, ValueError: a file is not what it was.
+            OSError, EOFError, ValueError: a file changed since it was opened.
         """
         by_file: dict[Path, list[str]] = {}
         for name in dict.fromkeys(names):
@@ -90,10 +90,10 @@ class Source:
                     yield name, self.tensors[name].read(file)
 
     def scan(self, names: Iterable[str]) -> tuple[str, dict[str, str]]:
-        """Read every file once: hash it, and look for numbers that are not finite.
+        """Read every file once: hash it, and look for NaN and Inf.
 
         Args:
-            names: of the tensors that are looked at.
+            names: names of the tensors to check.
 
         Returns:
             SHA-256, as hex, of the file, or of several files' names and digests; "NaN" or "Inf" by tensor.
@@ -131,7 +131,7 @@ class Source:
 
     def _safetensors(self, path: Path) -> dict[str, Stored]:
         try:
-            with safe_open(path, "pt") as file:  # judges the whole header
+            with safe_open(path, "pt") as file:  # checks the whole header
                 self.metadata |= file.metadata() or {}
             with path.open("rb") as plain:
                 (length,) = struct.unpack("<Q", plain.read(8))
@@ -166,7 +166,7 @@ def read_json(path: Path, title: str) -> dict[str, Any]:
     """Read a JSON object of bounded size.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: the file is not a JSON object, or too large.
     """
     try:
         if path.stat().st_size > MOST_JSON:
@@ -180,7 +180,7 @@ def read_json(path: Path, title: str) -> dict[str, Any]:
 
 
 def _model_in(title: str, folder: Path) -> Path:
-    """Return the one model of a folder."""
+    """Return the path of a folder's only model."""
     known = next((folder / name for name in NAMES if (folder / name).is_file()), None)
     if known is not None:
         return known

@@ -1,1 +1,1 @@
-"""The words that all rooms share: the recipe, the records that pass between rooms, and every error."""
+"""What all other packages share: the recipe, the records that pass between packages, and every error."""

@@ -1,28 +1,28 @@
-"""Everything that can be wrong with what a user gives us, each told in one line: what, where, what to do.
+"""The error classes: each error says in one line what is wrong, where, and what to do.
 
     class                    kind
     EsmVizError              error
     ├── RecipeError          recipe           the recipe's text: a key, a type, a range
     ├── CheckpointError      checkpoint       a weights file: unreadable, truncated, not numbers
-    │   ├── LayoutError      layout           its tensor names are not those of a vision tower we know
+    │   ├── LayoutError      layout           its tensor names are those of no known vision tower
     │   ├── ShapeMismatch    shape-mismatch   a tensor's shape is not the base's
-    │   ├── DigestMismatch   digest-mismatch  the file is not the one the recipe names
+    │   ├── DigestMismatch   digest-mismatch  its SHA-256 is not the one in the recipe
     │   └── NotFinite        not-finite       a tensor of the tower holds NaN or Inf
     ├── ImagesError          images           proxies, validation or test images: missing, broken, wrong size
     ├── HeadError            head             a classification head: missing, wrong width, wrong number of classes
-    ├── DeviceError          device           the device that was asked for is not there
-    ├── NumericsError        numerics         a NaN or an impossible rank met on the way
-    ├── OutOfMemory          out-of-memory    a stage needs more memory than there is
-    ├── Busy                 busy             the server has as much work in line as it takes
+    ├── DeviceError          device           the requested device is not available
+    ├── NumericsError        numerics         a computation met a NaN or an impossible rank
+    ├── OutOfMemory          out-of-memory    a stage needs more memory than is available
+    ├── Busy                 busy             the server's queue is full
     ├── ExportError          export           an export cannot be written
-    │   └── ProofFailed      proof-failed     … or the file that was written is not what was on screen
+    │   └── ProofFailed      proof-failed     the written file differs from what was on screen
     └── Cancelled            cancelled        the user stopped the work
-        └── SearchStopped    search-stopped   … of a search, and what it had found is kept
+        └── SearchStopped    search-stopped   the user stopped a search; what it had found is kept
 
-Two kinds are finer than a class: `lora` (of LayoutError: a LoRA adapter instead of a model) and `runs-code` (of
-CheckpointError and HeadError: a pickled file that asks to run a program).
+Two kinds are narrower than their class: `lora` (a LayoutError: the file is a LoRA adapter, not a model) and `runs-code`
+(a CheckpointError or HeadError: loading the pickled file would run code).
 
-Sentences are for people and may be rewritten. Code decides by class or kind alone, never by the words.
+The sentences are for people and may be rewritten. Code must look at the class or the kind, never at the words.
 The command line prints `error: …` and returns 2 (130 for Cancelled); the studio shows the same sentence.
 """
 
@@ -34,31 +34,31 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Self
 
-LONGEST = 1000  # characters of each part of a sentence: what it quotes may be of any length
+LONGEST = 1000  # characters of each part of a sentence, since quoted text may be of any length
 LORA = "lora"
 RUNS_CODE = "runs-code"
 
 
 class EsmVizError(Exception):
-    """What is wrong, where, what to do: the one line that command line, studio and notebook all show.
+    """An error that the command line, the studio and a notebook show as the same one line.
 
     Attributes:
-        kind: a short word that stays when sentences are rewritten, for code to decide by.
-        subject: the model or thing that it is about, before `what`; "" where the sentence says it.
-        what, where, remedy: the parts of the sentence.
+        kind: a short name for code to look at; it does not change when sentences are rewritten.
+        subject: the model or thing that the error is about, written before `what`; "" if the sentence names it.
+        what, where, remedy: the parts of the sentence: what is wrong, where, what to do.
     """
 
     kind: str = "error"
 
     def __init__(self, what: str, remedy: str, where: str = "", *, kind: str = "", subject: str = "") -> None:
-        """Keep the sentence as arguments and the rest as attributes, so that all survives the way between processes.
+        """Keep the sentence in `args` and the rest as attributes, so that the error can be pickled.
 
         Args:
-            what: is wrong.
+            what: what is wrong.
             remedy: what to do.
             where: the file, model or layer, if known.
-            kind: finer than the class's; "" for the class's.
-            subject: whose error it is, by the name people know.
+            kind: a kind narrower than the class's; "" for the class's own.
+            subject: name of the model or thing that the error is about.
         """
         super().__init__(what, remedy, where)
         self.what, self.remedy, self.where, self.subject = what, remedy, where, subject
@@ -66,12 +66,12 @@ class EsmVizError(Exception):
             self.kind = kind
 
     def __str__(self) -> str:
-        """Return the parts that are there, in reading order, on one line that a terminal takes for text."""
+        """Return the non-empty parts on one line, without control characters."""
         what = f"{self.subject}: {self.what}" if self.subject else self.what
         return ", ".join(one_line(" ".join(part.split())) for part in (what, self.where, self.remedy) if part)
 
     def placed(self, where: str, subject: str = "") -> Self:
-        """Return this error with its place, and all else that it holds; an own subject stays where none is given."""
+        """Return a copy of this error with a place; `subject` replaces the error's own only if it is not empty."""
         found = copy.copy(self)
         found.args = (self.what, self.remedy, where)
         found.where, found.subject = where, subject or self.subject
@@ -87,7 +87,8 @@ class RecipeError(EsmVizError):
 class CheckpointError(EsmVizError):
     """A weights file cannot be read, is cut short, or holds numbers that are not finite.
 
-    `wrong` has every file that the same reading found wrong, by model, this one first; empty where only one was read.
+    `wrong` maps model names to the errors of all files that the same call found wrong, this error first. It is empty
+    if only one file was read.
     """
 
     kind = "checkpoint"
@@ -95,19 +96,19 @@ class CheckpointError(EsmVizError):
 
 
 class LayoutError(CheckpointError):
-    """The tensor names are not those of a vision tower we know."""
+    """The tensor names are those of no known vision tower."""
 
     kind = "layout"
 
 
 class ShapeMismatch(CheckpointError):
-    """A tensor's shape is not the base's; raised from headers, before a weight is read."""
+    """A tensor's shape is not the base's; raised from the header, before any weights are read."""
 
     kind = "shape-mismatch"
 
 
 class DigestMismatch(CheckpointError):
-    """A file's SHA-256 is not the one the recipe names."""
+    """A file's SHA-256 is not the one in the recipe."""
 
     kind = "digest-mismatch"
 
@@ -131,13 +132,13 @@ class HeadError(EsmVizError):
 
 
 class DeviceError(EsmVizError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
     kind = "device"
 
 
 class NumericsError(EsmVizError):
-    """A NaN or an impossible rank was met on the way."""
+    """A computation met a NaN or an impossible rank."""
 
     kind = "numerics"
 
@@ -149,7 +150,7 @@ class OutOfMemory(EsmVizError):
 
 
 class Busy(EsmVizError):
-    """The server has as much work in line as it takes."""
+    """The server's queue is full."""
 
     kind = "busy"
 
@@ -161,7 +162,7 @@ class ExportError(EsmVizError):
 
 
 class ProofFailed(ExportError):
-    """The written file is not what was on screen; `rows` are all checks, those that agree among them."""
+    """The written file differs from what was on screen; `rows` holds all checks, also those that passed."""
 
     kind = "proof-failed"
     rows: tuple[object, ...] = ()
@@ -186,21 +187,21 @@ class Cancelled(EsmVizError):
 
 
 class SearchStopped(Cancelled):
-    """The user stopped a search; `found` is its record up to then, None before the first trial."""
+    """The user stopped a search; `found` is the record so far, None before the first trial."""
 
     kind = "search-stopped"
     found: object = None
 
 
 def one_line(text: str, most: int = LONGEST) -> str:
-    """Write out what would steer a terminal or turn the reading direction, and leave the end of a long text away."""
+    """Cut a text to `most` characters, and escape line breaks, control characters and text-direction marks."""
     cut = text if len(text) <= most else f"{text[:most]}…"
     return cut if cut.isprintable() else "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in cut)
 
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Add the place to an error from below that does not know it."""
+    """Add `where` to any EsmVizError raised in the block that does not have a place yet."""
     try:
         yield
     except EsmVizError as error:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, told at every layer or batch; where it is told, the work can be stopped."""
+"""The Progress callback: long work calls it at every layer or batch, and it may raise Cancelled to stop the work."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _tell_nobody(fraction: float, words: str) -> None:
 class Progress:
     """The progress of one piece of work, called as `progress(fraction, words)` with a fraction in [0, 1].
 
-    A piece of work inside a longer one gets a part of the longer one's range: `progress.part(0.2, 0.5)`.
+    A step of a longer piece of work reports within a part of its range: `progress.part(0.2, 0.5)`.
 
     Attributes:
-        tell: gets the fraction of the whole work, and what is being done; raises Cancelled to stop the work.
+        tell: callback that gets the fraction of the whole work and a text; it raises Cancelled to stop the work.
         start, end: the part of the whole work's range that this piece fills.
-        title: of this piece, before its words; empty for none.
-        fixed: whether only the title is told, not the words.
+        title: text before the words of this piece; empty for none.
+        fixed: whether to report only the title, without the words.
     """
 
     tell: Tell = _tell_nobody
@@ -32,18 +32,18 @@ class Progress:
     fixed: bool = False
 
     def __call__(self, fraction: float, words: str) -> None:
-        """Tell how far this piece is."""
-        told = self.title if self.fixed else ", ".join(filter(None, (self.title, words)))
-        self.tell(self.start + (self.end - self.start) * fraction, told)
+        """Report that this fraction of the piece is done."""
+        text = self.title if self.fixed else ", ".join(filter(None, (self.title, words)))
+        self.tell(self.start + (self.end - self.start) * fraction, text)
 
     def part(self, start: float, end: float, title: str = "", *, fixed: bool = False) -> Progress:
-        """Return the progress of a piece of this work.
+        """Return the progress of one step of this work.
 
         Args:
-            start: where the piece begins in this work's range, in [0, 1].
-            end: where it ends there.
-            title: of the piece, told before its words.
-            fixed: tell the title in place of the piece's words.
+            start: where the step begins in this work's range, in [0, 1].
+            end: where it ends.
+            title: text before the step's words.
+            fixed: whether to report the title in place of the step's words.
         """
         return Progress(self, start, end, title, fixed)
 

@@ -1,8 +1,8 @@
-"""The recipe: which models, which method, every knob; YAML in and out, canonical JSON and its hash.
+"""The recipe: models, method and every knob; read from and written to YAML, with canonical JSON and its hash.
 
-A recipe says one merge completely. Its *identity* (`canonical`, `sha256`) names contents, not places: file digests
-instead of paths, every parameter written out. So the same merge has the same hash wherever its files lie, and an
-export's own recipe hashes like the one it came from.
+A recipe describes one merge completely. Its *identity* (`canonical`, `sha256`) holds file digests instead of paths, and
+every parameter. So the same merge has the same hash wherever its files lie, and the recipe in an export has the hash
+of the recipe it was exported from.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from esm_viz.core.errors import RecipeError, one_line
 from esm_viz.core.records import Value
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, with class names a few
-LONGEST_SCALAR = 4096  # characters of one text in it: to read a number of a million digits takes a minute
+LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, or a few pages with class names
+LONGEST_SCALAR = 4096  # characters of one YAML scalar, since parsing a number of a million digits takes a minute
 LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their own errors for longer ones
 LARGEST_SEED = 2**63 - 1
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
 _BASE = ("path", "sha256")
 _MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "classes", "validation", "test")
 _NAME = re.compile(r"[^/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
-_FOLDED = re.compile("[\x85\u2028\u2029]")  # line breaks to YAML, which come back as spaces unless escaped
+_FOLDED = re.compile("[\x85\u2028\u2029]")  # YAML reads these line breaks as spaces unless they are escaped
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class HeadWords:
-    """A head to be made from words, where the base has a text tower."""
+    """Class names and prompt templates from which the base's text tower makes a zero-shot head."""
 
     classes: tuple[str, ...]
     templates: tuple[str, ...]
@@ -47,10 +47,10 @@ class HeadWords:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One fine-tune: its weights, its head, its images; paths as the recipe writes them.
+    """One expert: its weights, its head, its images; paths as the recipe writes them.
 
-    `classes` says what the labelled images call the classes, in the order of the head's rows, where the head does not
-    say it or embeds other words.
+    `classes` gives the names of the classes in the labelled images, in the order of the head's rows. It is needed if
+    the head has no class names, or other ones.
     """
 
     name: str
@@ -66,15 +66,15 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One merge, said completely.
+    """The complete description of one merge.
 
     Attributes:
         method: a registered merge method's name.
         arch: an open_clip model name, or an open_clip model config as canonical JSON.
         base, base_sha256: the pre-trained checkpoint and, where the recipe names it, its digest.
-        models: the fine-tunes, in the recipe's order.
+        models: the experts, in the recipe's order.
         parameters: the method's parameters; `merge.settle` checks them and fills in defaults.
-        folder: where relative paths start; no part of the identity.
+        folder: where relative paths start; not part of the identity.
     """
 
     method: str
@@ -89,7 +89,7 @@ class Recipe:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Return the fine-tunes' names in order."""
+        """Return the experts' names in order."""
         return tuple(model.name for model in self.models)
 
     @property
@@ -98,17 +98,17 @@ class Recipe:
         return json.loads(self.arch) if self.arch.startswith("{") else None
 
     def resolve(self, path: str) -> Path:
-        """Return where a path of this recipe lies."""
+        """Return the location of a path in this recipe; relative paths start at `folder`."""
         return self.folder / path
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return every file and folder that it names, as it writes them."""
+        """Return every file and folder in the recipe, as it writes them."""
         named = ((m.path, m.proxies, m.head, m.validation, m.test) for m in self.models)
         return (self.base, *(path for paths in named for path in paths if path and isinstance(path, str)))
 
     def placed(self, place: Callable[[str, str], str]) -> Recipe:
-        """Return this recipe with every path it names replaced by place(path, model's name or "base")."""
+        """Return this recipe with every path replaced by place(path, name of the model or "base")."""
 
         def moved(model: ModelEntry) -> ModelEntry:
             def at(path: str) -> str:
@@ -127,11 +127,11 @@ class Recipe:
         return self.replace(base=place(self.base, "base"), models=tuple(moved(model) for model in self.models))
 
     def seen_from(self, folder: Path) -> Recipe:
-        """Return this recipe as it is written in another folder: paths from there to the same files."""
+        """Return this recipe with its paths rewritten relative to another folder; they lead to the same files."""
 
         def place(path: str, _of: str) -> str:
             whole = self.resolve(path)
-            real = whole.parent.resolve() / whole.name  # a link's own name: what it points to may have no suffix
+            real = whole.parent.resolve() / whole.name  # not a link's target, which may have no suffix
             return Path(os.path.relpath(real, folder.resolve())).as_posix()
 
         return self.placed(place).replace(folder=folder)
@@ -161,13 +161,13 @@ class Recipe:
 
 
 def load_text(path: Path) -> Recipe:
-    """Read a recipe file; parameters are checked later, against the method that reads them.
+    """Read a recipe file; the method's parameters are checked later, by `merge.settle`.
 
     Raises:
         RecipeError: the file cannot be read or is not a recipe.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+        if path.exists() and not path.is_file():  # reading a pipe would block, and a device has no end
             raise RecipeError("the recipe is no plain file", "give the YAML text of a recipe", path.name)
         if path.stat().st_size > LARGEST_RECIPE:
             raise RecipeError(
@@ -230,11 +230,11 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
 
 
 def canonical(recipe: Recipe, digests: Mapping[str, str]) -> str:
-    """Write the recipe's identity as JSON: sorted keys, no spaces, contents instead of places.
+    """Write the recipe's identity as JSON with sorted keys, no spaces, and digests instead of paths.
 
     Args:
-        recipe: with every parameter of its method written out.
-        digests: SHA-256 of each file or folder that shapes the weights, by path as the recipe writes it.
+        recipe: a recipe with every parameter of its method.
+        digests: SHA-256 of each file or folder that the merged weights depend on, by path as the recipe writes it.
     """
     models = [
         {
@@ -263,7 +263,7 @@ def sha256_text(text: str) -> str:
 
 
 def as_number(value: object) -> float | None:
-    """Return a number as a float, also where YAML read it as a word (1e-3); None where it is no number."""
+    """Return a number as a float, also one that YAML read as text (1e-3); None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -273,7 +273,10 @@ def as_number(value: object) -> float | None:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without what explodes: aliases and endless numbers; and without keys given twice, of which one is lost."""
+    """A safe YAML loader that also refuses aliases, very long scalars and duplicate keys.
+
+    Aliases can expand without bound, and YAML silently drops one of two equal keys.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -294,7 +297,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _plain(value: Value) -> Value:
-    """Write 2 and 2.0 alike, so that both hash alike."""
+    """Turn integers into floats, so that 2 and 2.0 have the same hash."""
     return float(value) if isinstance(value, int) else value
 
 
@@ -356,7 +359,7 @@ def _arch(raw: object, where: str) -> str:
             raise RecipeError(
                 "arch holds something that is not plain data", "give an open_clip config", where
             ) from error
-    if isinstance(raw, str) and raw.startswith("{"):  # in a `Recipe` that means a config
+    if isinstance(raw, str) and raw.startswith("{"):  # a `Recipe` keeps a config as text that starts with {
         _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
     return _text(raw, "arch", where)
 
@@ -395,10 +398,10 @@ def _optional(mapping: Mapping[str, Any], key: str, place: str, where: str) -> s
 
 
 def checked_seed(raw: object, where: str) -> int:
-    """Return a seed.
+    """Return the seed if it is valid.
 
     Raises:
-        RecipeError: it is no whole number that a generator takes.
+        RecipeError: it is not a whole number from 0 to LARGEST_SEED.
     """
     if type(raw) is not int or not 0 <= raw <= LARGEST_SEED:
         _wrong("seed", "a whole number from 0", raw, where)
@@ -431,7 +434,7 @@ def _wrong(what: str, expected: str, came: object, where: str) -> NoReturn:
 
 
 def shown(came: object) -> str:
-    """Write what came in an error's sentence: never long, never an error itself."""
+    """Return a wrong value as text of at most 60 characters for an error's sentence; never raises."""
     try:
         text = ascii(came) if isinstance(came, str) and not came.isprintable() else repr(came)
     except (ValueError, RecursionError):  # Python refuses to write integers of thousands of digits

@@ -1,1 +1,1 @@
-"""What goes into a model: sets of examples, their labels, and how they are decoded and prepared."""
+"""Data sets: images, their labels, decoding and preprocessing."""

@@ -1,4 +1,4 @@
-"""From what a data set calls its classes to the rows of the head that reads them; never by a guess."""
+"""The mapping from a data set's class names or numbers to rows of a head; refused where it could be wrong."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from esm_viz.core.errors import ImagesError
 
 
 class Classes(NamedTuple):
-    """What a head says of its classes: how many rows it has, and their names where it names them."""
+    """The classes of a head: the number of rows, and their names if the head has them."""
 
     rows: int
     names: tuple[str, ...] = ()
 
 
 def folded(name: str) -> str:
-    """Return a name as it is compared: letters and digits alone, small, so that `Polka_Dotted` is `polka-dotted`."""
+    """Return a name's letters and digits in lower case, for comparison: `Polka_Dotted` equals `polka-dotted`."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def rows_of_folders(found: Sequence[str], classes: Classes, where: str) -> tuple[dict[str, int], tuple[str, ...]]:
     """Map class folders to rows, and name the rows.
 
-    By the head's names where it has some; case, spaces, hyphens and underscores do not matter. Else in sorted order,
-    in which torchvision's ImageFolder trains heads too.
+    If the head has class names, folders are mapped by name; case, spaces, hyphens and underscores do not matter. If
+    not, they are mapped in sorted order, as by torchvision's ImageFolder.
 
     Args:
-        found: the folders' names, sorted, each once.
-        classes: of the head.
-        where: the set, for people.
+        found: the folders' names, sorted, without duplicates.
+        classes: classes of the head.
+        where: name of the image set, for error messages.
 
     Raises:
-        ImagesError: folders could be mapped wrongly.
+        ImagesError: the mapping could be wrong.
     """
     if classes.names:
         rows = by_name(found, classes.names)
@@ -60,17 +60,18 @@ def rows_of_folders(found: Sequence[str], classes: Classes, where: str) -> tuple
 
 
 def rows_of_numbers(names: Sequence[str], classes: Classes, where: str) -> list[int]:
-    """Return the row of each number that a table counts its classes by.
+    """Return the row for each class number of a table.
 
-    By name where the head names all of them; else the numbers themselves, as long as no name speaks against it.
+    Numbers are mapped by name if the head has all of the table's names. If not, they are the rows themselves, unless a
+    name contradicts that.
 
     Args:
-        names: what the table calls its classes 0, 1, …; empty where it does not say.
-        classes: of the head.
-        where: the set, for people.
+        names: the table's names of its classes 0, 1, …; empty if it has none.
+        classes: classes of the head.
+        where: name of the image set, for error messages.
 
     Raises:
-        ImagesError: numbers could be mapped wrongly.
+        ImagesError: the mapping could be wrong.
     """
     if not names or not classes.names:
         return list(range(max(len(names), classes.rows)))
@@ -90,7 +91,7 @@ def rows_of_numbers(names: Sequence[str], classes: Classes, where: str) -> list[
 
 
 def by_name(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Return the rows of those of the found names that are among the head's: exactly, else up to how it is written."""
+    """Return the row of each found name that the head has, comparing names exactly first and then as `folded`."""
     exact = {name: row for row, name in enumerate(names)}
     loose = _once(names)
     unambiguous = _once(found)
@@ -104,7 +105,7 @@ def by_name(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 
 
 def _once(names: Sequence[str]) -> Mapping[str, int]:
-    """Return the place of each name as it is compared, where no two names are the same then."""
+    """Return the index of each folded name; empty if two names are equal once folded."""
     places: dict[str, list[int]] = {}
     for at, name in enumerate(names):
         places.setdefault(folded(name), []).append(at)

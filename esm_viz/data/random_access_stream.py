@@ -1,4 +1,4 @@
-"""Reading a stream by index: forwards it goes on where it stopped, backwards it begins again."""
+"""Access by index to a stream: a later item continues the stream, an earlier one restarts it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ T = TypeVar("T")
 
 
 class Stepping(Generic[T]):
-    """Items of a stream that can only be begun at some of its indices; shared by threads.
+    """Items of a stream that can be started only at some indices; may be shared by threads.
 
-    Sets are read in ascending chunks, so that what lies compressed is unpacked once for a pass over all of it.
+    Image sets are read in ascending order, so one pass over a set unpacks compressed data once.
     """
 
     def __init__(self, count: int, starts: Sequence[int], begin: Callable[[int], Iterator[T]]) -> None:
-        """Read nothing yet.
+        """Keep the arguments; nothing is read yet.
 
         Args:
-            count: items in all.
-            starts: indices where the stream can be begun, ascending, the first of them 0.
-            begin: number of a start -> items from there to the stream's end; a generator, which closes its
-                file when it is dropped.
+            count: total number of items.
+            starts: indices where the stream can be started, ascending, the first one 0.
+            begin: position in `starts` -> generator of the items from there to the stream's end; it closes its file
+                when it is deleted.
         """
         self._count, self._starts, self._begin = count, starts, begin
         self._items: Iterator[T] | None = None  # none while no file is open
@@ -49,5 +49,5 @@ class Stepping(Generic[T]):
             return item
 
     def _close(self) -> None:
-        """Let go of the file; the next item opens it again."""
+        """Close the file; the next `get` opens it again."""
         self._items = None

@@ -1,1 +1,1 @@
-"""Predictions on labelled images: accuracy, comparisons image by image, and a check that each expert does its task."""
+"""Predictions on labelled images: accuracy, comparisons of models image by image, and a check of each expert."""

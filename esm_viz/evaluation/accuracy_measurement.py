@@ -24,15 +24,15 @@ def evaluate(
     *,
     oracle: bool = True,
 ) -> Evaluation:
-    """Return the accuracy of base, experts and merged model on the same images; of a routed one, its routing too.
+    """Return the accuracy of base, experts and merged model on the same images, and the routing of an ESM++ model.
 
     Args:
         project: the opened project.
-        recipe: of this project.
+        recipe: a recipe of this project.
         split: "validation" or "test".
-        limit: images a task, spread over its set; 0 = all.
-        progress: progress, may raise Cancelled.
-        oracle: whether to measure a routed model with every image sent to its own task's adapters as well.
+        limit: images per task, spread evenly over its set; 0 = all.
+        progress: callback, may raise Cancelled.
+        oracle: whether to also measure a routed model with every image routed to its own task's adapters.
 
     Raises:
         ImagesError: a task has no labelled images of that split.
@@ -64,11 +64,11 @@ def evaluate(
 
 
 def evaluate_to_normalise(project: OpenedProject, recipe: Recipe, limit: int, progress: Progress) -> Evaluation:
-    """Return validation accuracy that can be normalised by every expert's own (METHOD, ESM step 4).
+    """Return validation accuracy, after a check that it can be divided by every expert's (METHOD, ESM step 4).
 
     Raises:
         ImagesError: a task has no labelled validation images.
-        HeadError: an expert is right on none of them.
+        HeadError: an expert has an accuracy of 0.
     """
     evaluation = evaluate(project, recipe, "validation", limit, progress, oracle=False)
     for row in evaluation.tasks:

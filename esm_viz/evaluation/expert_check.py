@@ -1,4 +1,4 @@
-"""Do the files do what they are said to do? Each expert on its own images; the base under either activation."""
+"""Checks before a merge: the accuracy of each expert on its own task, and of the base with either activation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from esm_viz.stages.cached_predictions import Scorer
 
 
 def own_accuracy(scorer: Scorer, progress: Progress = NO_PROGRESS) -> tuple[OwnAccuracy, ...]:
-    """Run each expert that has labelled validation images on all of them.
+    """Measure each expert on its own labelled validation images, if it has some.
 
     Args:
-        scorer: of an opened project.
-        progress: progress, may raise Cancelled.
+        scorer: the scorer of an opened project.
+        progress: callback, may raise Cancelled.
     """
     scores = scorer.alone("finetuned", "validation", progress)
     heads, listed = scorer.headers.heads, scorer.headers.labelled["validation"]
@@ -28,13 +28,15 @@ def own_accuracy(scorer: Scorer, progress: Progress = NO_PROGRESS) -> tuple[OwnA
 def compare_activations(
     recipe: Recipe, device: str, cache: StageCache, progress: Progress = NO_PROGRESS
 ) -> ActivationScores:
-    """Score the base on the experts' validation images with QuickGELU and with GELU; no weight tells which is right.
+    """Score the base on the experts' validation images with QuickGELU and with GELU.
+
+    The weights do not say with which activation they were trained.
 
     Args:
-        recipe: whose activation is in question.
+        recipe: the recipe whose activation is unknown.
         device: "auto", "cpu" or "cuda".
-        cache: of all stages.
-        progress: progress, may raise Cancelled.
+        cache: the cache of all stages.
+        progress: callback, may raise Cancelled.
 
     Raises:
         ImagesError: no task has labelled validation images.

@@ -1,4 +1,4 @@
-"""What a merge does to each task, measured without labels: interference and the size of the merged change."""
+"""Measures of a merge that need no labels: interference, and the norms of the merged change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esm_viz.stages.project_question import question, recorded_question
 
 @recorded_question
 def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> MergeReport:
-    """Merge all layers and measure, without labels, what the merged weights alone do to each task."""
+    """Merge all layers and measure interference and norms of the merged weights, without adapters and labels."""
     start = time.perf_counter()
     recipe = project.settled(recipe)
     static = static_part(recipe)
@@ -46,7 +46,7 @@ def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRE
 
 @question
 def at_hand(project: OpenedProject, recipe: Recipe) -> bool:
-    """Say whether every layer of a merge is known, so that `merge` takes no time."""
+    """Say whether all stages that `merge` needs are cached, so that it is fast."""
     return not project.stages.missing(static_part(project.settled(recipe)), measured=True)
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same labelled images: confusions of one, flips and differences between two."""
+"""Comparisons of models on labelled images: the confusion of one model, flips and differences between two."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def confusion(
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Confusion:
-    """Return which predictions the images of each class of a task got; free once `evaluate` has measured the model.
+    """Return the confusion matrix of a model on a task; predictions that `evaluate` has made are reused.
 
     Args:
         project: the opened project.
         model: a recipe of this project, "pretrained", or "finetuned" for the task's own expert.
-        task: whose images.
+        task: name of the task.
         split: "validation" or "test".
-        limit: images, spread over the set; 0 = all.
-        progress: progress, may raise Cancelled.
+        limit: number of images, spread evenly over the set; 0 = all.
+        progress: callback, may raise Cancelled.
 
     Raises:
         ImagesError: a task has no labelled images of that split.
@@ -53,7 +53,7 @@ def flips(
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Flips:
-    """Return the images of a task that B gets right and A wrong, and the other way; models as in `confusion`."""
+    """Return the images of a task on which only A or only B is right; `a` and `b` are models as in `confusion`."""
     scorer, task = project.scorer, project.known_task(task)
     before = predictions(project, a, task, split, limit, progress.part(0.0, 0.5))
     now = predictions(project, b, task, split, limit, progress.part(0.5, 1.0))
@@ -70,7 +70,7 @@ def difference(
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Difference:
-    """Return B's accuracy minus A's with paired intervals, per task and of the mean; models as in `confusion`."""
+    """Return B's accuracy minus A's per task and on average, with paired intervals; models as in `confusion`."""
     pairs, count = [], len(project.tasks)
     for at, task in enumerate(project.tasks):
         part = progress.part(at / count, (at + 1) / count)
@@ -83,7 +83,7 @@ def difference(
 def predictions(
     project: OpenedProject, model: Recipe | Reference, task: str, split: Split, limit: int, progress: Progress
 ) -> Tensor:
-    """Return the classes that a model predicts for a task's labelled images, (n,).
+    """Return a model's predictions for a task's labelled images, (n,).
 
     Raises:
         ImagesError: a task has no labelled images of that split.

@@ -1,6 +1,6 @@
-"""From predictions, an entry an image: a confusion matrix, the flips between two models, a difference.
+"""Confusion matrix, flips and paired difference, computed from predictions.
 
-Throughout `labels` are the true classes and `a`, `b`, `chosen` what models answered, all (n,), integers.
+In all functions, `labels` are the true classes and `a`, `b`, `chosen` are predictions of models, all (n,), integers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from esm_viz.core.records import Confusion, Flip, Flips, Paired, Split
 
-MOST_CLASSES = 60  # rows of a confusion that one can still read
+MOST_CLASSES = 60  # rows of a confusion matrix that is still readable
 
 
 def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, chosen: Tensor) -> Confusion:
-    """Count predictions by true class; of more than MOST_CLASSES classes those with most mistakes are shown."""
+    """Count predictions by true class; with more than MOST_CLASSES classes, those with most mistakes are kept."""
     known = len(classes)
     pairs = labels.long() * known + chosen.long()
     counts = torch.bincount(pairs, minlength=known * known).view(known, known)
@@ -41,13 +41,13 @@ def flips(
     """List the images on which exactly one of two models is right.
 
     Args:
-        task: whose images.
-        split: which of them.
-        classes: names.
-        places: where each image stands in its set.
+        task: name of the task.
+        split: split of the images.
+        classes: names of the classes.
+        places: index of each image in its set.
         labels: true classes.
-        a: predictions of the model to compare with.
-        b: predictions of the other.
+        a: predictions of model A.
+        b: predictions of model B.
     """
     before, now = a == labels, b == labels
 

@@ -10,7 +10,7 @@ from esm_viz.data.images.image_source import shrunk, to_png
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question, recorded_question
 
-MOST_THUMBNAILS = 64  # labelled images that are handed out at once
+MOST_THUMBNAILS = 64  # labelled images per call
 
 
 @recorded_question
@@ -26,12 +26,12 @@ def labelled_thumbnails(project: OpenedProject, task: str, split: Split, indices
 
     Args:
         project: the opened project.
-        task: whose images.
+        task: name of the task.
         split: "validation" or "test".
-        indices: places in the labelled set, at most MOST_THUMBNAILS.
+        indices: indices in the labelled set, at most MOST_THUMBNAILS.
 
     Raises:
-        ImagesError: there are no such images, or they are too many.
+        ImagesError: there are no such images, or too many are requested.
     """
     project.scorer.need_labels(split)
     labelled = project.headers.labelled[split][project.known_task(task)]

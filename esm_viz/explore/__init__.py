@@ -1,6 +1,6 @@
-"""Explore: what fine-tuning did to the model and what a merge does with it, one file a question.
+"""Analyses of the Explore tab: what fine-tuning changed in the model, and what a merge keeps; one module per question.
 
-Importing the package imports its modules, so a new file is a new question, with no list to extend.
+Importing the package imports all its modules, so a new question needs only a new file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The principal angles between two tasks' essential subspaces at a layer, beside those of random subspaces."""
+"""Principal angles between two tasks' essential subspaces at a layer, compared with those of random subspaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
 
-_RANDOM_SEED = 0  # of the random subspaces that angles are compared with
+_RANDOM_SEED = 0  # seed of the random subspaces that angles are compared with
 
 
 @recorded_question
@@ -30,7 +30,7 @@ def angles(project: OpenedProject, layer_name: str, task_a: str, task_b: str, re
 
 
 def random_angles(stages: Stages, d_out: int, sizes: tuple[int, int]) -> tuple[float, ...]:
-    """Return the principal angles of two random subspaces, one seeded draw that all layers of that shape share."""
+    """Return the principal angles of two random subspaces, drawn once, with a fixed seed, per shape of layer."""
 
     def compute() -> tuple[float, ...]:
         left, right = (random_subspace(d_out, size, _RANDOM_SEED + at) for at, size in enumerate(sizes))

@@ -1,4 +1,4 @@
-"""One number a task and layer: where fine-tuning changed the model, and how much of it the tasks share."""
+"""The layer map: for each task and layer, one number on how much fine-tuning changed there or the tasks share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE = 0.9  # of the energy, in the rank map
 
 @recorded_question
 def layer_map(project: OpenedProject, kind: str, recipe: Recipe, progress: Progress = NO_PROGRESS) -> LayerMap:
-    """Return one number a task and layer; kind is "rank90", "energy", "norm" or "overlap".
+    """Return one number for each task and layer; kind is "rank90", "energy", "norm" or "overlap".
 
     Raises:
         RecipeError: the kind is unknown.
@@ -41,7 +41,7 @@ def layer_map(project: OpenedProject, kind: str, recipe: Recipe, progress: Progr
 
 
 def _cell(project: OpenedProject, recipe: Recipe, kind: str, at: int, task: str, layer: Layer) -> tuple[float, float]:
-    """Return a cell's number and what its colour shows."""
+    """Return the number of a cell and its share in [0, 1], which its colour shows."""
     stages = project.stages
     if kind == "norm":
         return float(torch.linalg.vector_norm(stages.delta(recipe, task, layer.name))), 0.0

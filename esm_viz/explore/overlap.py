@@ -1,4 +1,4 @@
-"""How much the tasks' essential subspaces have in common at a layer."""
+"""The overlap of the tasks' essential subspaces at a layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esm_viz.stages.project_question import recorded_question
 
 @recorded_question
 def overlap(project: OpenedProject, layer_name: str, recipe: Recipe) -> Overlap:
-    """Return the overlap of any two tasks' essential subspaces at rank r."""
+    """Return the overlap of every two tasks' essential subspaces at rank r."""
     return overlap_at(project.stages, project.settled(recipe), project.layer(layer_name))
 
 

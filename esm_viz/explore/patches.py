@@ -1,4 +1,4 @@
-"""What an essential direction sees: the image patches whose tokens move a layer's output most along it."""
+"""The image patches for which fine-tuning changed a layer's output most along one essential direction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esm_viz.stages.leading_directions import leading, task_key
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
 
-MOST_PATCHES = 24  # patches looked for; the strongest ones often lie in one image
+MOST_PATCHES = 24  # several, since the strongest patches often lie in one image
 
 
 @recorded_question
@@ -31,15 +31,15 @@ def patches(
 
     Args:
         project: the opened project.
-        task: t, whose expert, proxies and basis.
-        layer_name: where.
+        task: the task t, whose expert, proxies and basis are used.
+        layer_name: open_clip's name of the layer.
         direction: i, from 1 for the strongest.
-        recipe: of this project.
-        most: patches wanted; fewer where there are not so many.
-        progress: progress.
+        recipe: a recipe of this project.
+        most: largest number of patches.
+        progress: callback, may raise Cancelled.
 
     Raises:
-        RecipeError: the direction carries no energy, or there is none of that number.
+        RecipeError: there is no direction of that number, or it has no energy.
     """
     stages, recipe = project.stages, project.settled(recipe)
     task, layer = project.known_task(task), project.layer(layer_name)
@@ -79,7 +79,7 @@ def patches(
 
 
 def _largest(heat: Tensor, most: int) -> tuple[Patch, ...]:
-    """Return the places of the largest of (images, rows, columns) scores; of equal ones the first."""
+    """Return the patches with the largest scores of (images, rows, columns); of equal ones the first."""
     order = heat.flatten().sort(descending=True, stable=True).indices[:most]
     places = zip(*(axis.tolist() for axis in torch.unravel_index(order, heat.shape)), strict=True)
     return tuple(Patch(image, row, column, float(heat[image, row, column])) for image, row, column in places)

@@ -1,4 +1,4 @@
-"""What each level of polarized scaling does to the merge: its size per layer, level by level (METHOD, ESM)."""
+"""The scaling profile: ‖ΔW‖_F of the merge per layer, as the levels of polarized scaling are added (METHOD, ESM)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
 
 LEVELS: tuple[Role, ...] = ("spectrum", "task", "dimension", "layer")
-"""In the order in which they act; which knob is a level's exponent, the method says."""
+"""The levels in the order in which they are applied; the method says which knob is a level's exponent."""
 
 
 @recorded_question
 def scaling_profile(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> ScalingProfile:
-    """Merge with no level, with the first, with the first two …, through the stages of any other merge."""
+    """Merge with no level, with the first, with the first two …, by the same stages as any merge."""
     stages, recipe = project.stages, static_part(project.settled(recipe))
     own = [level for level in LEVELS if level in METHODS[recipe.method].roles]
     recipes = [_without(recipe, own[count:]) for count in range(len(own) + 1)]
     columns = []
-    for step, layer in enumerate(stages.layers):  # all levels of a layer at once: they share its expensive stages
+    for step, layer in enumerate(stages.layers):  # all levels of a layer share its slow stages
         progress(step / len(stages.layers), f"scaling {layer.label} level by level")
         columns.append([float(stages.merged(each, layer.name, layer).norm) for each in recipes])
     rows = [list(row) for row in zip(*columns, strict=True)]
@@ -62,10 +62,10 @@ def _shares(stages: Stages, recipe: Recipe, layer: Layer) -> tuple[list[float], 
 
 
 def _squares(norms: Tensor) -> list[float]:
-    """Return shares of the sum of squares."""
+    """Return each norm's share of the sum of squares."""
     if not norms.max() > 0:
         return [math.nan] * len(norms)
-    squares = (norms / norms.max()).square()  # 1e-200 and 1e200 stay in range
+    squares = (norms / norms.max()).square()  # so that squares of 1e-200 or 1e200 stay in range
     return (squares / squares.sum()).tolist()
 
 

@@ -1,4 +1,4 @@
-"""Where one task's output shift lives at a layer: its spectrum, and the energy that its first directions keep."""
+"""The spectrum of one task's output shift at a layer, and the energy that its first directions keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from esm_viz.stages.project_question import recorded_question
 
 @recorded_question
 def spectrum(project: OpenedProject, task: str, layer_name: str, recipe: Recipe) -> Spectrum:
-    """Return eigenvalues and the energy kept by ESD's and by SVD's first k directions, k = 1..d_out."""
+    """Return the eigenvalues, and the energy kept by the first k directions of ESD and of SVD, k = 1..d_out."""
     stages, recipe = project.stages, project.settled(recipe)
     task, layer = project.known_task(task), project.layer(layer_name)
     decomposition = stages.decomposition(recipe, task, layer)
@@ -37,7 +37,7 @@ def spectrum(project: OpenedProject, task: str, layer_name: str, recipe: Recipe)
 
 @recorded_question
 def ranks_for_energy(project: OpenedProject, task: str, layer_name: str, shares: Sequence[float]) -> tuple[int, ...]:
-    """Return the fewest ESD directions of a task and layer that keep each share of the energy."""
+    """Return, for each share of the energy, the smallest number of ESD directions that keep it."""
     where = project.known_task(task), project.layer(layer_name)
     eigenvalues = project.stages.decomposition(project.recipe, *where).eigenvalues
     return tuple(rank_for_energy(eigenvalues, share) for share in shares)

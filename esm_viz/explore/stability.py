@@ -1,4 +1,4 @@
-"""Whether other proxies, or fewer, would have given the same essential subspace."""
+"""The stability of an essential subspace: how much it changes with other or fewer proxies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NONE = Spread(math.nan, math.nan, math.nan)
 def stability(
     project: OpenedProject, task: str, layer_name: str, recipe: Recipe, progress: Progress = NO_PROGRESS
 ) -> Stability:
-    """Compare bases of a few proxies with each other and with that of all, at rank r."""
+    """Compare bases from random draws of proxies with each other and with the basis from all proxies, at rank r."""
     stages, recipe = project.stages, project.settled(recipe)
     task, layer = project.known_task(task), project.layer(layer_name)
     key = ("stability", rank_of(recipe, layer), layer.name, stages.device, *task_key(stages, recipe, task))
@@ -66,12 +66,12 @@ def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, progress: 
 
 
 def _short(delta: Tensor) -> Tensor:
-    """Return R of ΔW = Q R where ΔW is tall: Q turns all bases alike, so no overlap and no energy notices."""
+    """Return R of ΔW = Q R if ΔW is tall: Q rotates all bases alike, so overlaps and energies stay the same."""
     return torch.linalg.qr(delta).R if delta.shape[0] > delta.shape[1] else delta
 
 
 def _basis(shift: Tensor, rank: int) -> Tensor:
-    """Return the first r directions of some images' output shift, (images, tokens, directions)."""
+    """Return the first r directions of the output shift of some images, (images, tokens, directions)."""
     return leading(svd_basis(shift.flatten(0, 1).mT, rank), rank)
 
 

@@ -1,8 +1,8 @@
-"""All tasks and layers on one plane, by whom they share directions with.
+"""The subspace map: every task and layer as a point of a plane, placed by its overlaps with the other tasks.
 
-Subspaces of two layers lie in different spaces, where an overlap would mean nothing: neurons and heads of one block
-have no counterpart in the next. What layers of any shape have in common is their T x T table of overlaps, so a (task,
-layer) is described by its row of that table, and two are as far apart as their rows (see `types.SubspaceMap`).
+Subspaces of two layers cannot be compared directly: neurons and heads of one block have no counterpart in the next.
+But every layer has a T x T table of overlaps. So a (task, layer) is described by its row of that table, and two of them
+are as far apart as their rows (see `core.records.SubspaceMap`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from esm_viz.stages.leading_directions import decomposed
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
 
-_COMPARING = 0.7  # of the progress, before the points are moved
+_COMPARING = 0.7  # share of the progress spent before the points are placed
 
 
 @recorded_question

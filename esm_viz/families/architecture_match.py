@@ -1,4 +1,4 @@
-"""Which open_clip models a checkpoint's shapes fit, and what shapes cannot tell: the activation of its blocks."""
+"""The open_clip models that a checkpoint's shapes fit, and the activation, which shapes do not show."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from open_clip.model import CLIPVisionCfg
 from esm_viz.core.errors import RecipeError
 from esm_viz.families.vision_tower import Architecture
 
-ACTIVATION = "quick_gelu"  # the key of a model config that says it
+ACTIVATION = "quick_gelu"  # key of the activation in a model config
 
 
 def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Return open_clip's names of towers with exactly these parameters, the shortest name for each kind of tower.
+    """Return the open_clip names of towers with exactly these parameters; of equal towers the shortest name.
 
-    Names that differ in their text tower or their activation alone are one kind.
+    Models that differ only in the text tower or in the activation count as equal.
 
     Args:
-        shapes: of a vision tower's parameters, by open_clip's names.
+        shapes: shapes of a vision tower's parameters, by open_clip's names.
     """
     found: list[tuple[CLIPVisionCfg, str]] = []
     for name in sorted(open_clip.list_models(), key=lambda name: (len(name), name)):
@@ -32,7 +32,7 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
             continue
         try:
             fits = Architecture(name, None).shapes == dict(shapes)
-        except RecipeError:  # no plain vision transformer
+        except RecipeError:  # not a plain vision transformer
             continue
         if fits:
             found.append((vision, name))
@@ -40,12 +40,12 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
 
 
 def unconfirmed(name: str) -> dict[str, Any]:
-    """Return the config of an open_clip name without its activation."""
+    """Return the config of an open_clip model without its activation."""
     return {key: value for key, value in open_clip.get_model_config(name).items() if key != ACTIVATION}
 
 
 def confirmed(config: Mapping[str, Any], quick_gelu: bool) -> str | dict[str, Any]:
-    """Return a config that says its activation, or open_clip's name of it where there is one."""
+    """Return a config with the given activation, or its open_clip name if there is one."""
     whole = {**config, ACTIVATION: quick_gelu}
     names = [name for name in open_clip.list_models() if {ACTIVATION: False, **_config(name)} == whole]
     return min(names, key=len) if names else whole
@@ -56,7 +56,7 @@ def _config(name: str) -> dict[str, Any]:
 
 
 def _may_fit(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Compare the few sizes that tell most towers apart, before any is built."""
+    """Compare a few sizes that exclude most models, so that few towers have to be built."""
     vision = config["vision_cfg"]
     patches, position, projection = (shapes.get(n, ()) for n in ("conv1.weight", "positional_embedding", "proj"))
     if vision.get("timm_model_name") or len(patches) != 4 or len(position) != 2 or len(projection) != 2:

@@ -19,13 +19,13 @@ from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, one_line
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Logits are features, normalised first where CLIP's head would, times weightᵀ, plus bias.
+    """A linear head: logits = features weightᵀ + bias, with features normalised first as in CLIP.
 
     Attributes:
         weight: (classes, embed_dim), float32.
         bias: (classes,) or None.
-        classes: names in the order of the rows; empty where the file names none.
-        normalised: whether features are brought to length 1 first; a classifier of timm reads them as they are.
+        classes: names in the order of the rows; empty if the file has none.
+        normalised: whether features are scaled to length 1 first; False for a classifier of timm.
     """
 
     weight: Tensor
@@ -45,7 +45,7 @@ class Head:
         return digest.hexdigest()
 
     def predict(self, features: Tensor) -> Tensor:
-        """Return the chosen class of each image, (n,), int64.
+        """Return the prediction for each image, (n,), int64.
 
         Args:
             features: (n, embed_dim), before any normalisation.
@@ -60,7 +60,7 @@ class Head:
 def read_head(path: Path, embed_dim: int) -> Head:
     """Read a head: `weight` (classes, embed_dim), optional `bias`, optional class names in the metadata.
 
-    It may be a file of its own, also the pickled class of task-vector repositories, or a timm ViT that ends in one.
+    The file may hold only the head, the pickled head class of task-vector repositories, or a timm ViT with classifier.
 
     Raises:
         HeadError: the file is unreadable, or does not fit the tower.
@@ -75,7 +75,7 @@ def read_head(path: Path, embed_dim: int) -> Head:
             raise HeadError(f"the head holds {held}{more}", "give weight and bias", path.name)
         found = _floats(source, {ours: its for ours, its in names.items() if its in source.tensors}, path)
     except CheckpointError as error:
-        kind = RUNS_CODE if error.kind == RUNS_CODE else ""  # what a hostile file is, it is as a head too
+        kind = RUNS_CODE if error.kind == RUNS_CODE else ""  # a file that would run code keeps that kind
         raise HeadError(f"the head cannot be read ({error.what})", error.remedy, path.name, kind=kind) from error
     except (OSError, EOFError, ValueError) as error:
         raise HeadError("the head cannot be read", "save it again", path.name) from error
@@ -93,7 +93,7 @@ def read_head(path: Path, embed_dim: int) -> Head:
 
 
 def _on_top(source: Source) -> bool:
-    """Say whether the file is a timm ViT, with its classifier."""
+    """Say whether the file is a timm ViT with a classifier."""
     return layout_of({name: stored.shape for name, stored in source.tensors.items()}).name == TIMM.name
 
 

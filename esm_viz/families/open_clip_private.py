@@ -1,6 +1,6 @@
-"""What open_clip keeps to itself and we need all the same; no other module names it.
+"""The private functions of open_clip that esm_viz uses; no other module uses any.
 
-Names of this kind can change with any release, so the tests of this module say which ones they were tried with.
+Private names can change with any release, so `TRIED` lists the releases that this module was tested with.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor
 
 TRIED = ("3.3",)  # open_clip's releases with which this module's tests have passed, MAJOR.MINOR
 BUILDER = "_build_vision_tower"
-"""The name, in `open_clip.model`, of the function that builds a tower; code that we print for people calls it too."""
+"""Name of the function in `open_clip.model` that builds a tower; the loading code that exports show calls it too."""
 
 
 def build_vision_tower(embed_dim: int, vision: CLIPVisionCfg, quick_gelu: bool = False) -> Any:
-    """Return a vision tower with random weights, without the text tower that open_clip's models come with.
+    """Return a vision tower with random weights, without a text tower.
 
     Raises:
         TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AssertionError, RuntimeError: the config
-            makes no tower; open_clip checks nothing beforehand.
+            is wrong; open_clip does not check it.
     """
     return getattr(open_clip.model, BUILDER)(embed_dim, vision, quick_gelu=quick_gelu)
 
 
 def block_input(tower: VisionTransformer, images: Tensor) -> Tensor:
-    """Return what enters a tower's first block, (n, tokens, width), of preprocessed images, (n, 3, H, W)."""
+    """Return the input of a tower's first block, (n, tokens, width), for preprocessed images, (n, 3, H, W)."""
     return tower._embeds(images)

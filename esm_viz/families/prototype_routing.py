@@ -1,8 +1,8 @@
-"""Prototype routing of ESM++: at one routed layer, each image takes the adapter of the task whose prototype is nearest.
+"""Prototype routing of ESM++: at one routed layer, each image uses the adapter of the task with the nearest prototype.
 
-An image's feature is the mean over its own tokens of the layer's input x, (tokens, d_in). The adapter is
-argmax_t cosine(feature, p_t), and the output x W_ESMᵀ + (x A_tᵀ) B_tᵀ (arXiv:2606.19164; METHOD, ESM++). Nothing in
-this depends on the other images of the batch.
+An image's feature is the mean over its tokens of the layer's input x, (tokens, d_in). It is routed to task
+t = argmax_t cosine(feature, p_t), and the output is x W_ESMᵀ + (x A_tᵀ) B_tᵀ (arXiv:2606.19164; METHOD, ESM++). The
+result for an image does not depend on the other images of the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class Adapters(NamedTuple):
-    """All tasks' adapters at one layer; a task with fewer than r live directions is filled up with zeros.
+    """All tasks' adapters at one layer; a task with fewer than r directions is padded with zeros.
 
     Attributes:
         A: A_t, (T, r, d_in).
@@ -32,25 +32,25 @@ def nearest(features: Tensor, directions: Tensor) -> Tensor:
     """Return argmax_t cosine(feature, p_t), (n,), int64; the first of equal tasks.
 
     Args:
-        features: (n, d_in), float64. All zero, NaN or infinite they still get an adapter, and only they are affected.
-        directions: p_t / ‖p_t‖, (T, d_in), float64; zero for a prototype of zero, whose cosine then counts as 0.
+        features: (n, d_in), float64. A feature that is 0, NaN or infinite still gets a task; no other image changes.
+        directions: p_t / ‖p_t‖, (T, d_in), float64; 0 for a prototype of 0, so that its cosine is 0.
     """
-    # A task at a time instead of one product: equal prototypes then give equal bits, wherever they stand.
+    # One product per task instead of one for all: so equal prototypes give exactly equal cosines.
     return torch.stack([(features * direction).sum(-1) for direction in directions], 1).argmax(1)
 
 
 def add_grouped(x: Tensor, y: Tensor, adapters: Adapters, routes: Tensor) -> None:
-    """Add (x A_tᵀ) B_tᵀ to y in place, the images of one adapter together.
+    """Add (x A_tᵀ) B_tᵀ to y in place, with the images grouped by adapter.
 
     Args:
         x: (n, tokens, d_in).
         y: (n, tokens, d_out), contiguous.
-        adapters: of the layer.
-        routes: t of every image, (n,).
+        adapters: the layer's adapters.
+        routes: task t of every image, (n,).
     """
     for t, count in enumerate(torch.bincount(routes, minlength=len(adapters.A)).tolist()):
         A, B = adapters.A[t].mT, adapters.B[t].mT
-        if count == len(x):  # nothing to gather, and the sum goes into the second product
+        if count == len(x):  # no images to gather, and addmm_ adds in place
             y.view(-1, y.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]) @ A, B)
         elif count:
             own = (routes == t).nonzero()[:, 0]
@@ -58,20 +58,20 @@ def add_grouped(x: Tensor, y: Tensor, adapters: Adapters, routes: Tensor) -> Non
 
 
 def add_gathered(x: Tensor, y: Tensor, adapters: Adapters, routes: Tensor) -> None:
-    """Do what `add_grouped` does in two batched products, each image beside its own A_t and B_t.
+    """Do the same as `add_grouped` in two batched products, with a copy of A_t and B_t for each image.
 
-    A processor spends more on the copies than on the sums; a device that would have to tell how many images chose
-    which adapter, and be sent many small products, does not.
+    On a GPU this is faster: grouping would need a synchronisation and many small products. On a CPU, the copies would
+    take more time than the products.
     """
     y.baddbmm_(x @ adapters.A[routes].mT, adapters.B[routes].mT)
 
 
 class Router(nn.Module):
-    """One routed layer: finds every image's adapter and adds what it gives.
+    """The router of one layer: it chooses each image's adapter and adds the adapter's output.
 
     Attributes:
-        routes: of the last batch, (n,), int64.
-        given: the adapter that all images get, whatever they resemble; None where they choose.
+        routes: tasks chosen for the last batch, (n,), int64.
+        given: the task to which all images are routed; None to route each image by its nearest prototype.
     """
 
     A: Tensor
@@ -79,7 +79,7 @@ class Router(nn.Module):
     directions: Tensor
 
     def __init__(self, adapters: Adapters) -> None:
-        """Take one layer's adapters; they run in float32, and cosines in float64."""
+        """Keep one layer's adapters; adapters run in float32, cosines in float64."""
         super().__init__()
         directions = F.normalize(adapters.prototypes.double(), dim=1, eps=torch.finfo(torch.float64).tiny)
         for name, tensor in (("A", adapters.A.float()), ("B", adapters.B.float()), ("directions", directions)):

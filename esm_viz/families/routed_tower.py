@@ -31,21 +31,21 @@ def routed_layers(layers: Iterable[Layer], families: str) -> tuple[Layer, ...]:
 
 
 class RoutedTower(nn.Module):
-    """A tower with adapters: images in, features out, and it keeps which adapters every image went through.
+    """A tower with adapters; maps images to features and records the routes of every image.
 
     Attributes:
-        tasks: what a route counts.
+        tasks: names of the tasks, by the indices in the routes.
         layers: names of the routed layers, in the order of the routes.
-        base_parameters, adapter_parameters: numbers in the tower, and in adapters and prototypes.
+        base_parameters, adapter_parameters: parameters of the tower, and of adapters and prototypes together.
     """
 
     def __init__(self, tower: nn.Module, adapters: Mapping[str, Adapters], tasks: tuple[str, ...]) -> None:
-        """Hang routers into a tower.
+        """Add routers to a tower.
 
         Args:
-            tower: filled with the merged weights, float32; it is changed, and belongs to this one from now on.
-            adapters: by layer name, in the order in which the tower runs them.
-            tasks: T names.
+            tower: a tower with the merged weights, float32; it is modified and must not be used elsewhere.
+            adapters: adapters by layer name, in the order in which the tower runs the layers.
+            tasks: names of the T tasks.
         """
         super().__init__()
         self.tasks, self.layers = tasks, tuple(adapters)
@@ -65,13 +65,13 @@ class RoutedTower(nn.Module):
         return features
 
     def take_routes(self) -> Tensor:
-        """Return the adapters of all images since this was last asked, (layers, n), int64, indices into `tasks`."""
+        """Return the routes of all images since the last call, (layers, n), int64, as indices into `tasks`."""
         routes, self._routes = self._routes, []
         return torch.cat(routes, 1) if routes else torch.zeros(len(self.layers), 0, dtype=torch.int64)
 
     @contextmanager
     def sent_to(self, task: int) -> Iterator[None]:
-        """Send every image to one task's adapters, as an oracle would: the upper bound of routing."""
+        """Route every image to one task's adapters while the block runs (oracle routing)."""
         try:
             for router in self._routers:
                 router.given = task
@@ -85,7 +85,7 @@ def load_routed(arch: Architecture, model: Path, adapters: Path) -> RoutedTower:
     """Rebuild a routed tower from the two files of an export.
 
     Args:
-        arch: of the model.
+        arch: the model's architecture.
         model: `model.safetensors`, the merged weights.
         adapters: `experts.safetensors` of the same export.
 

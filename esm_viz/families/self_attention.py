@@ -1,7 +1,7 @@
-"""Self-attention as open_clip's towers use it, with its two matrices in plain sight.
+"""Self-attention of open_clip's towers, with its two projections as modules, so that hooks see their inputs.
 
-`nn.MultiheadAttention` passes its projections' weights to a fused function, so no hook ever sees those layers. This
-drop-in has the same parameter names and the same result, and `in_proj` and `out_proj` are modules that hooks can take.
+`nn.MultiheadAttention` passes its projections' weights to a fused function, so no hook sees these layers. This
+replacement has the same parameter names and gives the same result, but `in_proj` and `out_proj` are modules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """x Wᵀ + b with a matrix that another module owns, so that a hook sees what goes in and what comes out."""
+    """x Wᵀ + b, with W and b owned by another module; hooks see the input and the output."""
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return (…, d_out) for x (…, d_in)."""
@@ -19,7 +19,7 @@ class Projection(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over (batch, tokens, width), parameters named as in `nn.MultiheadAttention`."""
+    """Multi-head self-attention over (batch, tokens, width), with the parameter names of `nn.MultiheadAttention`."""
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         """Take over a batch-first attention's parameters."""
@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """Attend; key and value are the query (self-attention), as open_clip calls it."""
+        """Return the attention's output; key and value must be the query, as in open_clip's calls."""
         batch, tokens, width = query.shape
         fused = self.in_proj(query, self.in_proj_weight, self.in_proj_bias)
         q, k, v = fused.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)

@@ -1,4 +1,4 @@
-"""open_clip's vision tower: built without weights, its layers by family, filled with one model's tensors, run."""
+"""open_clip's vision tower: its architecture and layers without weights, and running it with one model's weights."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _SUFFIXES: dict[str, Family] = {
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 ESSENTIAL: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj")
 """Families that ESD applies to; out_proj is merged by TSV-M (METHOD, ESM)."""
-MOST_BLOCKS = 200  # of a tower, open_clip's largest has 64; to build more, even without weights, takes seconds
+MOST_BLOCKS = 200  # open_clip's largest tower has 64; building more blocks takes seconds, even without weights
 BATCH = 256  # images a forward pass; larger is not faster on a CPU
 
 
 class Architecture:
-    """A vision tower's shape, before any weights.
+    """The architecture of a vision tower, without weights.
 
     Attributes:
         config: the open_clip model config.
         title: the open_clip name, or "ViT 6 x 128" for a config.
-        image_size: pixels of a side.
+        image_size: width and height of images in pixels.
         grid: rows and columns of patches; their tokens follow the class token.
-        embed_dim: width of the image features.
-        quick_gelu: which activation its blocks use.
-        layers: the matrices ESM treats by name, families in order, blocks ascending.
-        shapes: of every parameter.
-        blocks: how many there are.
+        embed_dim: size of the image features.
+        quick_gelu: whether the blocks use QuickGELU instead of GELU.
+        layers: the matrices that are merged by ESM, by family and then by block.
+        shapes: shapes of all parameters.
+        blocks: number of blocks.
     """
 
     def __init__(self, arch: str, config: Mapping[str, Any] | None) -> None:
-        """Build the empty tower of an open_clip name or of an open_clip model config.
+        """Build the tower of an open_clip name or model config, without weights.
 
         Raises:
-            RecipeError: open_clip does not know the name, or the config is not that of a plain vision transformer.
+            RecipeError: open_clip does not know the name, or the model is not a plain vision transformer.
         """
         self.config = known = dict(config) if config is not None else _config_of(arch)
         try:
@@ -102,22 +102,22 @@ class Architecture:
         self.layers = tuple(_layers(self.shapes))
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """Fill a fresh tower with tensors (not copied); float32 weights give a float32 forward pass."""
+        """Return a new tower with these tensors (not copied); float32 weights give a float32 forward pass."""
         tower = copy.deepcopy(self._empty)
         tower.load_state_dict(dict(weights), assign=True)
         return tower.requires_grad_(False)
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """Return the parameters outside the blocks."""
+        """Return the names of the parameters outside the blocks."""
         return tuple(name for name in self.shapes if not _BLOCK.fullmatch(name))
 
     def block_names(self, block: int) -> tuple[str, ...]:
-        """Return a block's parameters."""
+        """Return the names of a block's parameters."""
         return tuple(name for name in self.shapes if name.startswith(_block_prefix(block)))
 
     def embed(self, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Return what enters the first block, (n, tokens, width).
+        """Return the input of the first block, (n, tokens, width).
 
         Args:
             weights: the parameters outside the blocks.
@@ -130,13 +130,13 @@ class Architecture:
     def run_block(
         self, block: int, weights: Mapping[str, Tensor], stream: Tensor, see: Callable[[str, Tensor], None]
     ) -> Tensor:
-        """Run one block and show its layers' inputs; returns what enters the next, (n, tokens, width).
+        """Run one block and return its output, (n, tokens, width).
 
         Args:
-            block: counted from 0.
+            block: index of the block, from 0.
             weights: the block's parameters, by their names in the tower.
-            stream: what enters it, (n, tokens, width).
-            see: told each layer's name and its input, (n, tokens, d_in).
+            stream: the block's input, (n, tokens, width).
+            see: called with each layer's name and input, (n, tokens, d_in).
         """
         prefix = _block_prefix(block)
         module = copy.deepcopy(self._empty.transformer.resblocks[block])
@@ -148,7 +148,7 @@ class Architecture:
         return module(stream)
 
     def describe(self) -> str:
-        """Name the activation, which no checkpoint's tensors can tell."""
+        """Return the name of the activation, which cannot be found from a checkpoint's tensors."""
         return "QuickGELU" if self.quick_gelu else "GELU"
 
 
@@ -158,7 +158,7 @@ def encode(tower: nn.Module, images: Tensor, boundary: Callable[[int], None] = l
     Args:
         tower: in eval mode, on the device of its weights.
         images: preprocessed, (n, 3, H, W), on any device.
-        boundary: told how many images are done, after each batch; may raise to stop.
+        boundary: called after each batch with the number of finished images; may raise to stop.
     """
     device = next(tower.parameters()).device
     parts = []
@@ -174,7 +174,7 @@ def _block_prefix(block: int) -> str:
 
 
 def module_of(tower: nn.Module, layer: str) -> nn.Module:
-    """Return the module that multiplies by a layer's matrix: (batch, tokens, d_in) in, (batch, tokens, d_out) out."""
+    """Return the module that multiplies by a layer's matrix: (batch, tokens, d_in) -> (batch, tokens, d_out)."""
     return tower.get_submodule(layer.removesuffix("weight")[:-1])  # …attn.in_proj_weight, …mlp.c_fc.weight
 
 

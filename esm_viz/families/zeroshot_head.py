@@ -1,4 +1,4 @@
-"""A head made from class names, where the base checkpoint brings its text tower."""
+"""CLIP's zero-shot head, made from class names with the text tower in the base's checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def head_from_words(
     Args:
         config: an open_clip model config with `text_cfg`.
         weights: a full CLIP's state dict; its vision part is not read.
-        classes: names.
-        templates: sentences with `{}` where the name goes.
+        classes: names of the classes.
+        templates: sentences with `{}` in the place of the name.
 
     Raises:
         HeadError: there is no plain text tower, the weights do not fit it or are not finite, or a template
-            has no place for the name.
+            has no `{}`.
     """
     for template in templates:
         if "{}" not in template:

@@ -1,1 +1,1 @@
-"""Files before any heavy work: a recipe from a folder of names, headers opened and judged, and the cost to expect."""
+"""Checks of files before long work: finding models in a folder, checking headers, estimating the cost of a merge."""

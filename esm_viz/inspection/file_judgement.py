@@ -1,7 +1,7 @@
-"""Every model of a recipe judged by header and listing, the wrong ones beside the others, before a weight is read.
+"""The verdict on every model of a recipe, from headers and lists of images alone, before any weights are read.
 
-`opening.open_headers` is the strict door, which raises at the first thing that is wrong; here the same checks become
-a verdict a model, so that a person sees all of them at once and may leave the wrong ones out.
+`opened_files.open_headers` makes the same checks but raises at the first error. Here each model gets a verdict, so a
+person sees all errors at once and can leave the refused models out.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _WORDS = {
     ImagesError.kind: "its images cannot be read",
     CheckpointError.kind: "not a file of weights",
 }
-"""A refused file in a few words, by the kind of error; layouts and shapes are described by what the file holds."""
+"""Short descriptions of refused files by the kind of error; for layouts and shapes, `_refusal` makes them."""
 
 
 def judge(
@@ -61,20 +61,22 @@ def judge(
     same: Mapping[str, str] | None = None,
     decomposing: bool = False,
 ) -> Judgement:
-    """Judge every model of a recipe by headers and listings alone.
+    """Return a verdict on every model of a recipe, from headers and lists of images alone.
 
     Args:
-        recipe: as read.
-        left_out: tasks that the cost is told without.
-        wrong: what reading whole files has found since, by model.
-        same: whose weights a task has, where reading has found that, as `same_weights` tells it.
-        decomposing: whether all experts are to be decomposed, so that proxies are needed whatever the method.
+        recipe: the recipe.
+        left_out: tasks that are not counted in the cost.
+        wrong: errors found when the whole files were read, by model.
+        same: the result of `same_weights`, if known: the model whose weights a task shares.
+        decomposing: whether all experts will be decomposed, which needs proxies with any method.
 
     Raises:
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
     """
     wrong = wrong or {}
-    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # those are judged below
+    settle(
+        without(recipe, [model.name for model in recipe.models if not model.proxies])
+    )  # models without proxies get a verdict below
     arch = Architecture(recipe.arch, recipe.arch_config)
     _, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
@@ -100,12 +102,12 @@ def judge(
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
-    """Return the same judgement of a project whose files are open already; none of its models is refused.
+    """Return the judgement of a project that is already open; none of its models is refused.
 
     Args:
-        recipe: as opened.
-        headers: of its files.
-        same: whose weights a task has, as `same_weights` tells it.
+        recipe: the project's recipe.
+        headers: the headers of its files.
+        same: the result of `same_weights`: the model whose weights a task shares.
     """
     models = [JudgedModel(headers.inspection.files[0], _verdict_of_base(headers.inspection.files[0], None, True))]
     alike = _alike(recipe, same)
@@ -130,7 +132,7 @@ def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgeme
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
-    """Return a judgement that flags broken validation images, and experts no better than guessing on the others."""
+    """Return the judgement with remarks on broken validation images and on experts with an accuracy near chance."""
     by_task = {accuracy.task: accuracy for accuracy in own}
 
     def flagged(model: JudgedModel) -> JudgedModel:
@@ -153,12 +155,12 @@ def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
 
 
 def without(recipe: Recipe, names: Collection[str]) -> Recipe:
-    """Return the recipe with some of its models left out."""
+    """Return the recipe without some of its models."""
     return recipe.replace(models=tuple(model for model in recipe.models if model.name not in names))
 
 
 def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
-    """Return the first proxies of every task that has some, as PNG files, the ones that a merge will read."""
+    """Return PNG files of the first proxies of every task that has some; a merge uses the same images."""
     arch = Architecture(recipe.arch, recipe.arch_config)
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     found = {}
@@ -168,24 +170,24 @@ def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, lis
                 listed = open_images(recipe.resolve(model.proxies), how)
                 first = listed.read(draw(listed.count, MOST_PROXIES, recipe.seed)[:most])
                 found[model.name] = to_png(first.images, how)
-            except ImagesError:  # told when they are read for a merge; here is only a picture less
+            except ImagesError:  # the merge will report it; here only the picture is missing
                 continue
     return found
 
 
 def says_activation(recipe: Recipe) -> bool:
-    """Say whether the recipe names the activation: by an open_clip name, or in its config."""
+    """Say whether the recipe gives the activation, by an open_clip name or in a config."""
     return recipe.arch_config is None or architecture_match.ACTIVATION in recipe.arch_config
 
 
 def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
-    """Return the recipe with its activation said."""
+    """Return the recipe with the given activation."""
     config = Architecture(recipe.arch, recipe.arch_config).config
     return _with_arch(recipe, architecture_match.confirmed(config, quick_gelu))
 
 
 def fitting_names(path: Path) -> tuple[str, ...]:
-    """Return the names of open_clip models that a base checkpoint's shapes fit; they do not tell the activation.
+    """Return the names of open_clip models that a base's shapes fit; the activation cannot be found from shapes.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -194,22 +196,22 @@ def fitting_names(path: Path) -> tuple[str, ...]:
 
 
 def choices(recipe: Recipe) -> dict[str, Recipe]:
-    """Return, by open_clip's name, the recipe under each kind of tower that the base fits; none where it says its own.
+    """Return the recipe with each open_clip architecture that the base fits, by name; empty if the recipe gives one.
 
     Args:
-        recipe: whose architecture may have been found from shapes alone.
+        recipe: a recipe whose architecture may have been found from shapes alone.
     """
     if says_activation(recipe):
         return {}
     try:
         names = fitting_names(recipe.resolve(recipe.base))
-    except CheckpointError:  # the base is refused anyway
+    except CheckpointError:  # the base will be refused
         return {}
     return {name: _with_arch(recipe, config_of(name)) for name in names}
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """Return the open_clip config of a name, without the activation that nobody has confirmed yet."""
+    """Return the open_clip config of a name, without the activation, which is not confirmed yet."""
     return architecture_match.unconfirmed(name)
 
 
@@ -218,7 +220,7 @@ def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
 
 
 def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
-    """Return a file, what its header holds, and what is wrong with it."""
+    """Return a file's checkpoint, the facts from its header, and its error; None where there is none."""
     try:
         checkpoint = Checkpoint(title, path)
     except CheckpointError as error:
@@ -250,7 +252,7 @@ def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], alike: Verdict |
 
 
 def _remark(facts: FileFacts) -> str:
-    """Say what is odd with a file that is right all the same; empty where nothing is."""
+    """Return a remark on an unusual but usable file; empty without one."""
     remarks = []
     if ", " in facts.dtype:
         remarks.append(f"its tensors are {facts.dtype} mixed, which is fine: sums run in float64")
@@ -282,18 +284,18 @@ def _counted(names: Sequence[str], what: str) -> str:
 
 
 def same_weights(recipe: Recipe, headers: Headers, digests: Mapping[str, str]) -> dict[str, str]:
-    """Return, by task, the base or the earlier task whose weights it has, under whatever names and in whatever files.
+    """Return, for each task with the same weights as the base or an earlier task, the name of that model.
 
-    Files with the same bytes are known by their digests; one that differs from the base only in how it is written is
-    found by comparing tensors up to the first that differs, which is soon where it is a fine-tune.
+    Equal files are found by their digests. A file with the base's weights in another format is found by comparing
+    tensors until one differs, which for an expert is soon.
 
     Args:
-        recipe: as opened.
-        headers: of its files.
+        recipe: the project's recipe.
+        headers: the headers of its files.
         digests: SHA-256 by path as the recipe writes it.
 
     Raises:
-        CheckpointError: a file changed underneath.
+        CheckpointError: a file changed since it was opened.
     """
     seen, found = {digests[recipe.base]: BASE}, {}
     for model in recipe.models:
@@ -317,7 +319,7 @@ def _same_numbers(arch: Architecture, one: Checkpoint, other: Checkpoint) -> boo
 
 
 def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:
-    """Return the verdict, by task, of each whose file or whose weights are the base's or an earlier task's."""
+    """Return the verdict on each task whose file or weights equal those of the base or an earlier task."""
     found = {}
     for what, twins in (("weights", same), ("file", _twins(recipe))):
         for name, twin in twins.items():
@@ -328,8 +330,8 @@ def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:
 
 
 def _twins(recipe: Recipe) -> dict[str, str]:
-    """Return, by task, the base or earlier task whose file it shares."""
-    seen = {os.path.realpath(recipe.resolve(recipe.base)): BASE}  # not Path.resolve, which links in a loop end
+    """Return, for each task that shares its file with the base or an earlier task, the name of that model."""
+    seen = {os.path.realpath(recipe.resolve(recipe.base)): BASE}  # Path.resolve raises for links in a loop
     found = {}
     for model in recipe.models:
         path = os.path.realpath(recipe.resolve(model.path))

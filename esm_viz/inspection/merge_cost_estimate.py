@@ -1,4 +1,4 @@
-"""What a recipe will cost, told before anything heavy starts."""
+"""The estimate of a merge's time and memory before it starts."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from esm_viz.core.records import Layer
 from esm_viz.runtime.stage_cache import default_limit
 from esm_viz.runtime.thread_pool import cores
 
-_SIDE = 384  # of the product that measures this machine, a few milliseconds
+_SIDE = 384  # size of the matrix product that measures this machine's speed, which takes a few milliseconds
 _TRIES = 4  # the first warms up
 
 
 def expected_cost(
     layers: tuple[Layer, ...], shapes: Mapping[str, tuple[int, ...]], tasks: int, images: int
 ) -> tuple[int, float]:
-    """Estimate peak memory and seconds of decomposing and merging, from counted operations and this machine's speed.
+    """Estimate peak memory and time of decomposing and merging, from counted operations and this machine's speed.
 
     Args:
-        layers: the tower's matrices.
-        shapes: of all its parameters.
-        tasks: T.
-        images: proxies a task.
+        layers: the tower's layers.
+        shapes: shapes of all its parameters.
+        tasks: number of tasks T.
+        images: proxies per task.
 
     Returns:
-        Bytes, with the default limit of what is kept between stages, and seconds; rough, meant for "seconds, minutes
-        or hours".
+        Bytes, including the stage cache at its default limit, and seconds. The estimate is rough: it distinguishes
+        seconds, minutes and hours.
     """
     parameters = sum(math.prod(shape) for shape in shapes.values())
     places, width = shapes["positional_embedding"]
     tokens = images * places
     moments = sum(layer.d_in**2 for layer in layers)
     kept = 8 * tasks * (moments + sum(layer.d_out * layer.d_in for layer in layers))
-    streams = 2 * tasks * 4 * tokens * width  # each task's at two blocks
+    streams = 2 * tasks * 4 * tokens * width  # the inputs of two blocks for each task
     working = 8 * cores() * max((5 * layer.d_out**2 + tasks * layer.d_out * layer.d_in for layer in layers), default=0)
     memory = min(kept, default_limit()) + streams + working + 4 * parameters
     forward = tasks * 2 * parameters * tokens
@@ -53,15 +53,15 @@ def scoring_seconds(shapes: Mapping[str, tuple[int, ...]], images: int) -> float
     """Estimate the seconds of running one tower over images.
 
     Args:
-        shapes: of all its parameters.
-        images: in all.
+        shapes: shapes of all its parameters.
+        images: total number of images.
     """
     parameters = sum(math.prod(shape) for shape in shapes.values())
     return 2 * parameters * images * shapes["positional_embedding"][0] / _operations_a_second()
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that programs may still take; 0 where the machine does not tell."""
+    """Return the available memory in bytes; 0 if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -71,7 +71,7 @@ def free_memory() -> int:
 
 @functools.cache
 def _operations_a_second() -> float:
-    """Time a float64 product on this machine, the quickest of a few; once, so that costs compare."""
+    """Return float64 operations per second, from the fastest of a few products; measured once per process."""
     matrix = torch.ones(_SIDE, _SIDE, dtype=torch.float64)
     times = []
     for _ in range(_TRIES):

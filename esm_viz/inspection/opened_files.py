@@ -1,4 +1,4 @@
-"""From a recipe's paths to opened files: every header judged, every file hashed and checked, before work starts."""
+"""Opening the files of a recipe: all headers are checked, and all files hashed, before work starts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """A recipe's checkpoints and images, listed and judged, not yet read.
+    """The checkpoints, images and heads of a recipe, checked by headers; weights and images are not read yet.
 
     Attributes:
-        experts: by task, in the recipe's order.
-        proxies: by task, where the recipe gives them.
-        labelled: by split, then task, where the recipe gives them.
-        heads: by task, where the recipe gives them.
+        experts: checkpoints by task, in the recipe's order.
+        proxies: unlabelled image sets by task, if the recipe gives them.
+        labelled: labelled image sets by split and task, if the recipe gives them.
+        heads: heads by task, if the recipe gives them.
     """
 
     arch: Architecture
@@ -46,7 +46,7 @@ class Headers:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Return a sentence for each set of images of which some were found to be broken so far."""
+        """Return a sentence for each image set in which broken images were found so far."""
         sets = (("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items()))
         return tuple(
             f"{task}, {what}: {listed.told}"
@@ -58,14 +58,14 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What stands beside one model's weights.
+    """The images and the head of one model.
 
     Attributes:
-        proxies: None where the recipe gives none, or they are wrong.
-        head: None likewise, and where it was not to be made.
-        classes: what the head says of them.
-        labelled: by split.
-        errors: what is wrong, in the order of reading.
+        proxies: the proxies; None if the recipe gives none or they are wrong.
+        head: the head; None if the recipe gives none, it is wrong, or it was not to be made.
+        classes: the classes of the head.
+        labelled: labelled image sets by split.
+        errors: errors in the order of reading.
     """
 
     proxies: ImageSet | None
@@ -76,10 +76,10 @@ class Beside:
 
 
 def open_headers(recipe: Recipe) -> Headers:
-    """Read what headers and folder listings tell, and refuse whatever does not fit.
+    """Read headers and list images, and raise if a file does not fit.
 
     Raises:
-        EsmVizError: the first thing that is wrong, with the model it belongs to.
+        EsmVizError: the first error found, with the name of the model.
     """
     arch = Architecture(recipe.arch, recipe.arch_config)
     base = Checkpoint("base", recipe.resolve(recipe.base))
@@ -89,8 +89,8 @@ def open_headers(recipe: Recipe) -> Headers:
     proxies: dict[str, ImageSet] = {}
     heads: dict[str, Head] = {}
     labelled: dict[Split, dict[str, ImageSet]] = {"validation": {}, "test": {}}
-    text = functools.cache(base.text_tower)  # read once for all heads from words, and not where there are none
-    for model in recipe.models:  # after all headers, which cost nothing
+    text = functools.cache(base.text_tower)  # read once for all heads from words, and only if there is one
+    for model in recipe.models:  # after all headers, which are fast to read
         beside = open_beside(model, recipe, arch, text)
         if beside.errors:
             raise beside.errors[0]
@@ -110,14 +110,13 @@ def open_headers(recipe: Recipe) -> Headers:
 def open_beside(
     model: ModelEntry, recipe: Recipe, arch: Architecture, text: Callable[[], Mapping[str, Tensor]] | None
 ) -> Beside:
-    """Open a model's proxies, head and labelled images, and collect what is wrong instead of stopping at it.
+    """Open a model's proxies, head and labelled images, and collect errors instead of raising.
 
     Args:
         model: an entry of the recipe.
-        recipe: for its paths.
-        arch: the tower that reads the images and gives the features.
-        text: reads the base's text tower, by open_clip's names, for heads from words; None where they are not to be
-            made.
+        recipe: the recipe, to resolve paths.
+        arch: architecture of the tower.
+        text: reads the base's text tower, by open_clip's names, for heads from words; None to make no such heads.
     """
     errors: list[EsmVizError] = []
 
@@ -148,13 +147,13 @@ def open_beside(
 
 
 def read_digests(recipe: Recipe, headers: Headers, progress: Progress = NO_PROGRESS) -> dict[str, str]:
-    """Read every file that shapes the weights once: hash it, compare with the recipe, refuse NaN and Inf.
+    """Read every file that a merge depends on once: hash it, compare with the recipe, refuse NaN and Inf.
 
     Returns:
         SHA-256 by path as the recipe writes it.
 
     Raises:
-        CheckpointError: the first file that is not the one the recipe names, or holds NaN or Inf; `wrong` has all.
+        CheckpointError: a file has another SHA-256 than the recipe gives, or holds NaN or Inf; `wrong` has all errors.
     """
     names = tuple(headers.arch.shapes)
     steps = 1 + len(recipe.models)
@@ -201,7 +200,7 @@ def _open_head(
 
 
 def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
-    """Return a head's classes under the names that the recipe says the images have."""
+    """Return a head's classes with the names that the recipe gives for the images."""
     if len(names) != classes.rows or len(set(names)) != len(names):
         wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
         raise HeadError(wrong, "name each row once")
@@ -220,17 +219,17 @@ def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classe
 
 
 def shared_notes(dtypes: set[str], paths: Sequence[str]) -> tuple[str, ...]:
-    """Return what is worth saying of all checkpoints together.
+    """Return remarks that concern all checkpoints together.
 
     Args:
-        dtypes: in which they are stored.
-        paths: of the fine-tunes.
+        dtypes: types in which the checkpoints are stored.
+        paths: paths of the experts.
     """
     notes = []
     half = sorted(dtype for dtype in dtypes if "16" in dtype)
     if half:
         notes.append(
-            f"Checkpoints are stored in {', '.join(half)}: sums run in float64, but what rounding took is not there."
+            f"Checkpoints are stored in {', '.join(half)}: sums run in float64, but the stored weights stay rounded."
         )
     if len(dtypes) > 1:
         notes.append(f"Checkpoints are of different types: {', '.join(sorted(dtypes))}.")

@@ -1,4 +1,4 @@
-"""A recipe file, read and checked against its method."""
+"""Reading a recipe file and checking it against its method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from esm_viz.merge import settle
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe file, check it against its method, and write out every default.
+    """Read a recipe file, check it against its method, and fill in all defaults.
 
     Raises:
         RecipeError: the file is not a recipe, or a value is out of range.

@@ -1,8 +1,8 @@
-"""From a folder of files to a recipe, by names alone: which model is the base, which are experts, what belongs to each.
+"""Making a recipe from a folder: file names decide which model is the base and which images and head belong to a model.
 
-A model is a file, NAME.safetensors or a torch one, or a folder NAME/ that holds its weights: Hugging Face's, or that
-of a task-vector repository. What belongs to it lies beside it under its name, NAME.test.zip, or in a folder of its
-name, NAME/test.zip. Nothing is read but headers, and the configs that lie beside weights.
+A model is a file, NAME.safetensors or a torch file, or a folder NAME/ with weights, as of Hugging Face or a task-vector
+repository. Its images and head lie beside it, as NAME.test.zip, or in a folder of its name, as NAME/test.zip. Only
+headers and the configs beside weights are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from esm_viz.inspection import file_judgement
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECIPES = ("recipe.yaml", "recipe.yml")
 ARCH, CONFIG, OPEN_CLIP_CONFIG = "arch.json", "config.json", "open_clip_config.json"
-"""Files that say the architecture: ours, and those that lie beside weights of others."""
+"""Files that give the architecture: esm_viz's own, and the configs that other libraries write beside weights."""
 SHAPES = "shapes"
 DEEPEST = 3  # levels below the folder where models are looked for
 
@@ -34,22 +34,22 @@ _WHOLE = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "adapter_model.safetensors"),
 )  # weights of a Hugging Face folder
-_FINETUNED = ("nonlinear_finetuned.pt", "finetuned.pt")  # of a task-vector repository, a folder a task
-_ZEROSHOT = ("zeroshot.pt", "nonlinear_zeroshot.pt")  # its base, above the tasks or once in each
-_VALIDATED = "Val"  # it trains on a part of each task, and says so in the folder's name: CarsVal
+_FINETUNED = ("nonlinear_finetuned.pt", "finetuned.pt")  # of a task-vector repository, in one folder per task
+_ZEROSHOT = ("zeroshot.pt", "nonlinear_zeroshot.pt")  # its base, above the tasks' folders or in each of them
+_VALIDATED = "Val"  # suffix of its folders for training without the validation split: CarsVal
 _HEAD = "head_"  # its heads are head_Cars.pt
 _PARTS = ("proxies", "head", "validation", "test")
-_MOST_TOLD = 5  # names in a sentence
+_MOST_TOLD = 5  # most names in a sentence
 
 
 @dataclass(frozen=True, slots=True)
 class FoundProject:
-    """What a folder holds.
+    """The recipe made from a folder.
 
     Attributes:
-        recipe: of its models.
-        arch_from: what says the architecture: ARCH, CONFIG or SHAPES; empty where a recipe was there.
-        unused: names beside the base that no model was made of.
+        recipe: the recipe of the folder's models.
+        arch_from: source of the architecture: ARCH, CONFIG or SHAPES; empty if the folder has a recipe.
+        unused: names in the base's folder that the recipe does not use.
     """
 
     recipe: Recipe
@@ -58,20 +58,20 @@ class FoundProject:
 
     @property
     def arch_told(self) -> str:
-        """Say where the architecture is from; empty where a recipe says it."""
+        """Say in words where the architecture comes from; empty if it comes from a recipe."""
         said = {ARCH: f"as {ARCH} says", CONFIG: "as the config beside the weights says", SHAPES: "by its shapes"}
         return said.get(self.arch_from, "")
 
     @property
     def unused_told(self) -> str:
-        """Say what no model was made of; empty where there is nothing such."""
+        """Return a sentence with the unused names; empty if there are none."""
         more = f" and {len(self.unused) - _MOST_TOLD} more" if len(self.unused) > _MOST_TOLD else ""
         return f"Not used: {', '.join(self.unused[:_MOST_TOLD])}{more}." if self.unused else ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A model on disk: `name` for people, `path` for its Checkpoint, `folder` its own one where it has one."""
+    """A model on disk: its name, the path of its checkpoint, and its own folder if it has one."""
 
     name: str
     path: Path
@@ -79,13 +79,13 @@ class _Model:
 
 
 def find(folder: Path) -> FoundProject:
-    """Make a recipe from the names in a folder, or in the first one below it that has a base and experts.
+    """Make a recipe from the names in a folder, or in the first subfolder that has a base and experts.
 
-    The architecture is arch.json's, or the one of a config beside weights, or the open_clip model whose shapes the base
-    has. Which activation its blocks have is said only where one of these says it, since weights do not.
+    The architecture comes from arch.json, or from a config beside weights, or it is the open_clip model with the base's
+    shapes. The recipe gives the activation only if a config does, since weights do not show it.
 
     Raises:
-        EsmVizError: there is no base, no expert, or no architecture that fits; two models have one name.
+        EsmVizError: there is no base, no expert or no fitting architecture, or two models have the same name.
     """
     place, base, experts = _project(folder)
     arch, arch_from = _arch(place, base, experts)
@@ -96,12 +96,12 @@ def find(folder: Path) -> FoundProject:
 
 
 def holds_model(names: Iterable[str]) -> bool:
-    """Say whether a folder with files of these names is one model's own."""
+    """Say whether a folder with files of these names is the folder of one model."""
     return any(name in _WHOLE or name in _FINETUNED for name in names)
 
 
 def is_project(place: Path) -> bool:
-    """Say whether a folder itself has a recipe, or a base and an expert."""
+    """Say whether a folder has a recipe, or a base and an expert, not counting subfolders."""
     if any((place / name).is_file() for name in RECIPES):
         return True
     bases, experts = _models(place)
@@ -109,7 +109,7 @@ def is_project(place: Path) -> bool:
 
 
 def _project(folder: Path) -> tuple[Path, _Model, Sequence[_Model]]:
-    """Return the first folder that has a base and experts, with both.
+    """Return the first folder that has a base and experts, the base, and the experts.
 
     Raises:
         RecipeError: there is none, or several models could be the base.
@@ -133,7 +133,7 @@ def _project(folder: Path) -> tuple[Path, _Model, Sequence[_Model]]:
 
 
 def _places(folder: Path) -> Iterator[Path]:
-    """Yield a folder and those below it, the nearest first."""
+    """Yield a folder and its subfolders, breadth first."""
     level = [folder]
     for _ in range(DEEPEST + 1):
         yield from level
@@ -141,27 +141,27 @@ def _places(folder: Path) -> Iterator[Path]:
 
 
 def _listed(place: Path) -> list[Path]:
-    """Return what is in a folder, by name, without what is hidden or only for one computer's own use."""
+    """Return a folder's entries by name, without hidden files and files of the operating system."""
     try:
         return sorted(entry for entry in place.iterdir() if not entry.name.startswith((".", "__")))
-    except OSError:  # no right to look there
+    except OSError:  # no permission
         return []
 
 
 def _models(place: Path) -> tuple[list[_Model], list[_Model]]:
-    """Return what may be the base, and the experts, that lie in a folder itself."""
+    """Return the possible bases and the experts in a folder, not counting subfolders."""
     listed = _listed(place)
     models = [model for entry in listed if (model := _model(entry)) is not None]
     bases = [model for model in models if model.name.lower() in _BASES]
     experts = [model for model in models if model not in bases]
-    if not bases:  # a task-vector repository may keep it with every task
+    if not bases:  # a task-vector repository may keep it in every task's folder
         inner = (model.folder / name for model in experts if model.folder for name in _ZEROSHOT)
         bases = [_Model("base", path) for path in inner if path.is_file()][:1]
     return bases, experts
 
 
 def _model(entry: Path) -> _Model | None:
-    """Return the model that a file or folder is, None where it is none."""
+    """Return a file or folder as a model; None if it is not one."""
     if entry.is_file():
         beside = entry.name.startswith(_HEAD) or entry.stem.endswith(tuple(f".{part}" for part in _PARTS))
         named = entry.suffix in WEIGHTS and not beside and not holds_model((entry.name,))
@@ -173,7 +173,7 @@ def _model(entry: Path) -> _Model | None:
 
 
 def _entry(place: Path, root: Path, model: _Model) -> dict[str, str]:
-    """Return a model as a recipe writes it, with all that belongs to it."""
+    """Return a model's entry in a recipe, with its images and head."""
     images = {part: _images(place, model, part) for part in ("proxies", "validation", "test")}
     found = {**images, "head": _head(place, root, model)}
     paths = {part: _from(place, path) for part in _PARTS if (path := found[part]) is not None}
@@ -181,7 +181,7 @@ def _entry(place: Path, root: Path, model: _Model) -> dict[str, str]:
 
 
 def _images(place: Path, model: _Model, part: str) -> Path | None:
-    """Return the images that are one part of a model's data."""
+    """Return the path of one part of a model's images, such as "test"; None without it."""
     own = model.folder or place / model.name
     stems = [place / f"{model.name}.{part}", own / part, *([place / model.name] if part == "proxies" else [])]
     for stem in stems:
@@ -193,7 +193,7 @@ def _images(place: Path, model: _Model, part: str) -> Path | None:
 
 
 def _is_pictures(folder: Path) -> bool:
-    """Say whether a folder holds images, and is not one with a model or with the parts of its data."""
+    """Say whether a folder holds images, and neither a model nor subfolders such as "test"."""
     parts = any(entry.stem in _PARTS for entry in _listed(folder))
     return (
         not parts
@@ -203,7 +203,7 @@ def _is_pictures(folder: Path) -> bool:
 
 
 def _head(place: Path, root: Path, model: _Model) -> Path | None:
-    """Return the file with a model's head: one of its own, or the weights where they bring one along."""
+    """Return the file with a model's head: a separate file, or the weights if they include a head."""
     own = model.folder or place / model.name
     names = {model.name, own.name}
     above = [folder for folder in place.parents if folder.is_relative_to(root)]
@@ -218,7 +218,7 @@ def _head(place: Path, root: Path, model: _Model) -> Path | None:
 
 
 def _brings_head(model: _Model) -> bool:
-    """Say whether a model is a timm ViT with its classifier on top; one that cannot be opened is refused in its row."""
+    """Say whether a model is a timm ViT with a classifier; False if it cannot be opened, which its verdict reports."""
     try:
         checkpoint = Checkpoint(model.name, model.path)
     except CheckpointError:
@@ -227,11 +227,11 @@ def _brings_head(model: _Model) -> bool:
 
 
 def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, str]:
-    """Return the architecture as a recipe writes it, and what says it.
+    """Return the architecture for a recipe, and where it comes from.
 
     Raises:
-        RecipeError: arch.json is not JSON, or nothing says it.
-        CheckpointError: the base cannot be read, or its config is that of another kind of model.
+        RecipeError: arch.json is not JSON, or no architecture was found.
+        CheckpointError: the base cannot be read, or its config is the config of another kind of model.
     """
     written = place / ARCH
     if written.is_file():
@@ -245,7 +245,7 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
         except CheckpointError:
             if model is base:
                 raise
-            continue  # refused in its row
+            continue  # its verdict will report it
         if config is not None:
             return config, CONFIG
     names = file_judgement.fitting_names(base.path)
@@ -258,11 +258,11 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
 
 
 def _unused(place: Path, recipe: Recipe) -> tuple[str, ...]:
-    """Return the names in a folder that a recipe made of it does not use."""
+    """Return the names in a folder that its recipe does not use."""
     used = {ARCH, CONFIG, OPEN_CLIP_CONFIG, *(path.split("/")[0] for path in recipe.paths)}
     return tuple(entry.name for entry in _listed(place) if entry.name not in used)
 
 
 def _from(place: Path, path: Path) -> str:
-    """Write a path as a recipe in a folder does."""
+    """Return a path relative to a recipe's folder."""
     return Path(os.path.relpath(path, place)).as_posix()

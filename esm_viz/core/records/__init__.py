@@ -1,7 +1,7 @@
-"""The frozen records that pass between rooms, and the few words that all of them share.
+"""The frozen records that pass between packages, and the types that they share.
 
-Shapes: T tasks, L layers, W (d_out, d_in), n tokens. Records hold tuples of floats, never tensors, so that they
-compare, hash and turn into JSON; a figure draws one record, and a test compares one record.
+Shapes: T tasks, L layers, W (d_out, d_in), n tokens. Records hold tuples of floats, never tensors, so that they can be
+compared, hashed and written as JSON. A figure draws one record.
 """
 
 from esm_viz.core.records.accuracy_score import Evaluation, Routing, Score, TaskScores, Which

@@ -1,4 +1,4 @@
-"""Accuracy, with what it was measured on."""
+"""Records of accuracy: scores, the scores of one task, the routing of ESM++, and the evaluation of a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esm_viz.core.records.basic_types import WILSON_Z, Layer, Split, Value
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Right predictions out of n, with the Wilson 95 % interval; all fractions."""
+    """Right predictions out of n; accuracy and its Wilson 95 % interval are fractions."""
 
     correct: int
     n: int
@@ -35,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class TaskScores:
-    """One task: pre-trained, its own expert, and the merged model on the same images."""
+    """Scores of the base, the task's own expert and the merged model on the same images of one task."""
 
     task: str
     pretrained: Score
@@ -44,20 +44,20 @@ class TaskScores:
 
     @property
     def normalised(self) -> float:
-        """Return merged accuracy / expert accuracy (NaN where the expert is never right)."""
+        """Return merged accuracy / expert accuracy (NaN if the expert's accuracy is 0)."""
         return self.merged.accuracy / self.finetuned.accuracy if self.finetuned.correct else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How each task's images found their adapters, and what the adapters weigh (METHOD, ESM++).
+    """Which task's adapter each image was routed to, and how many parameters the adapters add (METHOD, ESM++).
 
     Attributes:
-        layers: the routed ones, in the order in which the tower runs them.
-        routes: L x T x T; at a layer, the share of a task's images (row) that each task's adapter (column) served.
-        oracle: per task, the score where every layer is told the true task; empty where it was not measured.
-        parameters: numbers in all adapters and prototypes.
-        base_parameters: numbers in the merged tower.
+        layers: the routed layers, in the order in which the tower runs them.
+        routes: L x T x T; at each layer, the share of a task's images (row) routed to each task's adapter (column).
+        oracle: per task, the score when every image uses its true task's adapters; empty if it was not measured.
+        parameters: parameters of all adapters and prototypes.
+        base_parameters: parameters of the merged tower.
     """
 
     tasks: tuple[str, ...]
@@ -69,18 +69,18 @@ class Routing:
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:
-        """Return, T x L, the share of a task's images that its own adapter served: the diagonals of `routes`."""
+        """Return the share of each task's images routed to its own adapter, T x L: the diagonals of `routes`."""
         return tuple(tuple(layer[t][t] for layer in self.routes) for t in range(len(self.tasks)))
 
     @property
     def mean_routes(self) -> tuple[tuple[float, ...], ...]:
-        """Return where each task's images went, T x T, the mean over layers."""
+        """Return `routes` averaged over layers, T x T."""
         count = range(len(self.tasks))
         return tuple(tuple(sum(layer[t][s] for layer in self.routes) / len(self.routes) for s in count) for t in count)
 
     @property
     def mean(self) -> float:
-        """Return the routing accuracy, the mean over tasks and layers."""
+        """Return the mean routing accuracy over tasks and layers."""
         return sum(map(sum, self.shares)) / (len(self.tasks) * len(self.layers))
 
     @property
@@ -90,7 +90,7 @@ class Routing:
 
     @property
     def of_separate(self) -> float:
-        """Return the whole routed model's parameters as a share of those of T separate models."""
+        """Return the parameters of the whole routed model as a share of those of T separate models."""
         return (self.base_parameters + self.parameters) / (len(self.tasks) * self.base_parameters)
 
 
@@ -99,11 +99,11 @@ Which = Literal["pretrained", "finetuned", "merged", "oracle"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Accuracy of one recipe's model, with everything it was measured on.
+    """Accuracy of one recipe's model on every task, with the split and number of images.
 
     Attributes:
-        limit: images asked for per task; 0 = all of the split.
-        routing: of a routed model; None for one set of weights.
+        limit: requested images per task; 0 = all of the split.
+        routing: routing of an ESM++ model; None for other methods.
     """
 
     recipe_sha256: str
@@ -117,13 +117,13 @@ class Evaluation:
     routing: Routing | None = None
 
     def scores(self, which: Which) -> tuple[Score, ...]:
-        """Return one model's scores, a task each; none for an oracle that was not measured."""
+        """Return one model's score on each task; empty for an oracle that was not measured."""
         if which == "oracle":
             return self.routing.oracle if self.routing else ()
         return tuple(getattr(task, which) for task in self.tasks)
 
     def mean(self, which: Which) -> float:
-        """Return the mean accuracy over tasks (NaN where nothing was measured)."""
+        """Return the mean accuracy over tasks (NaN if nothing was measured)."""
         scores = self.scores(which)
         return sum(score.accuracy for score in scores) / len(scores) if scores else math.nan
 
@@ -134,13 +134,13 @@ class Evaluation:
 
     @property
     def mean_normalised(self) -> float:
-        """Return the mean of merged / expert accuracy over the tasks whose expert is ever right (NaN without any)."""
+        """Return the mean of merged / expert accuracy over tasks with an expert accuracy above 0 (NaN without any)."""
         known = [task.normalised for task in self.tasks if task.finetuned.correct]
         return sum(known) / len(known) if known else math.nan
 
 
 def mean_limits(values: Sequence[float], limits: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return limits of the mean of independent estimates from their own (MOVER, Zou and Donner 2008)."""
+    """Return an interval of the mean of independent estimates from their intervals (MOVER, Zou and Donner 2008)."""
     count = len(values)
     mean = sum(values) / count
     below = math.hypot(*(value - low for value, (low, _) in zip(values, limits, strict=True))) / count

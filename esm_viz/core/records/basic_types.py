@@ -1,4 +1,4 @@
-"""The few words and small records that all others share."""
+"""Types and small records that the other records share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
 FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
 Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "adapters"]
 Split = Literal["validation", "test"]
-Objective = Literal["normalised", "interference"]  # what a search makes large: the first, or minus the second
+Objective = Literal["normalised", "interference"]  # a search maximises normalised accuracy, or minimises interference
 Value = float | int | str
 
 WILSON_Z = 1.959963984540054  # 97.5 % point of the normal distribution: two-sided 95 %
 
 
 def unseen(record: object) -> None:
-    """Show what is found so far to nobody."""
+    """Do nothing: the default for callbacks that show an intermediate record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One weight matrix of the tower that ESM treats by name; `name` is open_clip's."""
+    """One weight matrix of the tower that is merged by ESM; `name` is open_clip's name of it."""
 
     name: str
     family: Family
@@ -31,29 +31,29 @@ class Layer:
 
     @property
     def label(self) -> str:
-        """Say the layer the way people do: `c_fc 3` is the third block's c_fc."""
+        """Return a short name to show: `c_fc 3` is the c_fc of the third block."""
         return f"{self.family} {self.block + 1}"
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a checkpoint's header says, before a weight is read."""
+    """What a checkpoint's header says, before any weights are read."""
 
-    name: str  # of the model, or "base"
+    name: str  # name of the model, or "base"
     file: str  # file name without its folders
-    layout: str  # its title, "open_clip vision tower" say
-    dtype: str  # of the matrices, "float16", or "float16, float32" when mixed
+    layout: str  # title of the layout, for example "open_clip vision tower"
+    dtype: str  # type of the matrices: "float16", or "float16, float32" if mixed
     parameters: int
     bytes: int
     matched: int
     missing: tuple[str, ...]
     extra: tuple[str, ...]
-    misshaped: tuple[str, ...] = ()  # there, but of another shape
+    misshaped: tuple[str, ...] = ()  # tensors with the right name but another shape
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All headers of a recipe judged together, with the cost to expect."""
+    """The headers of all files of a recipe, with the expected cost of a merge."""
 
     arch: str
     activation: str  # "GELU" or "QuickGELU"
@@ -61,4 +61,4 @@ class Inspection:
     layers: tuple[Layer, ...]
     memory_bytes: int
     seconds: float
-    notes: tuple[str, ...]  # fp16 checkpoints, a fine-tune equal to its base …
+    notes: tuple[str, ...]  # for example that a checkpoint is fp16, or that an expert equals its base

@@ -1,4 +1,4 @@
-"""What an export proves of its files."""
+"""Records of an export's proof: the comparison of the written files with what was on screen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProofRow:
-    """One check of the export: what was on screen, what is in the file."""
+    """One check of an export: a value on screen beside the value in the file."""
 
     what: str
     on_screen: str
@@ -15,13 +15,13 @@ class ProofRow:
 
     @property
     def equal(self) -> bool:
-        """Say whether both sides agree."""
+        """Say whether both values are equal."""
         return self.on_screen == self.in_file
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """One file of an export, as it lies there."""
+    """One written file of an export."""
 
     name: str
     bytes: int
@@ -30,14 +30,14 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class ExportProof:
-    """A written model, read again and found to be what was on screen.
+    """An exported model that was read again and equals what was on screen.
 
     Attributes:
         folder: where it was written.
         written: its files, the weights first.
-        layout: name of the way in which the weights name their tensors.
-        rows: every check; a report of the export is written after them and is in none.
-        seconds: that all of it took.
+        layout: name of the weights' layout.
+        rows: all checks. The report is written after them and is not checked.
+        seconds: duration of the whole export.
     """
 
     folder: str
@@ -50,5 +50,5 @@ class ExportProof:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Return their names."""
+        """Return the names of the written files."""
         return tuple(file.name for file in self.written)

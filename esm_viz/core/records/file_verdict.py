@@ -1,4 +1,4 @@
-"""What is known of files before anything heavy starts: a verdict each, what they will cost, and whether they work."""
+"""Records of checks before a merge: a verdict on each file, the expected cost, and the accuracy of each expert."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Stance = Literal["ready", "check", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of one model.
+    """Whether one model can be merged, and why not.
 
     Attributes:
-        stance: ready to be merged, to be looked at by a person, or refused.
-        words: six or so, for a row of a table.
-        sentence: what is wrong, where, what to do; empty where nothing is.
+        stance: "ready" to be merged, "check" if a person should look at it, or "refused".
+        words: about six words for a table row.
+        sentence: what is wrong, where, what to do; empty if nothing is wrong.
     """
 
     stance: Stance
@@ -30,16 +30,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """One model of a recipe, judged by its header and by listings alone.
+    """One model of a recipe and its verdict, from the weights' header and the lists of images alone.
 
     Attributes:
-        facts: of its weights.
-        classes: rows of its head; 0 without one.
-        class_names: where the head names them.
-        proxies: images found.
-        used: images of these that the method takes.
-        validation, test: labelled images.
-        verdict: what becomes of it.
+        facts: facts from the header of the weights.
+        classes: rows of the head; 0 without a head.
+        class_names: names of the classes; empty if the head has none.
+        proxies: number of proxy images found.
+        used: number of proxies that the method uses.
+        validation, test: numbers of labelled images.
+        verdict: whether it can be merged.
     """
 
     facts: FileFacts
@@ -53,25 +53,25 @@ class JudgedModel:
 
     @property
     def name(self) -> str:
-        """Return the task, or "base"."""
+        """Return the name of the task, or "base"."""
         return self.facts.name
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All models of a recipe judged together, the wrong ones beside the others; base first.
+    """The verdicts on all models of a recipe, also on those that are refused.
 
     Attributes:
-        arch: as it is shown.
-        activation: "GELU" or "QuickGELU", which no checkpoint's tensors can tell.
-        activation_said: whether the recipe says it; else it is open_clip's default and somebody has to confirm it.
-        models: base, then the fine-tunes in the recipe's order.
-        layers: of the tower.
-        memory_bytes, seconds: of decomposing and merging what is not refused nor left out.
-        gate_seconds: of running each expert on its own validation images.
-        free_bytes: memory that is free now; 0 where the machine does not tell.
-        preprocessing: what becomes of an image before the tower reads it.
-        notes: what all models share.
+        arch: the architecture's name to show.
+        activation: "GELU" or "QuickGELU"; it cannot be read from a checkpoint's tensors.
+        activation_said: whether the recipe gives the activation; if not, it is open_clip's default, to be confirmed.
+        models: the base, then the experts in the recipe's order.
+        layers: the tower's layers.
+        memory_bytes, seconds: expected cost of decomposing and merging the models that are not refused or left out.
+        gate_seconds: expected time to run each expert on its own validation images.
+        free_bytes: free memory now; 0 if unknown.
+        preprocessing: how images are prepared for the tower, in words.
+        notes: remarks that concern all models.
     """
 
     arch: str
@@ -88,12 +88,12 @@ class Judgement:
 
     @property
     def base(self) -> JudgedModel:
-        """Return the pre-trained model."""
+        """Return the base."""
         return self.models[0]
 
     @property
     def experts(self) -> tuple[JudgedModel, ...]:
-        """Return the fine-tunes."""
+        """Return the experts."""
         return self.models[1:]
 
     @property
@@ -104,12 +104,12 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class OwnAccuracy:
-    """One expert on its own validation images: does the file do its task?"""
+    """The accuracy of one expert on its own validation images."""
 
     task: str
     score: Score
     classes: int
-    left_out: str = ""  # which of its images cannot be read, as a sentence
+    left_out: str = ""  # a sentence on the images that cannot be read
 
     @property
     def chance(self) -> float:
@@ -118,13 +118,13 @@ class OwnAccuracy:
 
     @property
     def near_chance(self) -> bool:
-        """Say whether the 95 % interval reaches down to guessing."""
+        """Say whether the 95 % interval includes the accuracy of guessing."""
         return self.score.interval[0] <= self.chance
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationScores:
-    """The base's validation accuracy under each activation, a score a task: the right one is rarely the lower one."""
+    """The base's validation accuracy on each task with either activation; the right one is rarely the worse one."""
 
     tasks: tuple[str, ...]
     quick_gelu: tuple[Score, ...]
@@ -132,17 +132,17 @@ class ActivationScores:
 
     @property
     def images(self) -> int:
-        """Return the labelled images that each number was measured on."""
+        """Return the number of labelled images that each activation was measured on."""
         return sum(score.n for score in self.gelu)
 
     @property
     def means(self) -> tuple[float, float]:
-        """Return mean accuracy over the tasks under QuickGELU and under GELU."""
+        """Return the mean accuracy over tasks with QuickGELU and with GELU."""
         return _mean(self.quick_gelu), _mean(self.gelu)
 
     @property
     def half_width(self) -> float:
-        """Return half of a mean's 95 % interval, the wider of the two, from the tasks' Wilson intervals."""
+        """Return half the width of the wider 95 % interval of the two means, from the tasks' Wilson intervals."""
         sums = (
             math.hypot(*(high - low for low, high in (score.interval for score in scores)))
             for scores in (self.quick_gelu, self.gelu)

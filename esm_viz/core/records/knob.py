@@ -1,4 +1,4 @@
-"""A knob: one setting of a merge method, with all that the studio, a recipe's check and the README say of it."""
+"""The knob: one setting of a merge method, with its range, default, text and formula."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Literal, NamedTuple
 from esm_viz.core.records.basic_types import Layer, Stage, Value
 
 Role = Literal["rank", "spectrum", "task", "dimension", "layer"]
-"""ρ, the share of directions that a task keeps; or the exponent of one level of polarized scaling, in order of work."""
+"""Meaning of a knob: ρ, the share of directions kept per task, or the exponent of one level of polarized scaling."""
 Span = tuple[float, float]
-"""The least and the greatest number that a formula makes over layers, tasks or directions."""
+"""The least and the greatest value of a formula over layers, tasks or directions."""
 
 
 class Setting(NamedTuple):
-    """A knob as it stands in a recipe.
+    """The value of a knob in a recipe, with what it depends on.
 
     Attributes:
-        value: of the knob.
-        parameters: values of all the method's knobs, this one among them.
-        effect: what the knob's formula makes in the merge of this recipe; None while that is unknown.
-        layers: of the tower.
-        routed: whether adapters are added to the merged weights for each image.
+        value: value of the knob.
+        parameters: values of all knobs of the method, including this one.
+        effect: least and greatest value of the knob's formula in this merge; None if not known yet.
+        layers: the tower's layers.
+        routed: whether the method adds adapters for each image (ESM++).
     """
 
     value: Value
@@ -33,30 +33,30 @@ class Setting(NamedTuple):
 
 
 def always_acts(setting: Setting) -> str:  # noqa: ARG001
-    """Say of no setting that it does nothing."""
+    """Return an empty text: the default `no_effect` of a knob that always has an effect."""
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One setting of a method, declared once, in the method's file.
+    """One setting of a method, declared in the method's file.
 
     Attributes:
-        label: what a person calls it.
-        symbol: its letter in METHOD's formulas, as HTML.
-        range: least, most and step of the slider; values outside least and most are refused. None for choices.
-        wakes: the first stage that reads it.
+        label: name to show.
+        symbol: letter in METHOD's formulas, as HTML.
+        range: least value, greatest value and step of the slider; other values are refused. None for choices.
+        wakes: the first stage that depends on the knob.
         text: one sentence on what it does.
-        formula: where it acts, as HTML. `{live}` stands for what the method's `live` function tells of the merge,
-            `{value}` for the knob's own value, and another knob's name for that one's value.
+        formula: the formula in which it is used, as HTML. `{live}` is replaced by the result of the method's `live`
+            function, `{value}` by the knob's value, and `{name}` by the value of the knob of that name.
         choices: allowed words, for a setting that is not a number.
-        word: one word that is allowed beside the numbers (`search` for α).
+        word: one word that is allowed besides numbers (`search` for α).
         whole: whether only whole numbers are allowed.
-        no_effect: says in one sentence why the knob does nothing as it stands; an empty text where it does something.
-        write_live: writes a number of `{live}`; three figures where not given.
-        write_value: writes `{value}` as HTML; the word itself, or three figures, where not given.
-        folded: whether the studio shows it under "More", so that all the others fit a laptop.
-        role: what it is to rooms that ask for a knob by its meaning; None for most.
+        no_effect: returns one sentence on why the current value has no effect; an empty text if it has one.
+        write_live: formats a number of `{live}`; by default three significant figures.
+        write_value: formats `{value}` as HTML; by default the word itself, or three significant figures.
+        folded: whether the studio shows it under "More", so that the others fit on a laptop's screen.
+        role: meaning by which other packages look the knob up; None for most knobs.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""What a merge does, without labels."""
+"""Records of what can be measured of a merge without labels: scaling profile, interference, norms of layers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from esm_viz.core.records.basic_types import Layer, Value
 
 @dataclass(frozen=True, slots=True)
 class ScalingProfile:
-    """‖ΔW‖_F of the merge per layer with polarized scaling's levels switched on one after another (METHOD, ESM).
+    """‖ΔW‖_F of the merge per layer, as the levels of polarized scaling are switched on one by one (METHOD, ESM).
 
     Attributes:
-        levels: "none", then those of "spectrum", "task", "dimension", "layer" that the method has, in this order.
-        norms: levels x L, α not included.
+        levels: "none", then the method's levels among "spectrum", "task", "dimension" and "layer", in this order.
+        norms: levels x L, before multiplication by α.
         shares_before, shares_after: T x L, each task's share of Σ_t ‖ΔW_t‖_F² before and after the inter-task level;
-            equal where the method or the layer has none, NaN where no task moved.
+            equal if the method or the layer does not have that level, NaN if no task changed the layer.
     """
 
     tasks: tuple[str, ...]
@@ -30,11 +30,11 @@ class ScalingProfile:
 
 @dataclass(frozen=True, slots=True)
 class Interference:
-    """‖X_t (ΔW − ΔW_t)ᵀ‖² / ‖X_t ΔW_tᵀ‖², label-free: 0 = the task's own shift is kept, 1 = as bad as no merging.
+    """‖X_t (ΔW − ΔW_t)ᵀ‖² / ‖X_t ΔW_tᵀ‖², without labels: 0 = the expert's output, 1 = as far from it as the base.
 
     Attributes:
-        values: T x L; NaN where the task did not move that layer.
-        means: per task, the mean over layers that moved.
+        values: T x L; NaN if fine-tuning on the task did not change the layer.
+        means: per task, the mean over the layers it changed.
     """
 
     tasks: tuple[str, ...]
@@ -44,14 +44,14 @@ class Interference:
 
     @property
     def mean(self) -> float:
-        """Return the mean over tasks (NaN where nothing moved at all)."""
+        """Return the mean over tasks (NaN if no task changed any layer)."""
         known = [value for value in self.means if not math.isnan(value)]
         return sum(known) / len(known) if known else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class LayerNorms:
-    """‖ΔW‖_F per layer before and after the inter-layer level, α not included."""
+    """‖ΔW‖_F per layer before and after the inter-layer level, before multiplication by α."""
 
     layers: tuple[Layer, ...]
     before: tuple[float, ...]
@@ -60,11 +60,11 @@ class LayerNorms:
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What a merge did, without labels: the live half of the Merge tab.
+    """The label-free measures of one merge that the Merge tab shows.
 
     Attributes:
-        effects: per knob, the live range its formula makes now, as (least, most): r over the families, w over
-            directions, the factor over tasks, columns or layers; ranks are whole numbers.
+        effects: per knob, the least and greatest value of its formula in this merge: ranks r over the families (whole
+            numbers), weights w over directions, factors over tasks, columns or layers.
     """
 
     recipe_sha256: str

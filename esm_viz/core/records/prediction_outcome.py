@@ -1,4 +1,4 @@
-"""What models predicted image by image: against the truth (confusions), and against each other (flips, differences)."""
+"""Records of predictions: confusions of one model, flips and paired differences of two."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Literal
 from esm_viz.core.records.accuracy_score import mean_limits
 from esm_viz.core.records.basic_types import WILSON_Z, Split
 
-Reference = Literal["pretrained", "finetuned"]  # models that are there without a merge; the second is the task's own
+Reference = Literal["pretrained", "finetuned"]  # models that need no merge: the base and the task's expert
 REFERENCES: tuple[Reference, ...] = ("pretrained", "finetuned")
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often images of each class got each prediction.
+    """The confusion matrix of a model on one task.
 
     Attributes:
-        classes: the K shown ones, in the head's order; of many only those with most mistakes.
-        counts: K x K images, row: true class, column: prediction.
-        totals: images of each shown class, also those whose prediction is a class that is not shown.
+        classes: the K shown classes, in the head's order; of many, those with most mistakes.
+        counts: K x K numbers of images; row: true class, column: prediction.
+        totals: images of each shown class, including those predicted as a class that is not shown.
         correct: right predictions over all classes.
         n: images over all classes.
-        known: classes that the head tells apart.
+        known: number of classes of the head.
     """
 
     task: str
@@ -37,7 +37,7 @@ class Confusion:
 
     @property
     def worst(self) -> tuple[int, int, int] | None:
-        """Return the most frequent mistake: row, column and how often; None without any."""
+        """Return the most frequent mistake as (row, column, count); None without mistakes."""
         wrong = [
             (count, -row, -column)
             for row, counts in enumerate(self.counts)
@@ -52,7 +52,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One image on which exactly one of two models is right: its place in the labelled set, and class indices."""
+    """One image on which exactly one of two models is right: its index in the labelled set and three class indices."""
 
     index: int
     label: int
@@ -62,7 +62,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """How two models differ on the same n images: B right where A was wrong, and A right where B is wrong."""
+    """How models A and B differ on the same n images: `gained` are right only with B, `lost` only with A."""
 
     gained: int
     lost: int
@@ -75,7 +75,7 @@ class Paired:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the difference, which images that both got right or wrong only narrow.
+        """Return the 95 % interval of the difference, from the paired predictions.
 
         d ± z √((g + l − d²) / (n + 2)) with g = (gained + 1) / (n + 2), l = (lost + 1) / (n + 2), d = g − l: Wald's
         interval of McNemar's table with one more flip in each direction (D. G. Bonett and R. M. Price, J. Educ. Behav.
@@ -91,17 +91,17 @@ class Paired:
 
     @property
     def told(self) -> bool:
-        """Say whether the interval tells the two models apart."""
+        """Say whether the difference is significant: its 95 % interval excludes 0."""
         return not_zero(self.interval)
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """The images of one task on which A and B differ in being right.
+    """The images of one task on which exactly one of the models A and B is right.
 
     Attributes:
-        classes: names of all classes, which the flips' indices count.
-        n: images looked at.
+        classes: names of all classes, by the indices in the flips.
+        n: number of compared images.
     """
 
     task: str
@@ -115,13 +115,13 @@ class Flips:
 
     @property
     def paired(self) -> Paired:
-        """Return the counts that tell whether B is better than A on this task."""
+        """Return the counts for a paired comparison of A and B on this task."""
         return Paired(len(self.became_right), len(self.became_wrong), self.n)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """B against A on the same images of every task."""
+    """The comparison of models A and B on the same images of every task."""
 
     split: Split
     tasks: tuple[str, ...]
@@ -139,11 +139,11 @@ class Difference:
 
     @property
     def told(self) -> bool:
-        """Say whether the interval tells the two models' means apart."""
+        """Say whether the difference of the means is significant: its 95 % interval excludes 0."""
         return not_zero(self.mean_interval)
 
 
 def not_zero(interval: tuple[float, float]) -> bool:
-    """Say whether an interval leaves 0 outside; one that is not known does not."""
+    """Say whether an interval excludes 0; False for NaN."""
     low, high = interval
     return low > 0 or high < 0

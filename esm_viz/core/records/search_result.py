@@ -1,4 +1,4 @@
-"""Searches over knobs and grids of them."""
+"""Records of searches: α search, α curve, sweep over a grid of knobs, knob search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esm_viz.core.records.merge_report import Interference
 
 @dataclass(frozen=True, slots=True)
 class AlphaPoint:
-    """One step of the α search: the mean over tasks of validation accuracy / expert's validation accuracy."""
+    """One step of the α search; `normalised` is the mean over tasks of merged / expert validation accuracy."""
 
     alpha: float
     normalised: float
@@ -22,22 +22,22 @@ class AlphaPoint:
 
 @dataclass(frozen=True, slots=True)
 class AlphaSearch:
-    """The bracketing search for α on validation images; `trace` in the order visited."""
+    """The result of the bracketing search for α on validation images; `trace` holds its steps in order."""
 
     alpha: float
     normalised: float
     trace: tuple[AlphaPoint, ...]
-    images: int  # validation images read a step, over all tasks
+    images: int  # validation images per step, over all tasks
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaCurve:
-    """Validation accuracy at several α of one recipe, in rising α; each point says on how many images."""
+    """Validation accuracy of one recipe at several values of α, ascending."""
 
     points: tuple[Evaluation, ...] = ()
 
     def with_point(self, point: Evaluation) -> AlphaCurve:
-        """Return the curve with one more point; of two at the same α the one on more images stays."""
+        """Return the curve with one more point; of two points at the same α, the one on more images is kept."""
         same = next((old for old in self.points if old.alpha == point.alpha), None)
         if same is not None and _images(same) > _images(point):
             return self
@@ -46,7 +46,7 @@ class AlphaCurve:
 
     @property
     def best(self) -> int | None:
-        """Return the first point of highest mean accuracy among those on the most images; None without points."""
+        """Return the index of the first point of highest mean accuracy among those on the most images, or None."""
         most = max(map(_images, self.points), default=0)
         means = [point.mean("merged") if _images(point) == most else -math.inf for point in self.points]
         return means.index(max(means)) if means else None
@@ -58,12 +58,12 @@ def _images(record: Evaluation) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SweepCell:
-    """One cell of a sweep; one that was not reached holds neither interference nor evaluation.
+    """One cell of a sweep; a cell not measured yet has neither interference nor evaluation.
 
     Attributes:
-        parameters: all of the method's, as measured; a searched α is the number that was found.
-        interference: None where a task has no proxies to measure it on.
-        evaluation: None where not every task has labelled images.
+        parameters: all parameters of the method in this cell; if α was searched, the value that was found.
+        interference: None if a task has no proxies to measure it on.
+        evaluation: None unless every task has labelled images.
     """
 
     parameters: Mapping[str, Value]
@@ -74,12 +74,12 @@ class SweepCell:
 
     @property
     def reached(self) -> bool:
-        """Say whether anything was measured here."""
+        """Say whether this cell was measured."""
         return self.interference is not None or self.evaluation is not None
 
     @property
     def value(self) -> float:
-        """Return what a good cell has much of: mean normalised accuracy, without labels minus mean interference."""
+        """Return the objective, larger is better: mean normalised accuracy or, without labels, − mean interference."""
         if self.evaluation is not None:
             return self.evaluation.mean_normalised
         return -self.interference.mean if self.interference is not None else math.nan
@@ -87,14 +87,14 @@ class SweepCell:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One measurement a cell of a grid over knobs; while it is made, or once it was stopped, some are not reached.
+    """The measurements of all cells of a grid over knobs; some are missing while it runs or after it was stopped.
 
     Attributes:
-        grid: knobs and their values, in the order asked for.
+        grid: knobs and their values, in the requested order.
         start: the recipe's own parameters.
-        split: what the cells were scored on; None without labels, where cells hold interference only.
-        images: labelled images read a cell, over all tasks.
-        cells: in the order of `points`, whatever the order of the work.
+        split: split on which accuracy was measured; None without labels, when cells hold only interference.
+        images: labelled images per cell, over all tasks.
+        cells: cells in the order of `points`, which need not be the order in which they were measured.
     """
 
     recipe_sha256: str
@@ -108,25 +108,25 @@ class Sweep:
 
     @property
     def points(self) -> tuple[tuple[Value, ...], ...]:
-        """Return every cell's values of the swept knobs; the last knob varies fastest."""
+        """Return the values of the swept knobs in every cell; the last knob varies fastest."""
         return tuple(product(*(values for _, values in self.grid)))
 
     @property
     def reached(self) -> int:
-        """Return how many cells were measured."""
+        """Return the number of measured cells."""
         return sum(cell.reached for cell in self.cells)
 
     @property
     def baseline(self) -> int | None:
-        """Return the cell that is the recipe itself; None where the grid does not hold it."""
+        """Return the index of the cell with the recipe's own parameters; None if the grid has no such cell."""
         own = tuple(self.start[name] for name, _ in self.grid)
         return self.points.index(own) if own in self.points else None
 
     @property
     def best(self) -> int | None:
-        """Return the first cell of highest value.
+        """Return the index of the first cell with the highest value.
 
-        None on test images, by which nothing may be chosen, and where nothing is known.
+        None on test images, since parameters must not be chosen by them, and if nothing was measured.
         """
         heights = [_height(cell.value) for cell in self.cells]
         highest = max(heights, default=-math.inf)
@@ -135,11 +135,11 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class KnobTrial:
-    """One point of a knob search.
+    """One trial of a knob search.
 
     Attributes:
-        parameters: all of the method's, as measured; a searched α is the number that was found.
-        value: the objective there, larger is better; NaN where these values cannot be merged with.
+        parameters: all parameters of the method in this trial; if α was searched, the value that was found.
+        value: the objective, larger is better; NaN if the merge fails with these values.
     """
 
     parameters: Mapping[str, Value]
@@ -151,11 +151,11 @@ class KnobSearch:
     """A search over several knobs at once.
 
     Attributes:
-        knobs: those that were searched; the others stayed as the recipe has them.
-        objective: "normalised": mean validation accuracy / expert's, as in the α search; "interference": minus the
-            mean interference, where not every task has labelled validation images.
-        images: validation images read a trial, over all tasks; 0 for interference.
-        trials: in the order made; the first is the recipe as it was.
+        knobs: the searched knobs; the others kept the recipe's values.
+        objective: "normalised": mean of merged / expert validation accuracy, as in the α search; "interference": minus
+            the mean interference, used unless every task has labelled validation images.
+        images: validation images per trial, over all tasks; 0 for interference.
+        trials: trials in order; the first one has the recipe's own values.
     """
 
     method: str
@@ -167,16 +167,16 @@ class KnobSearch:
 
     @property
     def best(self) -> int:
-        """Return the first trial of highest value, so that knobs move for a gain only."""
+        """Return the index of the first trial with the highest value, so that knobs change only for a gain."""
         heights = [_height(trial.value) for trial in self.trials]
         return heights.index(max(heights))
 
     @property
     def best_so_far(self) -> tuple[float, ...]:
-        """Return the highest value up to each trial; it never falls."""
+        """Return the highest value up to each trial."""
         return tuple(accumulate((_height(trial.value) for trial in self.trials), max))
 
 
 def _height(value: float) -> float:
-    """Return a value to be compared: what is unknown lies below all that is known."""
+    """Return a value for comparison: −∞ for NaN."""
     return -math.inf if math.isnan(value) else value

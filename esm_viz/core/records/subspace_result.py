@@ -1,4 +1,4 @@
-"""Where fine-tuning moved the model: spectra, overlaps, maps of essential subspaces, patches."""
+"""Records of essential subspaces: spectra, overlaps, angles, maps, stability, patches."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from esm_viz.core.records.basic_types import Layer
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Where one task's output shift lives at one layer (METHOD, ESD).
+    """The spectrum of one task's output shift at one layer (METHOD, ESD).
 
     Attributes:
         eigenvalues: λ, all d_out of them, descending, in squared activation.
         energy: cumulative share of functional energy kept by the first k ESD directions, k = 1..d_out.
-        energy_svd: the same for the left singular vectors of ΔW, measured in the same functional energy.
-        rank: r, what the rank knob keeps now.
+        energy_svd: share of the same functional energy kept by the first k left singular vectors of ΔW.
+        rank: r, the number of directions that the rank knob keeps.
     """
 
     task: str
@@ -28,13 +28,13 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """One number a (task, layer): the heat map that opens Explore.
+    """One number for every task and layer: the heat map at the top of the Explore tab.
 
     Attributes:
         kind: "rank90", "energy", "norm" or "overlap".
-        values: T x L: directions that hold 90 % of the energy, share of energy in the first r, ‖ΔW‖_F,
-            or mean overlap with the other tasks.
-        shares: T x L in [0, 1], what the colour shows (rank / d_out for "rank90").
+        values: T x L: number of directions that hold 90 % of the energy, share of energy in the first r directions,
+            ‖ΔW‖_F, or mean overlap with the other tasks.
+        shares: T x L in [0, 1]: the value that the colour shows (rank / d_out for "rank90").
     """
 
     kind: str
@@ -45,7 +45,7 @@ class LayerMap:
 
     @property
     def strongest(self) -> Layer:
-        """Return the layer with the largest number on average over tasks, the first of several."""
+        """Return the layer with the largest mean over tasks; of equal ones the first."""
         return max(zip(self.layers, zip(*self.values, strict=True), strict=True), key=lambda column: sum(column[1]))[0]
 
 
@@ -56,7 +56,7 @@ class Overlap:
     layer: Layer
     tasks: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
-    random_level: float  # k / d_out, what random subspaces give
+    random_level: float  # k / d_out, the expected overlap of random subspaces
     k: int
 
 
@@ -67,20 +67,20 @@ class Angles:
     layer: Layer
     tasks: tuple[str, str]
     degrees: tuple[float, ...]
-    random_degrees: tuple[float, ...]  # the same for two random subspaces of that size, one seeded draw
+    random_degrees: tuple[float, ...]  # the same for two random subspaces of that size, drawn once with a fixed seed
 
 
 @dataclass(frozen=True, slots=True)
 class SubspaceMap:
-    """All essential subspaces on one plane: near points share directions with the same tasks to the same degree.
+    """All essential subspaces as points of a plane: subspaces with similar overlaps with all tasks are near each other.
 
-    The distance drawn is that of rows of the layers' overlap tables, ‖o_t − o_s‖ / √2 with o_t = (overlap with task 1,
-    …, T), so that layers of any shape have one map. It is 0 for the same subspace at a layer, at least 1 − overlap
-    between two tasks of a layer and just that where they overlap with all others alike: 1 where nothing is shared.
+    The distance of two points is that of two rows of overlap tables, ‖o_t − o_s‖ / √2 with o_t = (overlap with task 1,
+    …, T), so layers of any shape fit one map. At one layer, the distance of two tasks is 0 for the same subspace and at
+    least 1 − overlap; it is exactly 1 − overlap if both have equal overlaps with all other tasks.
 
     Attributes:
-        points: T x L of (x, y), no unit; NaN where the task did not move that layer.
-        stress: √(Σ (drawn − true distance)² / Σ true distance²), Kruskal's stress 1; 0 = nothing is distorted.
+        points: T x L of (x, y), without a unit; NaN if fine-tuning on the task did not change the layer.
+        stress: √(Σ (drawn − true distance)² / Σ true distance²), Kruskal's stress 1; 0 = no distortion.
     """
 
     tasks: tuple[str, ...]
@@ -91,7 +91,7 @@ class SubspaceMap:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One number over several draws: its mean, least and most; all NaN where there is none."""
+    """Mean, least and greatest value over several draws; all NaN without draws."""
 
     mean: float
     low: float
@@ -100,12 +100,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Bases of `images` of a task's proxies, drawn several times.
+    """Bases from several random draws of `images` proxies of a task.
 
     Attributes:
-        with_all: overlap with the basis of all proxies, of which the drawn ones are a part.
-        between: overlap of two bases without a common image; NaN where there are not twice as many proxies.
-        energy: share of all proxies' functional energy that the first r directions of the drawn ones' basis keep.
+        with_all: overlap with the basis from all proxies, which include the drawn ones.
+        between: overlap of two bases from draws without a common image; NaN with fewer than 2 x `images` proxies.
+        energy: share of the functional energy of all proxies that the first r directions of a drawn basis keep.
     """
 
     images: int
@@ -116,14 +116,14 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """How much an essential subspace depends on which proxies were drawn, and how many; NaN where nothing moved.
+    """How much an essential subspace depends on the choice and number of proxies; NaN if the layer did not change.
 
     Attributes:
-        rank: r, directions compared.
-        draws: how often each number of images was drawn.
-        sizes: by number of images, ascending; the last one is all of them.
-        svd_overlap, svd_energy: what r left singular vectors of ΔW have, which no image was needed for.
-        random_level: overlap of random subspaces, k / d_out.
+        rank: r, the number of compared directions.
+        draws: number of draws of each size.
+        sizes: results by number of images, ascending; the last one uses all proxies.
+        svd_overlap, svd_energy: overlap and energy of the first r left singular vectors of ΔW, which need no images.
+        random_level: expected overlap of random subspaces, k / d_out.
     """
 
     task: str
@@ -138,9 +138,9 @@ class Stability:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch of a proxy image and |e_iᵀ ΔW_t x| of its token; all counted from 0."""
+    """One patch of a proxy image and the score |e_iᵀ ΔW_t x| of its token; image, row and column count from 0."""
 
-    image: int  # among the task's drawn proxies
+    image: int  # index among the task's proxies
     row: int
     column: int
     score: float  # in units of the layer's output
@@ -148,7 +148,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class HeatImage:
-    """One proxy image with the scores of all its tokens; `heat` has a row for every row of patches."""
+    """One proxy image with the scores of all its tokens; `heat` has one entry for each patch, by row and column."""
 
     image: int
     png: bytes
@@ -158,14 +158,14 @@ class HeatImage:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Which image patches move the output of a layer most along one direction of a task's change.
+    """The image patches for which fine-tuning changed a layer's output most along one essential direction.
 
     Attributes:
-        direction: i, counted from 1 as λ_1 is.
+        direction: i, counted from 1 like λ_1.
         energy: λ_i / Σ λ, the direction's share of the functional energy.
-        class_token_share: of the direction's energy, Σ score², that comes from class tokens, over all images.
-        top: the patches with the largest scores over all images, largest first; class tokens are not among them.
-        images: those that hold them, in the order of their first patch.
+        class_token_share: share of the direction's energy, Σ score² over all images, that comes from class tokens.
+        top: the patches with the largest scores over all images, largest first; without class tokens.
+        images: the images that hold these patches, in the order of their first patch.
     """
 
     task: str

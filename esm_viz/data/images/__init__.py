@@ -1,1 +1,1 @@
-"""Images: folders, zips, tables and arrays, listed first and decoded when asked for; `image_source` is the door."""
+"""Image sets: folders, zips, tables and arrays, opened by `image_source` and decoded only when needed."""

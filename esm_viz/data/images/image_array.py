@@ -1,4 +1,4 @@
-"""Images in one array: `.npz` with `images` or `x`, and `.safetensors` with `images`; rows are read when asked for."""
+"""Images in one array: `.npz` with `images` or `x`, `.safetensors` with `images`; rows are read only when needed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_safetensors(path: Path, how: Preprocessing, labelled: bool) -> ImageSet
     """List `images`, (n, 3, side, side): float32 and already preprocessed, or uint8 pixels, which are normalised.
 
     Raises:
-        ImagesError: the file cannot be read, or its tensors are others.
+        ImagesError: the file cannot be read, or its tensors are missing or of another shape or type.
     """
     side = how.side
     try:
@@ -93,7 +93,7 @@ class _Tensors:
 
 
 class _Header(NamedTuple):
-    """What an array in an `.npz` says of itself."""
+    """The header of an array in an `.npz`."""
 
     member: zipfile.ZipInfo
     shape: tuple[int, ...]
@@ -102,12 +102,12 @@ class _Header(NamedTuple):
 
     @property
     def row(self) -> int:
-        """Return the bytes of one image or label."""
+        """Return the size of one image or label in bytes."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 def open_npz(path: Path, how: Preprocessing, labelled: bool) -> ImageSet:
-    """List an `.npz`: uint8 pixels of any size, which go through the tower's own preprocessing, and whole numbers.
+    """List an `.npz`: uint8 images of any size, which the tower's preprocessing resizes, and whole numbers as labels.
 
     Raises:
         ImagesError: the file cannot be read, holds Python objects, or its arrays are of another shape or type.
@@ -128,11 +128,11 @@ def open_npz(path: Path, how: Preprocessing, labelled: bool) -> ImageSet:
 
 
 def _header(archive: zipfile.ZipFile, members: Mapping[str, Any], names: tuple[str, ...], path: Path) -> _Header | None:
-    """Read one array's header, its numbers not yet."""
+    """Read the header of one array, without its numbers."""
     name = next((name for name in names if name in members), None)
     if name is None:
         return None
-    if members[name].compress_type not in METHODS:  # all that NumPy writes
+    if members[name].compress_type not in METHODS:  # NumPy writes no others
         raise ValueError("another compression")
     with archive.open(members[name]) as file:
         version = npy.read_magic(file)
@@ -198,14 +198,14 @@ class _Arrays:
         def fetch(index: int) -> Tensor:
             try:
                 raw = self._stream.get(index)
-            except (*_DAMAGED, StopIteration) as error:  # whatever comes after it cannot be reached either
+            except (*_DAMAGED, StopIteration) as error:  # later images of the stream cannot be read either
                 raise unreadable(self._path.name) from error
             pixels = np.frombuffer(raw, np.uint8).reshape(shape)
             if len(shape) == 3 and shape[2] != 3:
                 pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
             try:
                 return how.of(Image.fromarray(pixels))
-            except ValueError as error:  # sides that cannot be resized: one pixel beside thousands
+            except ValueError as error:  # an image that cannot be resized, such as 1 x 5000 pixels
                 raise Unreadable from error
 
         yield fetch

@@ -1,4 +1,4 @@
-"""One image file in memory to what the tower reads; refused before decoding where it would grow too large."""
+"""Decoding of one image file in memory to a preprocessed tensor; too large images are refused before decoding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.runtime.library_warnings import quiet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start programs: EPS runs Ghostscript
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start programs, as EPS does
 MOST_PIXELS = 64_000_000  # of one image; larger ones are refused before they are decoded
 MOST_BYTES = 100_000_000  # of one image file
 
@@ -21,7 +21,7 @@ _DAMAGED = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, Type
 
 
 class Unreadable(Exception):
-    """One image cannot be used; the set it belongs to counts it and names it."""
+    """One image cannot be used; its image set counts it as broken and names it."""
 
     def __init__(self, reason: str = "is not a readable image", remedy: str = "remove or replace it") -> None:
         super().__init__(reason, remedy)
@@ -29,14 +29,14 @@ class Unreadable(Exception):
 
 
 def decode(raw: bytes, how: Preprocessing) -> Tensor:
-    """Return an image file as the tower reads it, (3, side, side), float32; of several frames the first.
+    """Return an image file as a preprocessed tensor, (3, side, side), float32; of several frames the first.
 
     Raises:
-        Unreadable: it is no whole image, or one of too many pixels or too much text.
+        Unreadable: the file is not an image, is truncated, or has too many pixels or too much text.
     """
     try:
         with quiet(), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
-            # Only the header is read so far, and Pillow bounds PNG's texts; what it warns of lies beside the pixels.
+            # Only the header is read here; Pillow bounds the size of PNG texts and its warnings concern metadata only.
             if image.width * image.height > MOST_PIXELS:
                 raise Unreadable(f"has {image.width} x {image.height} pixels", "give smaller images")
             return how.of(image)

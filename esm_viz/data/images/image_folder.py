@@ -1,4 +1,4 @@
-"""Folders and zips of image files: listed by name, each file read when it is asked for."""
+"""Folders and zips of image files: listed by name, each file read only when needed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Fetch, ImageSet, Pictures
 
 MOST_FILES = 2_000_000  # of one set
-MOST_RATIO, SMALL = 200, 1_000_000  # a file in a zip that grows more than so many times, above so many bytes, is a bomb
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others are unpacked without a bound on what they grow to
+MOST_RATIO, SMALL = 200, 1_000_000  # a larger file that unpacks to over 200 times its size is a zip bomb
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # unpacking the other methods is not bounded in memory
 _JUNK = ("__MACOSX",)  # folders that a Mac adds; hidden files and folders are left out too
 
 
 def is_image(name: str) -> bool:
-    """Say whether a file is one by its name, and nothing that a file manager left there."""
+    """Say whether a name is that of an image file, and not of a file that a file manager left there."""
     path = PurePosixPath(name)
     return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") or part in _JUNK for part in path.parts)
 
 
 def open_folder(path: Path, how: Preprocessing, classes: Classes | None) -> ImageSet:
-    """List a folder; labelled, it has one subfolder a class, however deep.
+    """List a folder of images; labelled images lie in one subfolder for each class, at any depth.
 
     Raises:
         ImagesError: there is no image in it, or the class folders do not fit the head.
@@ -42,10 +42,10 @@ def open_folder(path: Path, how: Preprocessing, classes: Classes | None) -> Imag
 
 
 def open_zip(path: Path, how: Preprocessing, classes: Classes | None) -> ImageSet:
-    """List a zip, with a folder around its files or without.
+    """List a zip of images, whose files may lie inside one top folder.
 
     Raises:
-        ImagesError: it cannot be read, holds no image or what would grow too large, or its folders do not fit.
+        ImagesError: it cannot be read, has no images, would unpack to too many bytes, or its folders do not fit.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -65,7 +65,7 @@ def open_zip(path: Path, how: Preprocessing, classes: Classes | None) -> ImageSe
 
 
 def unreadable(where: str) -> ImagesError:
-    """Return what is told when a set that was there when it was listed cannot be read now."""
+    """Return the error for a set that was listed but cannot be read any more."""
     return ImagesError("an image cannot be read", "check that the files are still there and whole", where)
 
 
@@ -103,7 +103,7 @@ class _Folder:
                 if file.stat().st_size > MOST_BYTES:
                     raise Unreadable(f"is larger than {MOST_BYTES} bytes", "give smaller images")
                 raw = file.read_bytes()
-            except OSError as error:  # a file that went away is no broken image
+            except OSError as error:  # a missing file is not a broken image
                 raise unreadable(self.path.name) from error
             return decode(raw, how)
 
@@ -128,7 +128,7 @@ class _Zip:
         def fetch(index: int) -> Tensor:
             try:
                 entry = archive.getinfo(self.names[index])
-                with archive.open(entry) as file:  # unpacked no further than it says to be long
+                with archive.open(entry) as file:  # at most the size in its header is unpacked
                     raw = file.read(entry.file_size)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # this entry's own checksum or stream
                 raise Unreadable from error

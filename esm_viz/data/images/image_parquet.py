@@ -1,7 +1,7 @@
-"""Parquet with image bytes, as Hugging Face writes it: one file or a folder of them, read batch by batch.
+"""Parquet files with image bytes, as Hugging Face writes them: one file or a folder of files, read batch by batch.
 
-The image column is a struct of `bytes` and `path`, or plain binary. Labels are numbers, whose names the schema's
-metadata tells (`ClassLabel`), or words. Whatever the row groups' size, a page or two of them are in memory at a time.
+The image column is a struct of `bytes` and `path`, or plain binary. Labels are words, or numbers whose names are in the
+schema's metadata (`ClassLabel`). Only a page or two of a row group are in memory at a time, whatever its size.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from esm_viz.data.images.image_set import Fetch, ImageSet
 from esm_viz.data.random_access_stream import Stepping
 
 IMAGES = ("image", "img", "img_bytes", "image_bytes")
-LABELS = ("label", "labels", "fine_label")  # of CIFAR-100's two the finer one, which the papers' task is
+LABELS = ("label", "labels", "fine_label")  # CIFAR-100 has two; the papers' task is `fine_label`
 MOST_GROUP = 4_000_000_000  # bytes of one row group's images, unpacked
-MOST_RATIO, SMALL = 200, 1_000_000  # images are compressed already: what grows more is a bomb
+MOST_RATIO, SMALL = 200, 1_000_000  # images are already compressed, so a larger ratio means a bomb
 BATCH = 8  # rows read at once
 _BUFFER = 1 << 20
 _DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
@@ -44,13 +44,13 @@ class _Group(NamedTuple):
 
 
 def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:
-    """List the rows of one table, from footers and the label column alone.
+    """List the rows of one table; reads only the files' footers and the label column.
 
     Args:
-        path: as the recipe names it, for people.
+        path: path in the recipe, for error messages.
         files: the table's parts, in order.
-        how: what becomes of an image.
-        classes: of the head that reads the labels; None where labels are not needed.
+        how: the tower's preprocessing.
+        classes: classes of the task's head; None if labels are not needed.
 
     Raises:
         ImagesError: a file cannot be read, has no column of images or labels, or its labels do not fit the head.
@@ -75,7 +75,7 @@ def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes:
 
 
 def names_in(file: Path) -> tuple[str, ...]:
-    """Return the names that one table gives its labels.
+    """Return the names of the classes in one table.
 
     Raises:
         ImagesError: it cannot be read.
@@ -89,7 +89,7 @@ def names_in(file: Path) -> tuple[str, ...]:
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """Return the names that a Hugging Face schema gives a column's numbers, in their order; none where it does not."""
+    """Return the class names that a Hugging Face schema has for a column of numbers; empty if it has none."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
@@ -101,7 +101,7 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
 
 
 def label_column(schema: pa.Schema) -> str | None:
-    """Return the column of labels, None where there is none by a usual name."""
+    """Return the name of the label column; None if no column has one of the names in LABELS."""
     return next((name for name in LABELS if name in schema.names), None)
 
 
@@ -122,7 +122,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _groups(table: pq.ParquetFile, file: Path, image: str, path: Path) -> Iterator[_Group]:
-    """Yield a file's row groups, from its footer; refuse those that would grow too large."""
+    """Yield a file's row groups, from its footer; refuse groups that unpack to too many bytes."""
     for at in range(table.metadata.num_row_groups):
         group = table.metadata.row_group(at)
         for number in range(group.num_columns):
@@ -164,7 +164,7 @@ def _labels(table: pq.ParquetFile, classes: Classes, path: Path) -> tuple[Tensor
 
 
 class _Rows:
-    """Rows of a table, each group read as a stream."""
+    """The images of a table, whose row groups are read as streams."""
 
     def __init__(self, path: Path, groups: Sequence[_Group], image: str) -> None:
         self._path, self._groups, self._image = path, groups, image

@@ -1,4 +1,4 @@
-"""From pictures to what a tower reads, open_clip's way for that tower, and back to pictures for a person."""
+"""The preprocessing of images for a tower, as open_clip does it, and the way back to images that people can see."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THUMBNAIL = 64  # pixels
 Colour = tuple[float, float, float]
 MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)  # open_clip's OpenAI mean and standard deviation
 STD: Colour = (0.26862954, 0.26130258, 0.27577711)
-KEY = "preprocess_cfg"  # of a recipe's arch, as open_clip writes it beside a model config
+KEY = "preprocess_cfg"  # key in a recipe's arch, beside open_clip's model config
 _INTERPOLATIONS = ("bicubic", "bilinear")
 _RESIZES = {
     "shortest": "shorter side resized, middle cut out",
@@ -36,15 +36,15 @@ _RESIZES = {
 class Preprocessing:
     """What happens to an image before the tower reads it.
 
-    A turned photograph stays as it is stored: open_clip does not read the EXIF orientation, and neither does this.
+    The EXIF orientation is ignored, as in open_clip.
 
     Attributes:
-        side: pixels.
+        side: width and height in pixels.
         interpolation: "bicubic" or "bilinear".
         resize_mode: "shortest", "longest" or "squash".
-        mean, std: of red, green and blue, on the scale 0 to 1.
-        fill: grey level beside an image whose longer side is resized.
-        source: who says so, for people.
+        mean, std: values for red, green and blue, for pixels from 0 to 1.
+        fill: grey level of the padding for "longest".
+        source: where these values come from, for people.
     """
 
     side: int
@@ -57,13 +57,13 @@ class Preprocessing:
 
     @property
     def words(self) -> str:
-        """Return it in words."""
+        """Return a description in words."""
         mean, std = (" ".join(f"{value:.3g}" for value in colour) for colour in (self.mean, self.std))
         size = f"{self.side} x {self.side} pixels, {self.interpolation}, {_RESIZES[self.resize_mode]}"
         return f"{size}; minus {mean}, over {std} ({self.source})"
 
     def of(self, image: Image.Image) -> Tensor:
-        """Return an image as the tower reads it, (3, side, side), float32."""
+        """Return a preprocessed image, (3, side, side), float32."""
         if image.size == (self.side, self.side):  # resizing and cutting would change nothing
             pixels = torch.from_numpy(np.array(image.convert("RGB")))
             return normalise(pixels.permute(2, 0, 1)[None], self)[0]
@@ -71,18 +71,18 @@ class Preprocessing:
 
 
 def preprocessing_of(arch: str, config: Mapping[str, Any] | None, side: int) -> Preprocessing:
-    """Return how the images of a tower are prepared.
+    """Return the preprocessing of a tower's images.
 
-    As `preprocess_cfg` in the recipe's own model config says; else as all of open_clip's weights of that name do;
-    else, and where these differ, open_clip's default.
+    It is `preprocess_cfg` in the recipe's model config, if given; or else the preprocessing of open_clip's pre-trained
+    weights for that name, if all of them have the same; or else open_clip's default.
 
     Args:
         arch: open_clip's name.
-        config: the recipe's own model config, None where it names one.
+        config: the recipe's own model config; None if the recipe gives a name.
         side: the tower's image size in pixels.
 
     Raises:
-        RecipeError: `preprocess_cfg` says something that open_clip's preprocessing does not have.
+        RecipeError: open_clip's preprocessing does not support a value of `preprocess_cfg`.
     """
     if config is not None:
         return _checked(config[KEY], side) if config.get(KEY) is not None else Preprocessing(side)

@@ -1,4 +1,4 @@
-"""A listed set of images: read when asked for, broken ones counted, named and left out up to a limit."""
+"""The image set: images are listed first and read only when needed; a limited number of broken ones is left out."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from esm_viz.data.images.image_decoder import Unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 
 BROKEN_SHARE = 20  # one image in so many may be broken: 5 %, so none in a set of fewer than 20
-MOST_BROKEN = 100  # in a set of any size; more have a cause that somebody should look for
+MOST_BROKEN = 100  # in a set of any size; more broken images have a cause that a person should find
 SHOWN = 3  # broken images named in a sentence
 
 Fetch = Callable[[int], Tensor]
-"""Index -> what the tower reads, (3, side, side), float32; raises Unreadable for an image that is broken."""
+"""Index -> preprocessed image, (3, side, side), float32; raises Unreadable for a broken image."""
 
 
 class Pictures(Protocol):
-    """Where the images of a set come from."""
+    """The source of a set's images: a folder, zip, table or array."""
 
     def named(self, index: int) -> str:
-        """Return what an image is called there."""
+        """Return the name of an image in its source."""
         ...
 
     def opened(self, how: Preprocessing) -> AbstractContextManager[Fetch]:
-        """Open what holds them, so that images can be fetched one by one; ascending indices are quickest.
+        """Open the source and return a function that fetches one image; ascending indices are fastest.
 
         Raises:
-            ImagesError: it is not there any more, or cannot be read.
+            ImagesError: the source is missing or cannot be read.
         """
         ...
 
 
 class ReadImages(NamedTuple):
-    """What could be read of the images asked for.
+    """The readable ones of the requested images.
 
     Attributes:
         images: (k, 3, side, side), float32; k may be 0.
-        kept: their indices, k of them, in the order asked for.
+        kept: their k indices, in the requested order.
     """
 
     images: Tensor
@@ -54,15 +54,15 @@ class ReadImages(NamedTuple):
 class ImageSet:
     """A listed set of images.
 
-    Which of them are broken is known once they were read, and is the same whoever reads them.
+    An image is found to be broken when it is read; this does not depend on which caller reads it.
 
     Attributes:
         name: file or folder name, for people.
         count: images listed.
-        labels: class index of each, (count,), int64; None where unlabelled.
-        pictures: where they come from.
-        how: what becomes of an image before the tower reads it.
-        classes: names that the labels count, where class folders give them.
+        labels: class index of each image, (count,), int64; None without labels.
+        pictures: the source of the images.
+        how: the tower's preprocessing.
+        classes: names of the classes, by label, if class folders give them.
     """
 
     name: str
@@ -75,30 +75,30 @@ class ImageSet:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Return the names of the images that were found to be broken so far."""
+        """Return the names of the images found to be broken so far."""
         return tuple(self.pictures.named(index) for index in sorted(self._broken))
 
     @property
     def usable(self) -> int:
-        """Return how many images are listed without those that were found to be broken."""
+        """Return the number of listed images, without those found to be broken so far."""
         return self.count - len(self._broken)
 
     def usable_of(self, asked: Sequence[int]) -> int:
-        """Return how many of these images are there without those that were found to be broken."""
+        """Return how many of these images have not been found to be broken so far."""
         return sum(index not in self._broken for index in asked)
 
     @property
     def told(self) -> str:
-        """Return which images are left out, as a sentence; empty where none is."""
+        """Return a sentence on the images that are left out; empty if there are none."""
         return f"{self._broken_words()} and are left out" if self._broken else ""
 
     def remember(self, asked: Sequence[int], kept: Sequence[int]) -> None:
-        """Count as broken what somebody else found to be, of the same files: all that was asked for and not kept."""
+        """Count images as broken that an earlier read of the same files requested (`asked`) but did not keep."""
         for index in set(asked) - set(kept):
             self._broken.setdefault(index, Unreadable())
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        """Return these images and no fewer, preprocessed, (k, 3, side, side), float32.
+        """Return exactly these images, preprocessed, (k, 3, side, side), float32.
 
         Raises:
             ImagesError: one of them is broken, or the set cannot be read.
@@ -110,7 +110,7 @@ class ImageSet:
         return found.images
 
     def read(self, indices: Sequence[int]) -> ReadImages:
-        """Return those of these images that can be read.
+        """Return the readable ones of these images.
 
         Raises:
             ImagesError: more are broken than is allowed, or the set cannot be read.
@@ -146,14 +146,14 @@ class ImageSet:
 
 
 def draw(count: int, most: int, seed: int) -> list[int]:
-    """Return which of `count` images serve as proxies: all, or `most` drawn by the recipe's seed, ascending."""
+    """Return the indices of the images used as proxies, ascending: all, or `most` of them drawn with the seed."""
     return sorted(_order(count, most, seed)[:most])
 
 
 def drawn(listed: ImageSet, most: int, seed: int) -> Tensor:
-    """Return a set's proxies, (k, 3, side, side): those that `draw` names, broken ones replaced by the next drawn.
+    """Return a set's proxies, (k, 3, side, side): those of `draw`, broken ones replaced by the next in random order.
 
-    The same seed gives the same images, since it is decided by their bytes which ones are broken.
+    The same seed and the same files give the same images.
 
     Raises:
         ImagesError: too many are broken, or the set cannot be read.
@@ -170,14 +170,14 @@ def drawn(listed: ImageSet, most: int, seed: int) -> Tensor:
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
-    """Return `limit` indices spread evenly over `count` images (0 = all), so that a quick subset sees every class."""
+    """Return `limit` indices spread evenly over `count` images (0 = all), so that a small subset covers all classes."""
     if not limit or limit >= count:
         return list(range(count))
     return [index * count // limit for index in range(limit)]
 
 
 def _order(count: int, most: int, seed: int) -> list[int]:
-    """Return the images in the order in which a seed takes them."""
+    """Return the images' indices in the random order of a seed."""
     if count <= most:
         return list(range(count))
     generator = torch.Generator().manual_seed(seed)

@@ -1,13 +1,13 @@
-"""Image sets as a recipe names them: folders, zips, tables and arrays, listed first and decoded when asked for.
+"""`open_images`: opens an image set of any kind that a recipe may name. Images are decoded only when needed.
 
-| what it is | labelled by |
+| kind of image set | source of the labels |
 |---|---|
-| a folder or `.zip` of image files | one subfolder a class |
+| a folder or `.zip` of image files | one subfolder for each class |
 | `.parquet`, or a folder of such files | a column `label` |
 | `.npz` of uint8 pixels | an array `labels` |
 | `.safetensors` of float32, preprocessed already, or uint8 pixels of the tower's size | a tensor `labels` |
 
-This is the door of the room: other rooms import from here.
+Other packages import from this module.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from esm_viz.data.images.image_preprocessing import (
 )
 from esm_viz.data.images.image_set import ImageSet, ReadImages, draw, drawn, evenly_spaced
 
-_PART = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # of a table in several files: train-00000-of-00002
+_PART = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # a part of a table: train-00000-of-00002
 KINDS = (".zip", ".parquet", ".npz", ".safetensors")
 __all__ = [
     "KINDS",
@@ -64,10 +64,10 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
     Args:
         path: folder, `.zip`, `.parquet`, `.npz` or `.safetensors`.
         how: the tower's preprocessing; a side in pixels alone means open_clip's default at that size.
-        classes: of the head that reads the labels; None where labels are not needed.
+        classes: classes of the task's head; None if labels are not needed.
 
     Raises:
-        ImagesError: nothing is there, it cannot be read, or the labels do not fit the classes.
+        ImagesError: the path does not exist, cannot be read, or the labels do not fit the classes.
     """
     how = Preprocessing(how) if isinstance(how, int) else how
     if path.is_dir():
@@ -90,7 +90,7 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
 
 
 def class_names(path: Path) -> tuple[str, ...]:
-    """Return what a labelled set calls its classes: its class folders, sorted, or a table's names; else nothing.
+    """Return the class names of a labelled set: its class folders, sorted, or a table's names; empty without names.
 
     Raises:
         ImagesError: it cannot be read.
@@ -112,7 +112,7 @@ def _open_table(path: Path, files: list[Path], how: Preprocessing, classes: Clas
     if len(splits) > 1:
         raise ImagesError(f"the folder holds tables of {' and '.join(splits[:3])}", "give one of them", path.name)
     from esm_viz.data.images.image_parquet import (
-        open_parquet,  # pyarrow takes a while to import, and most need none of it
+        open_parquet,  # imported late: pyarrow is slow to import and rarely needed
     )
 
     return open_parquet(path, files, how, classes)

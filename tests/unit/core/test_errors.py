@@ -62,7 +62,7 @@ def test_kinds_are_distinct_words_of_small_letters() -> None:
 
 
 def test_finer_kinds_are_described_beside_the_tree() -> None:
-    described = re.findall(r"`([a-z-]+)`\s\(of\s", errors.__doc__ or "")
+    described = re.findall(r"`([a-z-]+)`\s\(an?\s", errors.__doc__ or "")
     assert described == [LORA, RUNS_CODE]
 
 
