@@ -30,8 +30,8 @@ from esm_viz.checkpoints.checkpoint import sha256_file
 from esm_viz.cli import command_line
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
-from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.session.project_to_load import Candidate
+from esm_viz.ui.uploads import upload_unpack
 from tests.support import tiny
 
 TASK = "ants"

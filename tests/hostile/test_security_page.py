@@ -10,9 +10,9 @@ import pytest
 from esm_viz.core.recipe import LARGEST_RECIPE, LONGEST_SCALAR
 from esm_viz.data.images import image_decoder
 from esm_viz.families import vision_tower
-from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.server.visitor_limits import WORKSHOP
 from esm_viz.ui.session import session_archive, session_store
+from esm_viz.ui.uploads import upload_unpack
 
 PAGE = " ".join((Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8").split())
 PROMISES = {

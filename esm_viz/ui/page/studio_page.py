@@ -21,9 +21,7 @@ from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
 from esm_viz.ui.page.opening_session import begin, copy, resume
 from esm_viz.ui.page.page_update import HEADER, PIECES, TABS, encode, paint, touch
-from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.server.request_gate import caller
-from esm_viz.ui.server.upload_inbox import Inbox, weighed
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
 from esm_viz.ui.session.session_archive import Shelf
 from esm_viz.ui.session.session_store import EVERYTHING, Session, Store
@@ -32,6 +30,8 @@ from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
 from esm_viz.ui.tabs.tab_definition import Names, Tab
+from esm_viz.ui.uploads import upload_unpack
+from esm_viz.ui.uploads.upload_inbox import Inbox, weighed
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway

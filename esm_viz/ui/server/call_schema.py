@@ -16,7 +16,7 @@ import orjson
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.components import gradio_private
 from esm_viz.ui.components.browser_message import checked_fields
-from esm_viz.ui.server.upload_inbox import MOST_FILES
+from esm_viz.ui.uploads.upload_inbox import MOST_FILES
 
 MOST_BYTES = 256 * 1024  # of a call; an upload names its files in one
 EVENTS = ("act", "tick", "select", "upload", "load")  # that a page sends; `unload` is Gradio's own

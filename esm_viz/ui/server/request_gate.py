@@ -24,8 +24,8 @@ from esm_viz.ui.server import join_page
 from esm_viz.ui.server.call_schema import MOST_BYTES, checked_call
 from esm_viz.ui.server.rate_limit import Attempts, TooMany, Turns
 from esm_viz.ui.server.server_address import Site
-from esm_viz.ui.server.upload_inbox import Inbox
 from esm_viz.ui.server.visitor_limits import CALLS_AT_ONCE, MOST_CALLS, MOST_CONNECTIONS
+from esm_viz.ui.uploads.upload_inbox import Inbox
 
 CALL, UPLOAD, LOGIN = "/gradio_api/run/predict", "/gradio_api/upload", "/login"
 POSTED = (CALL, UPLOAD, LOGIN)

@@ -9,7 +9,7 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe, load_text, parse_text
 from esm_viz.inspection import recipe_from_folder
 from esm_viz.inspection.recipe_from_folder import RECIPES, FoundProject
-from esm_viz.ui.server.upload_unpack import contained
+from esm_viz.ui.uploads.upload_unpack import contained
 
 DEEPEST = 3  # levels below the allowed folder
 NAME = "this server's folder"

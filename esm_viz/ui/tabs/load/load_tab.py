@@ -9,12 +9,12 @@ from esm_viz.core.records import OwnAccuracy
 from esm_viz.figures.number_format import safe, size
 from esm_viz.inspection import file_judgement
 from esm_viz.ui.components.html_snippets import arch_text, button, pill, segments, sentence, stat
-from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate, enumerated
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
+from esm_viz.ui.uploads import upload_unpack
 
 NAMES = load_steps.PIECES
 HEAVY = 1.0  # seconds from which a button tells its cost

@@ -19,11 +19,11 @@ from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import METHODS, settle
 from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
-from esm_viz.ui.server import upload_unpack
 from esm_viz.ui.session import session_store
 from esm_viz.ui.session.session_store import GRACE_SECONDS, Session
 from esm_viz.ui.session.studio_settings import Place
 from esm_viz.ui.tabs.explore import explore_tab
+from esm_viz.ui.uploads import upload_unpack
 from tests.support import tiny
 from tests.support.errors import says
 from tests.unit.ui.conftest import Page

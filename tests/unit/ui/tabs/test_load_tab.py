@@ -21,9 +21,10 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
-from esm_viz.ui.server import temporary_folders, upload_unpack
+from esm_viz.ui.server import temporary_folders
 from esm_viz.ui.session.project_to_load import Candidate
 from esm_viz.ui.tabs.load import allowed_folder, load_tab
+from esm_viz.ui.uploads import upload_unpack
 from tests.support import tiny
 from tests.support.errors import says
 from tests.unit.ui.conftest import Page

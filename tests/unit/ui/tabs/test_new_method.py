@@ -11,13 +11,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from tests.unit.docs.test_readme import generator
 
 import esm_viz.merge
 from esm_viz.merge import METHODS, with_method
 from esm_viz.merge.method_registry import Method
 from esm_viz.merge.preset_lookup import PRESETS, preset_of, with_preset
 from esm_viz.project.leaderboard import standings
+from tests.support.pages import generator
 from tests.unit.ui.conftest import Page
 
 ROOT = Path(__file__).parents[4]
