@@ -62,4 +62,4 @@ def test_routes_of_a_layer_and_their_mean() -> None:
 
 def test_one_task_has_nowhere_to_go_astray() -> None:
     alone = Routing(("bees",), LAYERS[:1], (((1.0,),),), (), 20, 100)
-    assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one expert."
+    assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one adapter."
