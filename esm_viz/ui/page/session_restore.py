@@ -35,7 +35,7 @@ def bring_back(session: Session, kept: Kept) -> None:
     elif kept.source == OPENING and kept.link.files == share_link.files_of(session):
         _show(session, kept)
     elif kept.source == OPENING:
-        session.lost = Lost(f"This server was restarted, and the files of {name} have changed", kept.recipe)
+        session.lost = Lost(f"This server was restarted with other files than those of {name}", kept.recipe)
     elif kept.source == FOLDER:
         session.lost = Lost(f"This server was restarted without the folder in which {name} lies", kept.recipe)
     else:
