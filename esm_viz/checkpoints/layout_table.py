@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Form, Shape
+from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Conversion, Shape
 from esm_viz.core.errors import LayoutError
 
 BASE = "base"  # not a layout: stands for the base file's own layout
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     """
 
     names: tuple[str, ...]
-    form: Form = PLAIN
+    form: Conversion = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,14 @@ _PLAIN = frozenset(
 _LOCK = threading.Lock()  # torch keeps its list of known names for the whole process
 
 
-class Inert:
+class StandIn:
     """Stand-in for an object of an unknown class; it keeps its state and does nothing."""
 
     __slots__ = ("state",)
 
     state: Any
 
-    def __new__(cls, *_arguments: object) -> Inert:
+    def __new__(cls, *_arguments: object) -> StandIn:
         """Make an empty object, whatever arguments the file gives."""
         made = super().__new__(cls)
         made.state = {}
@@ -63,6 +63,6 @@ def load_inert(path: Path, names: list[str], map_location: str, mmap: bool) -> A
     Raises:
         Exception: of many kinds, if the file was not written by torch.save.
     """
-    stand_ins: list[Any] = [(Inert, name) for name in names]
+    stand_ins: list[Any] = [(StandIn, name) for name in names]
     with _LOCK, quiet(), torch.serialization.safe_globals(stand_ins):
         return torch.load(path, weights_only=True, map_location=map_location, mmap=mmap)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esm_viz.checkpoints.restricted_unpickler import Inert, harmful, load_inert
-from esm_viz.checkpoints.tensor_storage import FLOATS, Stored
+from esm_viz.checkpoints.restricted_unpickler import StandIn, harmful, load_inert
+from esm_viz.checkpoints.tensor_storage import FLOATS, StoredTensor
 from esm_viz.core.errors import RUNS_CODE, CheckpointError
 
 MOST_WHOLE = 2 << 30  # bytes of a file that has to be loaded whole
@@ -132,14 +132,14 @@ class TorchFile:
             raise self._error(what, "get the weights from somebody you trust", RUNS_CODE)
         return names
 
-    def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> Stored:
+    def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> StoredTensor:
         shape = tuple(tensor.shape)
         kind = _odd(tensor)
         if kind:
-            return Stored(shape, kind, None, self._path)
+            return StoredTensor(shape, kind, None, self._path)
         word = FLOATS.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
         if not self.lazy:
-            return Stored(shape, word, tensor.dtype, self._path)
+            return StoredTensor(shape, word, tensor.dtype, self._path)
         storage: Any = tensor.untyped_storage()
         size, place = tensor.element_size(), storage._checkpoint_offset  # noqa: SLF001 - `_placed` asks whether it is there
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
@@ -147,7 +147,7 @@ class TorchFile:
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")
         start = place + int(tensor.storage_offset()) * size
         stride = () if tensor.is_contiguous() else tuple(tensor.stride())
-        return Stored(shape, word, tensor.dtype, self._path, start, extent * size, stride)
+        return StoredTensor(shape, word, tensor.dtype, self._path, start, extent * size, stride)
 
     def _unsafe(self) -> CheckpointError:
         return self._error("not a file of tensors that can be read safely", CONVERT)
@@ -190,7 +190,7 @@ def _inside(value: object) -> Mapping[Any, Any] | None:
     """Return the entries of a dict or stand-in; for a module, its parameters, buffers and modules together."""
     if isinstance(value, dict):
         return value
-    state = value.state if isinstance(value, Inert) else None
+    state = value.state if isinstance(value, StandIn) else None
     if not isinstance(state, dict):
         return None
     kinds = [state.get(kind) for kind in ("_parameters", "_buffers", "_modules")]
@@ -203,7 +203,7 @@ def _unwrapped(found: object) -> object:
     for _ in range(_DEEPEST):
         inside = _inside(found) or {}
         key = next((key for key in _WRAPPERS if _inside(inside.get(key)) is not None), None)
-        if key is None or isinstance(found, Inert) or any(isinstance(value, Tensor) for value in inside.values()):
+        if key is None or isinstance(found, StandIn) or any(isinstance(value, Tensor) for value in inside.values()):
             break
         found = inside[key]
     return found
@@ -228,6 +228,6 @@ def _tensors(found: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def _attributes(found: object) -> dict[str, str]:
-    state = found.state if isinstance(found, Inert) and isinstance(found.state, dict) else {}
+    state = found.state if isinstance(found, StandIn) and isinstance(found.state, dict) else {}
     plain = {key: value for key, value in state.items() if isinstance(value, bool | int | float | str)}
     return {key: json.dumps(value) for key, value in plain.items() if type(key) is str}

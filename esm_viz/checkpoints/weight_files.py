@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esm_viz.checkpoints.tensor_storage import FLOATS, Stored, scan, sha256_text
+from esm_viz.checkpoints.tensor_storage import FLOATS, StoredTensor, scan, sha256_text
 from esm_viz.checkpoints.torch_file import TorchFile
 from esm_viz.core.errors import CheckpointError
 
@@ -113,7 +113,7 @@ class Source:
             return digests[self.path.name], wrong
         return sha256_text("".join(f"{name}\0{digests[name]}\n" for name in sorted(digests))), wrong
 
-    def _opened(self, path: Path) -> dict[str, Stored]:
+    def _opened(self, path: Path) -> dict[str, StoredTensor]:
         if path.suffix not in SUFFIXES:
             raise self._error("this is no file of weights", f"give {', '.join(SUFFIXES)} or a folder", path)
         try:
@@ -129,7 +129,7 @@ class Source:
         self.metadata |= file.attributes
         return file.tensors
 
-    def _safetensors(self, path: Path) -> dict[str, Stored]:
+    def _safetensors(self, path: Path) -> dict[str, StoredTensor]:
         try:
             with safe_open(path, "pt") as file:  # checks the whole header
                 self.metadata |= file.metadata() or {}
@@ -141,11 +141,11 @@ class Source:
             raise self._error(f"not a whole safetensors file ({reason})", "download or save it again", path) from error
         return {name: _safetensor(path, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
 
-    def _sharded(self) -> tuple[tuple[Path, ...], dict[str, Stored]]:
+    def _sharded(self) -> tuple[tuple[Path, ...], dict[str, StoredTensor]]:
         where = read_json(self.path, self._title).get("weight_map")
         if not isinstance(where, dict) or not where or not all(map(_plain_name, where.values())):
             raise self._error("its weight_map does not name files beside it", "download it again", self.path)
-        found: dict[str, Stored] = {}
+        found: dict[str, StoredTensor] = {}
         names = sorted(set(where.values()))
         for shard in names:
             path = self.path.with_name(shard)
@@ -197,8 +197,8 @@ def _plain_name(name: object) -> bool:
     return isinstance(name, str) and Path(name).name == name and "\\" not in name and name.endswith(SUFFIXES)
 
 
-def _safetensor(path: Path, behind: int, entry: Mapping[str, Any]) -> Stored:
+def _safetensor(path: Path, behind: int, entry: Mapping[str, Any]) -> StoredTensor:
     dtype = _DTYPES.get(entry["dtype"])
     kind = FLOATS.get(dtype, entry["dtype"]) if dtype else entry["dtype"]
     start, end = entry["data_offsets"]
-    return Stored(tuple(entry["shape"]), kind, dtype, path, behind + start, end - start)
+    return StoredTensor(tuple(entry["shape"]), kind, dtype, path, behind + start, end - start)

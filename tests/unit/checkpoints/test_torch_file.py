@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from esm_viz.checkpoints import torch_file
 from esm_viz.checkpoints.checkpoint import Checkpoint
-from esm_viz.checkpoints.restricted_unpickler import Inert, harmful, load_inert
-from esm_viz.checkpoints.tensor_storage import Stored
+from esm_viz.checkpoints.restricted_unpickler import StandIn, harmful, load_inert
+from esm_viz.checkpoints.tensor_storage import StoredTensor
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import CheckpointError, NotFinite
 from tests.hostile.pickles import in_old_format, in_zip, number, proto, word
@@ -314,22 +314,22 @@ REFUSED_TOYS = {
 
 @pytest.mark.parametrize("case", TOYS)
 def test_a_stand_in_keeps_what_it_is_given_and_does_nothing(tmp_path: Path, case: str) -> None:
-    before = dict(vars(Inert))
+    before = dict(vars(StandIn))
     (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + TOYS[case] + b"."))
     source = Source("ants", tmp_path / "a.pt")
     assert source.tensors == {}
-    assert dict(vars(Inert)) == before
+    assert dict(vars(StandIn)) == before
     with pytest.raises(CheckpointError, match=r"no vision tower of CLIP or timm is in it|tensors missing"):
         Checkpoint("ants", tmp_path / "a.pt").judge(SHAPES)
 
 
 @pytest.mark.parametrize("case", REFUSED_TOYS)
 def test_more_than_that_is_refused(tmp_path: Path, case: str) -> None:
-    before = dict(vars(Inert))
+    before = dict(vars(StandIn))
     (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + REFUSED_TOYS[case] + b"."))
     with says(CheckpointError, f"ants: {UNSAFE}"):
         Checkpoint("ants", tmp_path / "a.pt")
-    assert dict(vars(Inert)) == before
+    assert dict(vars(StandIn)) == before
 
 
 def test_torch_knows_no_stand_in_afterwards(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_torch_knows_no_stand_in_afterwards(tmp_path: Path) -> None:
     Source("ants", tmp_path / "a.pt")
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "a.pt", weights_only=True)
-    assert isinstance(load_inert(tmp_path / "a.pt", ["thing.Thing"], "cpu", mmap=False), Inert)
+    assert isinstance(load_inert(tmp_path / "a.pt", ["thing.Thing"], "cpu", mmap=False), StandIn)
 
 
 # Files that are no files of weights.
@@ -473,7 +473,7 @@ def test_hashing_and_judging_numbers_read_every_byte_once(
     checkpoint = Checkpoint("ants", path)
     checkpoint.judge(SHAPES)
     monkeypatch.setattr(Path, "open", lambda self, *_a, **_k: Counted(self))
-    monkeypatch.setattr(Stored, "read", lambda *_: pytest.fail("a tensor was read a second time"))
+    monkeypatch.setattr(StoredTensor, "read", lambda *_: pytest.fail("a tensor was read a second time"))
     Counted.read_bytes = 0
     checkpoint.verify(SHAPES)
     assert Counted.read_bytes == path.stat().st_size

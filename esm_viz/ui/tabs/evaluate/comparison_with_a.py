@@ -13,7 +13,7 @@ from esm_viz.ui.jobs.job_queue import LATER
 from esm_viz.ui.session.session_jobs import failed, keep
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import BOARD_PIECES, add_row, row_of
-from esm_viz.ui.tabs.merge.live_preview import PATIENCE
+from esm_viz.ui.tabs.merge.live_preview import WAIT_SECONDS
 
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
 CHOICES = ("a", "b", *REFERENCES)
@@ -64,10 +64,10 @@ def asked_confusion(session: Session) -> tuple[Model, str]:
 def fresh(session: Session, name: str) -> bool:
     """Say whether the measured flips or confusion are those that should be shown."""
     asked = {"flips": asked_flips, "confusion": asked_confusion, "gains": lambda s: s.recipe}[name](session)
-    return name in session.closer and session.closer[name][0] == asked
+    return name in session.comparison_records and session.comparison_records[name][0] == asked
 
 
-def look_closer(session: Session, wait: float = 0.0) -> None:
+def compare_models(session: Session, wait: float = 0.0) -> None:
     """Measure A and B on the test images, and compute flips and confusions; this cancels an earlier such job.
 
     Args:
@@ -75,21 +75,21 @@ def look_closer(session: Session, wait: float = 0.0) -> None:
         wait: seconds to wait for the result before the page is answered.
     """
     with session.lock:
-        if session.close_look is not None:
-            session.close_look.cancel()
+        if session.comparison_job is not None:
+            session.comparison_job.cancel()
         missing = any(_row_missing(session, recipe) for recipe in _recipes(session))
         known = not missing and all(fresh(session, name) for name in ("flips", "gains", "confusion"))
         if known or not session.project.has_labels("test"):
             return
         session.errors.pop("flips", None)
-        session.close_look = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
+        session.comparison_job = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
     job.start(lambda job: _look(session, job), lambda text: failed(session, "flips", text, BOARD))
     job.first.wait(wait)
 
 
-def look_at_once(session: Session) -> None:
-    """Call `look_closer` and wait a moment, since the results may be cached."""
-    look_closer(session, PATIENCE)
+def compare_models_and_wait(session: Session) -> None:
+    """Call `compare_models` and wait a moment, since the results may be cached."""
+    compare_models(session, WAIT_SECONDS)
 
 
 def _recipes(session: Session) -> tuple[Recipe, ...]:
@@ -113,13 +113,13 @@ def _look(session: Session, job: Job) -> None:
     right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
     difference = project.difference(a, b, "test", 0, job.progress.part(0.8, 0.85, "differences"))
     seen = FlipsSeen(flips, right, wrong, difference)
-    if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
+    if not keep(session, job, ("flips",), lambda: session.comparison_records.update(flips=((a, b, task), seen))):
         return
     gains = project.difference("pretrained", b, "test", 0, job.progress.part(0.85, 0.9, "differences"))
-    if not keep(session, job, ("bars",), lambda: session.closer.update(gains=(b, gains))):
+    if not keep(session, job, ("bars",), lambda: session.comparison_records.update(gains=(b, gains))):
         return
     confusion = project.confusion(model, task, "test", 0, job.progress.part(0.9, 1.0, "confusion"))
-    keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))
+    keep(session, job, ("confusion",), lambda: session.comparison_records.update(confusion=((model, task), confusion)))
 
 
 def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:

@@ -12,7 +12,14 @@ from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import select
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
-from esm_viz.ui.tabs.evaluate.comparison_with_a import BOARD, CHOICES, choice_of, fresh, look_at_once, task_of
+from esm_viz.ui.tabs.evaluate.comparison_with_a import (
+    BOARD,
+    CHOICES,
+    choice_of,
+    compare_models_and_wait,
+    fresh,
+    task_of,
+)
 from esm_viz.ui.tabs.evaluate.flips_card import MODELS, flips, task_choice
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
@@ -34,7 +41,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         compare_all(session)
     elif do == "row":
         set_recipe(session, _row(session, message.get("row")).recipe)
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "task":
         _choose_task(session, data if isinstance(data, str) else value)
     elif do in ("against", "confused"):
@@ -43,11 +50,11 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
             raise RecipeError("there is no such model", f"use {', '.join(choices)}")
         setattr(session.view, do, value)
         session.view.image = -1
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "image":
         session.view.image = _index(message.get("index"))
     elif do == "look":
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "routes":
         session.view.routes = "where" if value == "where" else "layers"
     elif do == "routed":
@@ -57,7 +64,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 def arrive(session: Session) -> tuple[str, ...]:
     """Measure the recipe on screen when the visitor opens the tab."""
-    look_at_once(session)
+    compare_models_and_wait(session)
     return BOARD
 
 
@@ -72,7 +79,7 @@ def _choose_task(session: Session, task: object) -> None:
     if task not in session.project.tasks:
         raise RecipeError("there is no such task", f"use {', '.join(session.project.tasks)}")
     session.view.task, session.view.image = str(task), -1
-    look_at_once(session)
+    compare_models_and_wait(session)
 
 
 def _choose_layer(session: Session, name: object) -> None:
@@ -99,7 +106,7 @@ def bars(session: Session) -> dict[str, Any]:
     row = _mine(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
     if row is not None:
-        gains = session.closer["gains"][1] if fresh(session, "gains") else None
+        gains = session.comparison_records["gains"][1] if fresh(session, "gains") else None
         return card | {"figure": accuracy_figure(row.evaluation, base=True, difference=gains)}
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
@@ -121,10 +128,10 @@ def confusion(session: Session) -> dict[str, Any]:
     }
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
-    if "confusion" not in session.closer:
+    if "confusion" not in session.comparison_records:
         return card | {"empty": "Measuring test images…"}
     stale = "" if fresh(session, "confusion") else "updating"
-    return card | {"figure": confusion_figure(session.closer["confusion"][1]), "stale": stale}
+    return card | {"figure": confusion_figure(session.comparison_records["confusion"][1]), "stale": stale}
 
 
 def _routed(session: Session) -> tuple[BoardRow, Routing] | None:

@@ -25,13 +25,13 @@ def flips(session: Session) -> dict[str, Any]:
         f'<div class="right">{_choices(session)}{task_choice(session)}</div></div>'
     )
     error = session.errors.get("flips", "")
-    asked, seen = session.closer.get("flips", (None, None))
+    asked, seen = session.comparison_records.get("flips", (None, None))
     if not session.project.has_labels("test"):
         body = sentence("warn", "No labelled test images. Add them to the recipe to see which images flip.")
     elif error:
         body = sentence("bad", error)
     elif seen is None or seen.flips.task != task_of(session):  # images of another task are never shown
-        stopped = session.close_look is None or not session.close_look.running
+        stopped = session.comparison_job is None or not session.comparison_job.running
         again = button("look", "Look at the images") if stopped else ""
         body = f'<p class="how">{"Stopped." if stopped else "Measuring test images…"} {again}</p>'
     else:

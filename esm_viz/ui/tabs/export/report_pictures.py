@@ -16,7 +16,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate import evaluate_tab
 from esm_viz.ui.tabs.explore import explore_tab
-from esm_viz.ui.tabs.explore.explore_tab import look
+from esm_viz.ui.tabs.explore.explore_tab import measure_selected
 from esm_viz.ui.tabs.merge import merge_tab
 from esm_viz.ui.tabs.tab_definition import Piece
 
@@ -35,13 +35,13 @@ def snapshot(session: Session) -> Session:
             view=dataclasses.replace(session.view),
             history=list(session.history),
             board=list(session.board),
-            looks=dict(session.looks),
-            closer=dict(session.closer),
+            explore_records=dict(session.explore_records),
+            comparison_records=dict(session.comparison_records),
             errors={},
             touched={},
             pages={},
-            look=None,
-            close_look=None,
+            explore_job=None,
+            comparison_job=None,
             lock=threading.RLock(),
         )
 
@@ -55,7 +55,7 @@ def tell(seen: Session, job: Job, progress: Progress) -> Story:
         progress: the job's progress after the slow pictures; may raise Cancelled.
     """
     project, recipe = seen.project, seen.recipe
-    look(seen)
+    measure_selected(seen)
     _wait(seen, job)
     splits = [split for split in get_args(Split) if project.has_labels(split)]
     shown = {
@@ -81,13 +81,13 @@ def tell(seen: Session, job: Job, progress: Progress) -> Story:
 
 def _wait(seen: Session, job: Job) -> None:
     """Wait for the slow pictures; if the job is cancelled, they are cancelled too."""
-    assert seen.look is not None
+    assert seen.explore_job is not None
     try:
-        while seen.look.alive:
+        while seen.explore_job.alive:
             job.pause(WAIT)
-            job.progress(SLOW_SHARE * seen.look.fraction, seen.look.words)
+            job.progress(SLOW_SHARE * seen.explore_job.fraction, seen.explore_job.words)
     except Cancelled:
-        seen.look.cancel()
+        seen.explore_job.cancel()
         raise
 
 

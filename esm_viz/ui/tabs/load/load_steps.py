@@ -20,7 +20,7 @@ from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import kept_rows
-from esm_viz.ui.tabs.explore.explore_tab import look
+from esm_viz.ui.tabs.explore.explore_tab import measure_selected
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")
@@ -123,7 +123,7 @@ def bring(session: Session, job: Job, candidate: Candidate) -> None:
 
     if keep(session, job, (), on_screen):
         set_recipe(session, recipe)
-        look(session)
+        measure_selected(session)
         session.touch((EVERYTHING,))
 
 
@@ -145,14 +145,14 @@ class Arrival(NamedTuple):
 
 def adopt(session: Session, new: Arrival) -> None:
     """Replace the session's project by a prepared one, and remove all results of the old one."""
-    for job in (session.live, session.look, session.close_look):
+    for job in (session.live, session.explore_job, session.comparison_job):
         if job is not None:
             job.cancel()  # of the old project
     session.name, session.project, session.recipe = new.name, new.project, new.recipe
     session.report = session.validation = session.difference = session.pinned = session.search = None
     session.proof = session.refused = session.explored = session.candidate = None
     session.own = ()
-    session.looks, session.closer, session.searches = {}, {}, Searches()
+    session.explore_records, session.comparison_records, session.searches = {}, {}, Searches()
     session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}
     session.board, session.thumbs = new.board, new.thumbs

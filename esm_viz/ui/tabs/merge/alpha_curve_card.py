@@ -14,7 +14,7 @@ from esm_viz.search.alpha_search import CURVE_POINTS
 from esm_viz.ui.components.html_snippets import button, chip
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words
 from esm_viz.ui.tabs.merge.live_preview import FIRST
@@ -52,7 +52,7 @@ def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
         session.searches.curve = own, old.with_point(point)
 
     keep(session, job, ("curve",), write)
-    give_way(session, job)
+    wait_for_live(session, job)
 
 
 def any_alpha(recipe: Recipe) -> Recipe:

@@ -17,9 +17,9 @@ from esm_viz.ui.session.session_store import MOST_HISTORY, Session, State
 from esm_viz.ui.tabs.merge.history_diff import change_in_words
 
 FIRST, MORE = 32, 128  # validation images per task in the first two measurements; the third uses all
-BREATH = 0.3  # seconds after a merge for the page to draw it; while a knob is dragged, nothing is measured
-REST = 0.8  # seconds without a newer value until a recipe gets an entry in the history
-PATIENCE = 0.6  # seconds that a handler waits for the merge before it answers without it
+PAINT_SECONDS = 0.3  # seconds after a merge for the page to draw it; while a knob is dragged, nothing is measured
+HISTORY_SECONDS = 0.8  # seconds without a newer value until a recipe gets an entry in the history
+WAIT_SECONDS = 0.6  # seconds that a handler waits for the merge before it answers without it
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
 
@@ -44,7 +44,7 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         session.recipe = recipe
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
-        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.at_hand(recipe) else NOW)
+        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.is_cached(recipe) else NOW)
         session.live = job
     if not painting:
         late.set()
@@ -52,7 +52,7 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         lambda job: _live(session, recipe, job, late),
         lambda text: failed(session, "live", text, (*LIVE, *SCORES)),
     )
-    job.first.wait(PATIENCE)
+    job.first.wait(WAIT_SECONDS)
     with session.lock:
         late.set()
 
@@ -72,11 +72,11 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     job.first.set()
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
     if measure:
-        yield Turn(SOON, BREATH)
+        yield Turn(SOON, PAINT_SECONDS)
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
         record = project.scaling_profile(recipe, job.progress)
-        keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
+        keep(session, job, ("norms",), lambda: session.explore_records.update(levels=(without_alpha(recipe), record)))
     if first:
         yield Turn(LATER)
         if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.others(session.id):
@@ -91,7 +91,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
         yield Turn(LATER)
         _measure(session, session.pinned.recipe, job, 0)  # A was pinned before it was measured
     job.resting = True
-    yield Turn(SOON, REST)
+    yield Turn(SOON, HISTORY_SECONDS)
     keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
 
 
@@ -151,7 +151,7 @@ def without_alpha(recipe: Recipe) -> Recipe:
 
 def levels_known(session: Session, recipe: Recipe) -> bool:
     """Say whether the last measured scaling profile is that of a recipe."""
-    return "levels" in session.looks and session.looks["levels"][0] == without_alpha(recipe)
+    return "levels" in session.explore_records and session.explore_records["levels"][0] == without_alpha(recipe)
 
 
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:

@@ -218,7 +218,7 @@ def norms(session: Session) -> dict[str, Any]:
             "switch": "levels",
         }
         card |= {"chosen": "levels" if session.view.levels else "layer"}
-    levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
+    levels = session.explore_records.get("levels") if session.view.levels and "choices" in card else None
     if levels:
         stale = "" if live_preview.levels_known(session, session.recipe) else "updating"
         return card | {"figure": scaling_figure(levels[1]), "stale": stale}

@@ -16,7 +16,7 @@ from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, cell_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
 
@@ -87,7 +87,7 @@ def sweep(session: Session) -> None:
     def work(job: Job) -> None:
         def seen(record: Sweep) -> None:
             keep(session, job, ("sweep",), lambda: setattr(session.searches, "sweep", (recipe, record)))
-            give_way(session, job)
+            wait_for_live(session, job)
 
         session.project.sweep(asked, grid, split, 0, job.progress, seen)
 

@@ -13,7 +13,7 @@ from esm_viz.merge import METHODS, with_parameters
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, trial_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_searches import Tuning
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
@@ -63,7 +63,7 @@ def tune(session: Session, more: bool = False) -> None:
         def seen(record: KnobSearch) -> None:
             found = Tuning(recipe, storage, record)
             keep(session, job, ("tuning",), lambda: setattr(session.searches, "tuning", found))
-            give_way(session, job)
+            wait_for_live(session, job)
 
         session.project.search_knobs(recipe, knobs, wanted, storage=storage, progress=job.progress, seen=seen)
 
