@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -396,11 +397,14 @@ def _unwritable(error: OSError, folder: Path) -> ExportError:
 def _put_in_place(aside: Path, folder: Path) -> None:
     """Rename all files into the folder, or none: where one cannot be, put back what was there.
 
-    Adapters of an earlier export go where the new one has none.
+    A file that replaces another one keeps its rights. Adapters of an earlier export go where the new one has none.
     """
     earlier = aside / "earlier"
     earlier.mkdir()
     placed = []
+    for name in FILES:
+        if (aside / name).is_file() and (folder / name).is_file():
+            (aside / name).chmod(stat.S_IMODE((folder / name).stat().st_mode))
     write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
     try:
         for name in FILES:
