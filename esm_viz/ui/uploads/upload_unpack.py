@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from esm_viz.checkpoints.preparation_config import PROCESSORS
+from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import ArchOf, Recipe, load_text
 from esm_viz.data.images import image_source
@@ -97,6 +98,9 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         RecipeError: the zip is damaged, or holds what it should not.
     """
+    other = saved_instead(first_bytes(archive))
+    if other:
+        raise RecipeError(f"{archive.name} is {other}", "download the file itself")
     try:
         with zipfile.ZipFile(archive) as source:
             entries = {_inside(entry): entry for entry in source.infolist() if not entry.is_dir()}

@@ -459,6 +459,12 @@ def test_a_zip_of_models_keeps_names_with_braces(folder: Path, private: Path, tm
     assert (recipe.tasks, recipe.models[0].proxies) == (("{a}!",), "{a}!.proxies")
 
 
+def test_a_web_page_in_place_of_a_zip_is_told(private: Path, tmp_path: Path) -> None:
+    (tmp_path / "ants.zip").write_text("<!DOCTYPE html><html>", encoding="utf-8")
+    with says(RecipeError, "ants.zip is a web page, download the file itself"):
+        upload_unpack.take([str(tmp_path / "ants.zip")], private)
+
+
 def test_a_zip_cannot_replace_what_is_there(folder: Path, private: Path, tmp_path: Path) -> None:
     base = str(shutil.copy(folder / "base.safetensors", tmp_path))
     packed = zipped(tmp_path / "mine.zip", {"base.safetensors": folder / "ants.safetensors"})
