@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from esm_viz.core.errors import ImagesError, RecipeError
 from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired
 from esm_viz.evaluation import prediction_comparison
+from esm_viz.evaluation.thumbnails import MOST_THUMBNAILS
 from esm_viz.merge import with_parameters
-from esm_viz.project.project import MOST_THUMBNAILS, Project
+from esm_viz.project.project import Project
 from tests.support.errors import says
 from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, recipe
 

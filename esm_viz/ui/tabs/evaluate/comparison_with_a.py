@@ -1,4 +1,4 @@
-"""What Evaluate shows of B beside the leaderboard: B and A on all test images, flips between two models, confusions."""
+"""The comparison of B with A on the Evaluate tab: both on all test images, flips between two models, confusions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from esm_viz.ui.tabs.merge.live_preview import PATIENCE
 
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
 CHOICES = ("a", "b", *REFERENCES)
-SHOWN = 9  # thumbnails a row
+SHOWN = 9  # thumbnails per row
 
 Model = Recipe | Reference
 
 
 @dataclass(frozen=True, slots=True)
 class FlipsSeen:
-    """The flips of one task with some thumbnails of each kind, and B against A on all tasks."""
+    """The flips of one task with thumbnails of some, and the difference of B and A on all tasks."""
 
     flips: Flips
     right: tuple[tuple[Flip, bytes], ...]
@@ -33,18 +33,18 @@ class FlipsSeen:
 
 
 def task_of(session: Session) -> str:
-    """Return the task that flips and confusion are about."""
+    """Return the task of flips and confusion."""
     tasks = session.project.tasks
     return session.view.task if session.view.task in tasks else tasks[0]
 
 
 def choice_of(session: Session, choice: str) -> str:
-    """Return what is compared where this was chosen: without a pinned A the pre-trained model."""
+    """Return the choice of a model to compare, with the pre-trained model in place of A if nothing is pinned."""
     return "pretrained" if choice == "a" and session.pinned is None else choice
 
 
 def model_of(session: Session, choice: str) -> Model:
-    """Return the model that a choice stands for."""
+    """Return the model of a choice."""
     choice = choice_of(session, choice)
     if choice == "a" and session.pinned:
         return session.pinned.recipe
@@ -52,27 +52,27 @@ def model_of(session: Session, choice: str) -> Model:
 
 
 def asked_flips(session: Session) -> tuple[Model, Model, str]:
-    """Return what the flips should show now: two models and a task."""
+    """Return the two models and the task that the flips should show."""
     return model_of(session, session.view.against), session.recipe, task_of(session)
 
 
 def asked_confusion(session: Session) -> tuple[Model, str]:
-    """Return what the confusion should show now: a model and a task."""
+    """Return the model and the task that the confusion should show."""
     return model_of(session, session.view.confused), task_of(session)
 
 
 def fresh(session: Session, name: str) -> bool:
-    """Say whether what was measured is what should be shown."""
+    """Say whether the measured flips or confusion are those that should be shown."""
     asked = {"flips": asked_flips, "confusion": asked_confusion, "gains": lambda s: s.recipe}[name](session)
     return name in session.closer and session.closer[name][0] == asked
 
 
 def look_closer(session: Session, wait: float = 0.0) -> None:
-    """Measure A and B on the test images and list flips and confusions; a newer question ends an older one.
+    """Measure A and B on the test images, and compute flips and confusions; this cancels an earlier such job.
 
     Args:
-        session: whose.
-        wait: seconds in which an answer may come at once.
+        session: the visitor's session.
+        wait: seconds to wait for the result before the page is answered.
     """
     with session.lock:
         if session.close_look is not None:
@@ -88,7 +88,7 @@ def look_closer(session: Session, wait: float = 0.0) -> None:
 
 
 def look_at_once(session: Session) -> None:
-    """Look closer, and wait a moment for what is already known."""
+    """Call `look_closer` and wait a moment, since the results may be cached."""
     look_closer(session, PATIENCE)
 
 
@@ -97,7 +97,7 @@ def _recipes(session: Session) -> tuple[Recipe, ...]:
 
 
 def _row_missing(session: Session, recipe: Recipe) -> bool:
-    """Say whether a recipe is still to be measured here; a kept row is as good as a measured one."""
+    """Say whether a recipe has no row yet; a row from the demo's build counts."""
     return all(row.recipe != recipe for row in session.board)
 
 
@@ -123,7 +123,7 @@ def _look(session: Session, job: Job) -> None:
 
 
 def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:
-    """Return some flips, spread over all of them since images are listed by class, each with its thumbnail."""
+    """Return some flips with thumbnails, spread evenly over all flips, since images are listed by class."""
     some = [every[at] for at in evenly_spaced(len(every), SHOWN)]
     images = project.labelled_thumbnails(task, "test", [flip.index for flip in some])
     return tuple(zip(some, images, strict=True))

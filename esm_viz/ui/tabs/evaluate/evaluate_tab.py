@@ -1,4 +1,4 @@
-"""The Evaluate tab: every method on the same test images, what flips between A and B, confusions, and routing."""
+"""The Evaluate tab: all methods on the same test images, flips between A and B, confusions, and routing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
-MOST_DIGITS = 9  # of an image's place
+MOST_DIGITS = 9  # of an image's index
 NO_LABELS = "No labelled test images. Add them to the recipe to see accuracy."
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Compare all methods, use a row's recipe, or look closer: at a task, a model, an image, a layer's routes.
+    """Handle a message: compare all methods, use a row's recipe, or choose a task, a model, an image or a layer.
 
     Raises:
         RecipeError: there is no such task, model, image, layer or row.
@@ -56,7 +56,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def arrive(session: Session) -> tuple[str, ...]:
-    """Measure what is on screen when the visitor comes to the tab."""
+    """Measure the recipe on screen when the visitor opens the tab."""
     look_at_once(session)
     return BOARD
 
@@ -95,7 +95,7 @@ def _mine(session: Session) -> BoardRow | None:
 
 
 def bars(session: Session) -> dict[str, Any]:
-    """Return the bars of what is on screen against the pre-trained model and the experts."""
+    """Return the bar chart of the recipe on screen, the pre-trained model and the experts."""
     row = _mine(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
     if row is not None:
@@ -109,11 +109,11 @@ def bars(session: Session) -> dict[str, Any]:
 
 
 def confusion(session: Session) -> dict[str, Any]:
-    """Return which predictions the classes of the chosen task got."""
+    """Return the confusion matrix of the chosen task."""
     task = task_of(session)
     choices = ["b", *(["a"] if session.pinned else []), *REFERENCES]
     card: dict[str, Any] = {
-        "title": f"Answers on {safe(task)}",
+        "title": f"Predictions on {safe(task)}",
         "choices": [[choice, MODELS[choice]] for choice in choices],
         "chosen": choice_of(session, session.view.confused),
         "switch": "confused",
@@ -128,7 +128,7 @@ def confusion(session: Session) -> dict[str, Any]:
 
 
 def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
-    """Return B's routing, or where B has none that of a routed row of the board."""
+    """Return B's routing, or that of a routed row of the leaderboard if B has none."""
     mine = _mine(session)
     for row in [*([mine] if mine else []), *reversed(session.board)]:
         if row.evaluation.routing is not None:
@@ -137,7 +137,7 @@ def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
 
 
 def routing(session: Session) -> dict[str, Any]:
-    """Return which images found the expert of their own task, or where they went."""
+    """Return the routing card: the share of images routed to their own task's adapter, or all routes."""
     found = _routed(session)
     if found is None:
         return {

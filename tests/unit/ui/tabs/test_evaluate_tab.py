@@ -158,7 +158,7 @@ def test_a_bar_chooses_the_task(page: Page) -> None:
     open_tab(page)
     assert page.pieces["bars"]["picks"] == "task"
     page.act("bars", do="task", data="cats")
-    assert page.pieces["confusion"]["title"] == "Answers on cats"
+    assert page.pieces["confusion"]["title"] == "Predictions on cats"
 
 
 def test_routes_are_shown_where_b_is_routed(page: Page) -> None:
