@@ -77,7 +77,7 @@ class InertList:
         return []
 
 
-_STAND_INS = {object: Inert, dict: InertDict, list: InertList}
+_STAND_INS: dict[type, type] = {object: Inert, dict: InertDict, list: InertList}
 
 
 def attribute(of: object, name: object) -> type[Inert]:
@@ -104,7 +104,7 @@ def contents(pickled: bytes) -> dict[str, type]:
     """
     stack: list[Any] = []  # for each object, the name of its class, or None
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     found: dict[str, set[type]] = {}
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "MARK":

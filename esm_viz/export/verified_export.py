@@ -397,8 +397,8 @@ def _unwritable(error: OSError, folder: Path) -> ExportError:
 def _put_in_place(aside: Path, folder: Path) -> None:
     """Move all files into the folder, or none: if one cannot be moved, restore the earlier files.
 
-    A file that replaces another one keeps its rights. Files of an earlier export that the new one does not have, such as
-    adapters, are deleted.
+    A file that replaces another one keeps its rights. Files of an earlier export that the new one does
+    not have, such as adapters, are deleted.
     """
     earlier = aside / "earlier"
     earlier.mkdir()
