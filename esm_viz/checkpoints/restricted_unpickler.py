@@ -11,7 +11,6 @@ stand-in with a stand-in; the real `getattr` is never called.
 
 from __future__ import annotations
 
-import pickle
 import pickletools
 import threading
 from collections import OrderedDict
@@ -84,11 +83,11 @@ def attribute(of: object, name: object) -> type[Inert]:
     """Answer `getattr` in a pickle: the attribute of a stand-in is a stand-in.
 
     Raises:
-        UnpicklingError: it is asked of anything else.
+        ValueError: it is asked of anything else.
     """
     if type(name) is str and (type(of) is Inert or any(of is stand_in for stand_in in _STAND_INS.values())):
         return Inert
-    raise pickle.UnpicklingError("an attribute of something that is no stand-in")
+    raise ValueError("an attribute of something that is no stand-in")
 
 
 def contents(pickled: bytes) -> dict[str, type]:
