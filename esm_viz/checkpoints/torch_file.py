@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esm_viz.checkpoints.restricted_unpickler import StandIn, harmful, load_inert
+from esm_viz.checkpoints.layout_table import towers
+from esm_viz.checkpoints.restricted_unpickler import StandIn, contents, harmful, load_inert
 from esm_viz.checkpoints.tensor_storage import FLOATS, StoredTensor
 from esm_viz.core.errors import RUNS_CODE, CheckpointError
 
@@ -28,6 +29,7 @@ _MOST_NAMES = 500  # of classes; the reader searches all of them at each call
 _MOST_RECORDS = 100_000
 _MOST_VISITS = 1_000_000  # a few bytes of pickle can name one dict very often
 _DEEPEST = 40
+_MOST_WRAPPERS = 4  # around each other
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "image_encoder")
 _ZIP = b"PK\x03\x04"
 CONVERT = "load it where it was made and save model.state_dict()"
@@ -52,7 +54,7 @@ class TorchFile:
         with path.open("rb") as file:
             zipped = file.read(4) == _ZIP
         places = self._records() if zipped else {}
-        self._names = self._unknown() if zipped else []
+        self._names = self._unknown() if zipped else {}
         self.lazy = zipped
         found: Any = None
         if zipped:
@@ -115,13 +117,15 @@ class TorchFile:
             raise self._error("not a whole file of torch.save", "download or save it again") from error
         return found
 
-    def _unknown(self) -> list[str]:
-        """Return the names of classes that the weights-only reader does not know; raise if one could do harm."""
+    def _unknown(self) -> dict[str, type]:
+        """Return the names that the weights-only reader does not know, with what they hold; raise if one could harm."""
         try:
             with zipfile.ZipFile(self._path) as archive:
                 listed = next(name for name in archive.namelist() if name.lower().endswith("/data.pkl"))
-                bounded = _bounded(archive.read(listed))
+                pickled = archive.read(listed)
+            bounded = _bounded(pickled)
             names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(self._path)) if bounded else []
+            held = contents(pickled) if names else {}
         except Exception as error:  # likewise
             raise self._unsafe() from error
         if not bounded:
@@ -130,7 +134,7 @@ class TorchFile:
         if wrong:
             what = f"refused, it asks to run {wrong[0]:.60}"
             raise self._error(what, "get the weights from somebody you trust", RUNS_CODE)
-        return names
+        return {name: held.get(name, object) for name in names}
 
     def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> StoredTensor:
         shape = tuple(tensor.shape)
@@ -189,7 +193,7 @@ def _odd(tensor: Tensor) -> str:
 def _inside(value: object) -> Mapping[Any, Any] | None:
     """Return the entries of a dict or stand-in; for a module, its parameters, buffers and modules together."""
     if isinstance(value, dict):
-        return value
+        return dict(dict.items(value))  # not its own `items`, which a pickle can set
     state = value.state if isinstance(value, StandIn) else None
     if not isinstance(state, dict):
         return None
@@ -200,11 +204,14 @@ def _inside(value: object) -> Mapping[Any, Any] | None:
 
 def _unwrapped(found: object) -> object:
     """Return the weights inside the usual wrapper: a dict with weights and the state of the training."""
-    for _ in range(_DEEPEST):
+    for _ in range(_MOST_WRAPPERS):
         inside = _inside(found) or {}
         key = next((key for key in _WRAPPERS if _inside(inside.get(key)) is not None), None)
         if key is None or isinstance(found, StandIn) or any(isinstance(value, Tensor) for value in inside.values()):
             break
+        beside = {name: value for name, value in inside.items() if name != key}
+        if towers(name for name, _ in _tensors(beside)):
+            break  # another model, an average of the weights over the training, say: both keep their names
         found = inside[key]
     return found
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -396,11 +397,15 @@ def _unwritable(error: OSError, folder: Path) -> ExportError:
 def _put_in_place(aside: Path, folder: Path) -> None:
     """Move all files into the folder, or none: if one cannot be moved, restore the earlier files.
 
-    Files of an earlier export that the new one does not have, such as adapters, are deleted.
+    A file that replaces another one keeps its rights. Files of an earlier export that the new one does
+    not have, such as adapters, are deleted.
     """
     earlier = aside / "earlier"
     earlier.mkdir()
     placed = []
+    for name in FILES:
+        if (aside / name).is_file() and (folder / name).is_file():
+            (aside / name).chmod(stat.S_IMODE((folder / name).stat().st_mode))
     write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
     try:
         for name in FILES:

@@ -74,7 +74,7 @@ def _marks(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place], f
         },
         "text": [layer.label for layer in layers],
         "customdata": [[task, layer.name] for layer in layers],
-        "hovertemplate": f"<b>{safe(task)}, %{{text}}</b><extra></extra>",
+        "hovertemplate": f"<b>{safe(task).replace('{', '&#123;')}, %{{text}}</b><extra></extra>",
         "meta": {"tasks": [task]},
     }
 

@@ -9,7 +9,7 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe, load_text, parse_text
 from esm_viz.inspection import recipe_from_folder
 from esm_viz.inspection.recipe_from_folder import RECIPES, FoundProject
-from esm_viz.ui.uploads.upload_unpack import contained
+from esm_viz.ui.uploads.upload_unpack import arch_within, contained
 
 DEEPEST = 3  # levels below the allowed folder
 NAME = "this server's folder"
@@ -49,7 +49,9 @@ def open_listed(folder: Path, chosen: str) -> FoundProject:
     recipes = [place / name for name in RECIPES if (place / name).is_file()]
     if recipes and not recipes[0].resolve().is_relative_to(folder.resolve()):
         raise _unknown()
-    found = FoundProject(load_text(recipes[0])) if recipes else recipe_from_folder.find(place)
+    found = (
+        FoundProject(load_text(recipes[0], arch_within(folder, NAME))) if recipes else recipe_from_folder.find(place)
+    )
     contained(found.recipe, folder, NAME)
     return found
 

@@ -163,7 +163,8 @@ def found(session: Session) -> dict[str, Any]:
     kinds = {"ready": "good", "check": "warn", "refused": "bad"}
     pills = "".join(pill(kinds[stance], f"{count} {words}") for stance, count, words in counts if count)
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{pills}</div></div>'
-    unused = f"{safe(shown.found.unused_told)} " if shown.found else ""
+    told = (*shown.found.remarks, shown.found.unused_told) if shown.found else ()
+    unused = "".join(f"{safe(sentence)} " for sentence in told if sentence)
     table = verdict_table(shown)
     return {"html": f'<section class="card found">{head}<p class="how">{unused}{HOW}</p>{table}</section>'}
 
