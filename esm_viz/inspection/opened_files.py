@@ -201,8 +201,8 @@ def _open_head(
 
 def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
     """Return a head's classes with the names that the recipe gives for the images."""
-    if len(names) != classes.rows or len(set(names)) != len(names):
-        wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
+    if len(names) != classes.rows:  # a name may be given twice, which images that need it once will refuse
+        wrong = f"`classes` names {len(names)} classes for a head of {classes.rows} rows"
         raise HeadError(wrong, "name each row once")
     return Classes(classes.rows, names)
 

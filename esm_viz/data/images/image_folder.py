@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.core.errors import ImagesError
-from esm_viz.data.class_labels import Classes, rows_of_folders
+from esm_viz.data.class_labels import Classes, rows_of_words
 from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Fetch, ImageSet, Pictures
@@ -83,7 +83,7 @@ def _folder_labels(names: Sequence[str], classes: Classes, where: str) -> tuple[
     folders = [PurePosixPath(name).parent.name for name in names]
     if "" in folders:
         raise ImagesError("labelled images are not in class folders", "make one subfolder a class", where)
-    rows, known = rows_of_folders(sorted(set(folders)), classes, where)
+    rows, known = rows_of_words(sorted(set(folders)), classes, where)
     return torch.tensor([rows[folder] for folder in folders]), known
 
 

@@ -130,6 +130,14 @@ def test_packed_labels_come_along(tmp_path: Path) -> None:
     assert open_images(tmp_path / "i.safetensors", SIDE, Classes(3)).labels.tolist() == [2, 0, 1]
 
 
+def test_packed_labels_may_be_of_any_whole_type(tmp_path: Path) -> None:
+    labels = torch.tensor([2, 0, 1], dtype=torch.uint8)
+    save_file({"images": images(3, 1), "labels": labels}, tmp_path / "i.safetensors")
+    found = open_images(tmp_path / "i.safetensors", SIDE, Classes(3)).labels
+    assert found is not None
+    assert (found.dtype, found.tolist()) == (torch.int64, [2, 0, 1])
+
+
 PACKED = {
     "no images": ({"x": images(2, 1)}, "the file has no tensor `images`, i.safetensors, save images as (n, 3, H, W)"),
     "another size": (
@@ -154,15 +162,19 @@ PACKED = {
     ),
     "labels of another number": (
         {"images": images(2, 1), "labels": torch.zeros(3, dtype=torch.int64)},
-        "labels are torch.int64 (3,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.int64 (3,), i.safetensors, give whole numbers from 0, (2,)",
     ),
     "labels of another type": (
         {"images": images(2, 1), "labels": torch.zeros(2)},
-        "labels are torch.float32 (2,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.float32 (2,), i.safetensors, give whole numbers, as int64",
+    ),
+    "labels that are true or false": (
+        {"images": images(2, 1), "labels": torch.tensor([True, False])},
+        "labels are torch.bool (2,), i.safetensors, give whole numbers, 0 for False and 1 for True",
     ),
     "labels below zero": (
         {"images": images(2, 1), "labels": torch.tensor([0, -1])},
-        "labels are torch.int64 (2,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.int64 (2,), i.safetensors, give whole numbers from 0, (2,)",
     ),
 }
 
