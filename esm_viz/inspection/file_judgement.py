@@ -74,9 +74,7 @@ def judge(
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
     """
     wrong = wrong or {}
-    settle(
-        without(recipe, [model.name for model in recipe.models if not model.proxies])
-    )  # models without proxies get a verdict below
+    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
     arch = Architecture(recipe.arch, recipe.arch_config)
     _, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]

@@ -1,4 +1,4 @@
-"""Averaging: the plainest merge, and what every vector and convolution gets."""
+"""Averaging: the mean of the tasks' changes; most methods also use it for vectors and convolutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session that every visitor's begins as: the opening project, merged and measured."""
+"""The opening session, which every new session copies: the opening project, merged and measured."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from esm_viz.ui.tabs.explore.explore_tab import PICTURES, look
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
 from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
 
-LOOK = 0.02  # seconds between two looks whether there is something to show
+LOOK = 0.02  # seconds between two checks for a first result
 
 
 def begin(store: Store, place: Place) -> Session:
-    """Merge the opening project and measure it on a few images, so that the page opens painted; the rest follows."""
+    """Merge the opening project and measure it on a few images, so that pages open with results; the rest follows."""
     first = store.open(place)
     adopt(first, Arrival.of(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe)))
     set_recipe(first, first.recipe)
@@ -22,18 +22,18 @@ def begin(store: Store, place: Place) -> Session:
         time.sleep(LOOK)
     with first.lock:
         if first.report is not None and first.report[0] == first.recipe:
-            remember(first, *first.report)  # so that whoever moves a knob at once can undo it
+            remember(first, *first.report)  # so that the first moved knob can be undone
     look(first)
     return first
 
 
 def copy(first: Session, store: Store, session_id: str = "") -> Session:
-    """Return a new visitor's session, as the first one is now; nothing that can change is shared.
+    """Return a new session with the state of the opening session; they share nothing mutable.
 
     Args:
-        first: the session that every visitor's begins as.
-        store: where it is kept.
-        session_id: under which a visitor comes back; a new one where empty.
+        first: the opening session.
+        store: the store that gets the new session.
+        session_id: the id of a visitor who comes back; a new one if empty.
     """
     session = store.open(first.place, session_id)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
@@ -42,7 +42,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair
     session.version = first.version
-    if first.live is not None and first.live.running:  # still being measured: this page follows by itself
+    if first.live is not None and first.live.running:  # still being measured, so the new session measures itself
         set_recipe(session, session.recipe)
     if len(session.looks) < len(PICTURES):
         look(session)
@@ -50,7 +50,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
 
 
 def resume(session: Session) -> None:
-    """Go on with what was stopped when the last page of a session was closed."""
+    """Restart the jobs that were stopped when the session's last page was closed."""
     if session.live is not None and session.live.cancelled:
         set_recipe(session, session.recipe)
     if session.look is not None and session.look.cancelled:

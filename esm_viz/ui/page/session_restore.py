@@ -1,4 +1,4 @@
-"""How a session comes back after its server was restarted: on its project where the files are there, else told so."""
+"""Restoring a session after a restart of the server: with its project if the files exist, or with a message."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RETURNING = "Loading again"
 
 
 def waits(session: Session) -> bool:
-    """Say whether a session's project is still on its way back."""
+    """Say whether a session's project is still being restored."""
     return session.runs(RETURNING)
 
 
 def bring_back(session: Session, kept: Kept) -> None:
-    """Bring a new session, which has the opening project on screen, to what was kept of it.
+    """Restore the kept state in a new session, which shows the opening project.
 
-    A project of the allowed folder is read and decomposed beside the page. What cannot come back is told in one
-    sentence, with the recipe, and the session stays on the opening project.
+    A project of the allowed folder is read and decomposed in the background. If a project cannot be restored, the
+    session stays on the opening project and shows one sentence with a link to the recipe.
     """
     session.lost = kept.lost
     name = kept.link.project
@@ -35,7 +35,7 @@ def bring_back(session: Session, kept: Kept) -> None:
     elif kept.source == OPENING and kept.link.files == share_link.files_of(session):
         _show(session, kept)
     elif kept.source == OPENING:
-        session.lost = Lost(f"This server was restarted with other files than those of {name}", kept.recipe)
+        session.lost = Lost(f"This server was restarted, and the files of {name} have changed", kept.recipe)
     elif kept.source == FOLDER:
         session.lost = Lost(f"This server was restarted without the folder in which {name} lies", kept.recipe)
     else:
@@ -44,10 +44,10 @@ def bring_back(session: Session, kept: Kept) -> None:
 
 
 def _show(session: Session, kept: Kept) -> None:
-    """Show what was on screen of the project that is there; a value that no longer fits is one sentence."""
+    """Restore what was on screen of a project that is open; if a value does not fit any more, show one sentence."""
     try:
         share_link_actions.bring(session, kept.link)
-        dtype = kept.parsed(session.project.recipe.folder).dtype  # which no link says
+        dtype = kept.parsed(session.project.recipe.folder).dtype  # links do not contain it
         if dtype != session.recipe.dtype:
             set_recipe(session, session.recipe.replace(dtype=dtype))
     except EsmVizError as error:

@@ -1,4 +1,4 @@
-"""The page: five tabs of components, wired to handlers that check who asks and answer with pieces to paint."""
+"""The page: five tabs of components, and handlers that find the caller's session and return updated pieces."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from esm_viz.ui.uploads import upload_unpack
 from esm_viz.ui.uploads.upload_inbox import Inbox, weighed
 
 OPENING = "Explore"
-LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+LOOK, WAIT = 0.03, 0.8  # seconds between two checks for late results, and until the page gets an answer anyway
 EACH, LONGEST = (
     0.1,
     3.0,
 )  # the same for each page that asks, so that many do not only ask; well below the page's patience
-NEWEST = 1 << 50  # above every version and number of a message
-BUILT = "built"  # the page as the server made it, before any visitor's
-# Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
+NEWEST = 1 << 50  # larger than every version and every message's number
+BUILT = "built"  # id of the page as built by the server, before any visitor
+# Key in the browser's storage of the session's id; includes the path, so that two studios on one host do not mix.
 KEY = "'esm_viz.session ' + location.pathname"
-# In a frame of another site browsers may refuse that, but keep a cookie, partitioned by the site around the frame.
-# Only the page reads the cookie: the server takes a session's id from a message alone.
+# In a frame on another site, browsers may refuse storage but accept a cookie partitioned by that site.
+# Only the page reads the cookie; the server takes a session's id only from messages.
 _FOUND = "(document.cookie.match(/(?:^|; )esm_viz_session=([\\w-]+)/) || [])[1]"
 _COOKIE = "`esm_viz_session=${id}; Path=${location.pathname}; SameSite=None; Secure; Partitioned`"
 KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return [{_FOUND} || '']; }} }}"
 _KEEP = f"try {{ localStorage.setItem({KEY}, id); }} catch {{ document.cookie = {_COOKIE}; }}"
 HOLD = f"(id) => {{ studio.opened(); {_KEEP} }}"
-CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
+CLEAN = (600, 3600)  # seconds between two cleanups of uploads, and age at which they are deleted
 _LOG = logging.getLogger("esm_viz.ui")
 
 
@@ -66,25 +66,25 @@ class Studio:
         limits: Limits = USUAL,
         state: Path | None = None,
     ) -> None:
-        """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
+        """Build the page on a project; if it shows recorded results, decompose it in the background."""
         self.place = Place(demo, name, device, folder, limits)
         self.inbox = Inbox(upload_folder(), limits.uploads)
         self.store = Store()
         recalls = demo.recorded is not None
         self.first = begin(self.store, self.place)
         self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
-        self._coming = threading.Lock()  # so that two pages of one session bring it back once
+        self._coming = threading.Lock()  # so that two pages restore their session only once
         self.parts: dict[str, gr.HTML] = {}
-        self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
-        self._asking = 0  # pages that wait for late results
+        self.drop: gr.File | None = None  # the upload component, if visitors may upload files
+        self._asking = 0  # number of pages that wait for late results
         self.blocks = self._build()
         if recalls:
             Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
         else:
-            look_closer(self.first)  # in the background, ready when somebody opens Evaluate
+            look_closer(self.first)  # in the background, for the Evaluate tab
 
     def _prepare(self, job: Job) -> None:
-        """Compute what was recalled, so that the first knob finds everything at hand."""
+        """Compute the stages of the recorded results, so that they are cached when a knob is moved."""
         first, project = self.first, self.place.demo
         project.prepare(job.progress)
         project.merge(first.recipe, job.progress)
@@ -133,7 +133,7 @@ class Studio:
         blocks.unload(self._leave)
 
     def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
-        """Give a page that opens the session it knows, else a new one; then what a share link says."""
+        """Return a new page's pieces: with the session it knows or a new one, and the state of its share link."""
         page, link = request.session_hash or "", request.query_params.get("state")
         session = self.store.get(known) or self._back(known, _caller(request))
         names: Iterable[str] = (EVERYTHING,)
@@ -151,7 +151,7 @@ class Studio:
         return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
 
     def _back(self, known: str, address: str) -> Session | None:
-        """Return the session of an earlier server that is kept under this id, or None where there is none."""
+        """Restore the session with this id from before a restart; None if there is none."""
         kept = self.shelf.find(known) if self.shelf else None
         if kept is None:
             return None
@@ -169,7 +169,7 @@ class Studio:
         return session is self.first or session_restore.waits(session)
 
     def close(self) -> None:
-        """End every session; what is kept of them stays."""
+        """End every session; the kept states are not deleted."""
         if self.shelf is not None:
             self.shelf.close()
         self.store.close()
@@ -187,9 +187,9 @@ class Studio:
         return {self.parts[name]: value for name, value in pieces.items()}
 
     def _answer(self, session_id: str, page: str, tab: Tab, act: Callable[[Session], Names]) -> dict[Any, str]:
-        """Find the caller's session, act, and paint; an error is one sentence in its place."""
+        """Find the caller's session, act, and return changed pieces; an error becomes a sentence in its place."""
         if not session_id:
-            return self._nothing()  # the page has not been given its id yet
+            return self._nothing()  # the page does not have its id yet
         session = self.store.get(session_id)
         if session is None:
             return self._gone()
@@ -223,7 +223,7 @@ class Studio:
         return handle
 
     def _upload(self, session_id: str, _: None, request: gr.Request) -> dict[Any, Any]:
-        """Take files that the gate has seen arrive; what the message itself says of files is nobody's word."""
+        """Take files that the request filter has received; the message's own file names are not trusted."""
 
         def receive(session: Session) -> Names:
             sent = request.request.state.files if request.request else ()
@@ -234,7 +234,7 @@ class Studio:
         return {self.drop: None, **self._answer(session_id, request.session_hash or "", load_tab.TAB, receive)}
 
     async def _tick(self, session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
-        """Answer with what changed since this page was painted as soon as something has, or else with the progress."""
+        """Return the pieces that changed since the page's last update, waiting a moment for some, or the progress."""
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
@@ -244,7 +244,7 @@ class Studio:
         try:
             while True:
                 newest = session.newest
-                # beside the event loop: somebody may hold the session's lock while it paints
+                # in a thread, since another request may hold the session's lock
                 names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
                 if names or not session.busy or time.monotonic() > until:
                     break
@@ -260,17 +260,17 @@ def _caller(request: gr.Request) -> str:
 
 
 def _late(session: Session, page: str, arrived: int | None) -> dict[str, str]:
-    """Paint what changed and whether more is to come, of one moment: a page is not asked again after the last."""
+    """Return changed pieces and whether more will follow, both under one lock, so that no last result is missed."""
     with session.lock:
         return paint(session, session.changed(page, PIECES, arrived), page, True)
 
 
 def _stands(session: Session, newest: int) -> bool:
-    """Say whether work goes on and nothing came of it since a version."""
+    """Say whether a job is running and nothing has changed since a version."""
     return session.busy and session.newest == newest
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:
-    """Note why a message was refused, and name where that is told."""
+    """Keep the error of a refused message, and return the names of the pieces that show it."""
     session.errors[tab.place] = sentence
     return (tab.place if tab.place in PIECES else tab.pieces[0].name, *(piece.name for piece in tab.pieces))

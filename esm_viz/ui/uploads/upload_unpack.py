@@ -1,4 +1,4 @@
-"""What a visitor brings: moved out of the shared folder, unpacked with care, and read as a recipe."""
+"""Moving a visitor's uploads out of the shared folder, unpacking them safely, and reading them as a recipe."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG
 MOST_FILES = 20_000
 MOST_BYTES = 20 * 10**9
 KINDS = tuple(dict.fromkeys((*WEIGHTS, *image_source.KINDS, ".yaml", ".yml", ".json")))
-"""Suffixes of what is taken; the page's file chooser offers the same."""
+"""Suffixes of accepted files; the page's file chooser has the same."""
 
 
 def take(files: list[str], folder: Path) -> FoundProject:
-    """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
+    """Move uploaded files to a private folder, and read their recipe or make one from their names.
 
     Args:
-        files: where they lie now; none of them stays there.
-        folder: that is theirs alone; removed where they are refused.
+        files: current paths of the files; none of them stays there.
+        folder: a new folder for them; deleted if they are refused.
 
     Raises:
         EsmVizError: what is wrong, in one sentence.
@@ -59,10 +59,10 @@ def _take(files: list[str], folder: Path) -> FoundProject:
 
 
 def _bring(source: Path, target: Path) -> None:
-    """Move an uploaded file out of Gradio's folder, where it lies under a name made from its content.
+    """Move an uploaded file out of Gradio's folder, where its name is made from its content.
 
     Raises:
-        RecipeError: somebody who uploaded the same file at the same moment took it first.
+        RecipeError: another visitor uploaded the same file at the same moment and took it first.
     """
     try:
         shutil.move(source, target)
@@ -71,13 +71,13 @@ def _bring(source: Path, target: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Replace a zip of models by what is in it: plain files only, nothing outside the folder, bounded.
+    """Replace a zip of models by its contents: plain files only, inside the folder only, of limited size.
 
-    A zip without weights is images, and is read as it is. Where the zip is one model's own folder, its files go to a
+    A zip without weights holds images and is not unpacked. If the zip is the folder of one model, its files go to a
     folder of the zip's name.
 
     Raises:
-        RecipeError: the zip is damaged, or holds what it should not.
+        RecipeError: the zip is damaged, too large, or has links or paths outside the folder.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -97,10 +97,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
-    """Return where an entry goes, below the folder that it is unpacked to.
+    """Return an entry's path relative to the folder into which it is unpacked.
 
     Raises:
-        RecipeError: it is a link, or would go elsewhere.
+        RecipeError: it is a link, or its path leads out of the folder.
     """
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if entry.compress_type not in METHODS:
@@ -112,7 +112,7 @@ def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _is_known(path: PurePosixPath) -> bool:
-    """Say whether a file in a zip is of a kind that is read, and not one that a computer adds for itself."""
+    """Say whether a file in a zip is of an accepted kind, and not added by an operating system."""
     hidden = any(part.startswith((".", "__")) for part in path.parts)
     return not hidden and path.name.lower().endswith((*KINDS, *image_source.SUFFIXES))
 
@@ -131,12 +131,12 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -
 
 
 def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
-    """Return the recipe if every file it names, and every file in the folders it names, lies in one folder.
+    """Return the recipe if all its files, and all files in its folders, are inside one folder.
 
     Args:
-        recipe: as read.
-        folder: that nothing may lead out of, not by a link either.
-        what: the folder, for people.
+        recipe: the recipe.
+        folder: the folder; links must not lead out of it either.
+        what: description of the folder, for error messages.
 
     Raises:
         RecipeError: a path leads out of it.
@@ -144,9 +144,9 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     inside = Path(os.path.realpath(folder))
 
     def lies_inside(place: Path) -> bool:
-        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve fails where links go in a loop
+        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve raises for links in a loop
 
-    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # configs are read from the base's folder
         place = recipe.resolve(path)
         files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
         if not all(map(lies_inside, (place, *files))):

@@ -242,7 +242,7 @@ def test_other_files_of_the_opening_project_are_told_with_the_recipe(
     other = Project.open(tiny.recipe(offered / "team").replace(models=demo.recipe.models[:2]), device="cpu")
     other.prepare()
     again = Page(serve(project=other, name="other"), known=page.id)
-    assert "This server was restarted with other files than those of tiny" in notice(again)
+    assert "This server was restarted, and the files of tiny have changed" in notice(again)
     assert again.session.project is other
     link = notice(again).split('href=".')[1].split('"')[0]
     answer = again.http.get(link)
