@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import Classes, rows_of_words
-from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode
+from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode, is_readable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Fetch, ImageSet, Pictures
 
@@ -71,9 +71,13 @@ def unreadable(where: str) -> ImagesError:
 
 def _listed(where: str, names: list[str], pictures: Pictures, how: Preprocessing, classes: Classes | None) -> ImageSet:
     if not names:
-        raise ImagesError("there are no images", f"give {', '.join(SUFFIXES[:4])} files", where)
+        raise ImagesError("there are no images", "give .png, .jpg, .webp or .tif files", where)
     if len(names) > MOST_FILES:
         raise ImagesError(f"there are more than {MOST_FILES} images", "give fewer", where)
+    unread = [name for name in names if not is_readable(name)]
+    if unread:
+        more = f" and {len(unread) - 1} other images are" if len(unread) > 1 else " is"
+        raise ImagesError(f"{unread[0]}{more} of a kind that is not read here", "convert to PNG, or remove", where)
     labels, known = _folder_labels(names, classes, where) if classes is not None else (None, ())
     return ImageSet(where, len(names), labels, pictures, how, known)
 
@@ -105,7 +109,7 @@ class _Folder:
                 raw = file.read_bytes()
             except OSError as error:  # a missing file is not a broken image
                 raise unreadable(self.path.name) from error
-            return decode(raw, how)
+            return decode(raw, how, self.names[index])
 
         yield fetch
 
@@ -134,7 +138,7 @@ class _Zip:
                 raise Unreadable from error
             except (OSError, RuntimeError, LookupError) as error:  # a password is a RuntimeError
                 raise unreadable(self.path.name) from error
-            return decode(raw, how)
+            return decode(raw, how, self.names[index])
 
         with archive:
             yield fetch

@@ -211,7 +211,7 @@ def test_no_images_are_refused(tmp_path: Path, kind: str) -> None:
         if kind == "folder"
         else zip_of(tmp_path / "i", files).rename(tmp_path / "i.zip")
     )
-    with says(ImagesError, f"there are no images, {path.name}, give .png, .jpg, .jpeg, .webp files"):
+    with says(ImagesError, f"there are no images, {path.name}, give .png, .jpg, .webp or .tif files"):
         open_images(path, SIDE)
 
 
@@ -297,7 +297,7 @@ def test_packed_numbers_that_are_not_finite_are_refused(tmp_path: Path, bad: flo
         open_images(tmp_path / "i.safetensors", SIDE).load([0, 1])
 
 
-WHOLE = {kind: picture(1, (SIDE, SIDE), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")}
+WHOLE = {kind: picture(1, (SIDE, SIDE), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA")}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, about files that it can still read
@@ -309,7 +309,7 @@ def test_a_damaged_image_is_decoded_or_refused_and_nothing_else(kind: str, cut: 
     raw = bytearray(WHOLE[kind])
     raw[place % len(raw)] = byte
     try:
-        found = decode(bytes(raw[: len(raw) - cut % len(raw)]), Preprocessing(SIDE))
+        found = decode(bytes(raw[: len(raw) - cut % len(raw)]), Preprocessing(SIDE), f"a.{kind}")
     except Unreadable:
         return
     assert found.shape == (3, SIDE, SIDE)
