@@ -121,7 +121,7 @@ def test_a_missing_class_folder_does_not_shift_the_others(tmp_path: Path) -> Non
 
 
 def test_labelled_images_need_class_folders(tmp_path: Path) -> None:
-    with says(ImagesError, "labelled images are not in class folders, i, make one subfolder a class"):
+    with says(ImagesError, "a.png is in no class folder, i, make one subfolder a class"):
         open_images(folder_of(tmp_path / "i", {**LABELLED, "a.png": picture(9)}), SIDE, Classes(3))
 
 
