@@ -19,6 +19,7 @@ from esm_viz.checkpoints.model_config import config_beside, config_for, hints
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
+from esm_viz.core.folder_entries import entries
 from esm_viz.core.records import FileFacts
 
 _ODD = {
@@ -357,7 +358,7 @@ def _side(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def sha256_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files by sorted relative name.
+    """Return the SHA-256 of a file, or of a folder's files by sorted relative name, links followed.
 
     Raises:
         CheckpointError: one of them cannot be read.
@@ -365,7 +366,7 @@ def sha256_path(path: Path) -> str:
     try:
         if path.is_file():
             return sha256_file(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(path / entry.name for entry in entries(path) if entry.kind == "file")
         return sha256_text("".join(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n" for file in files))
     except OSError as error:
         raise CheckpointError("a file cannot be read", "check its rights and that it is there", path.name) from error

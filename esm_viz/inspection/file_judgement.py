@@ -82,10 +82,12 @@ def judge(
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
+    notes: list[str] = []
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
         beside = open_beside(model, recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
+        notes += [f"{model.name}, {note}" for note in beside.notes]
         proxies = beside.proxies.count if beside.proxies is not None else 0
         known = JudgedModel(
             facts,
@@ -100,7 +102,8 @@ def judge(
         doubt = alike.get(model.name) or change
         verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
         models.append(dataclasses.replace(known, verdict=verdict))
-    return _judgement(recipe, arch, models, left_out)
+    whole = _judgement(recipe, arch, models, left_out)
+    return dataclasses.replace(whole, notes=(*whole.notes, *notes))
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:

@@ -20,6 +20,7 @@ from esm_viz.checkpoints.layout_table import TIMM
 from esm_viz.checkpoints.model_config import kind_of_config
 from esm_viz.checkpoints.preparation_config import PROCESSORS, preparation_beside
 from esm_viz.core.errors import CheckpointError, RecipeError
+from esm_viz.core.folder_entries import entries
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_decoder import SUFFIXES
 from esm_viz.data.images.image_preprocessing import KEY, preprocessing_of
@@ -237,12 +238,12 @@ def _file(stem: Path, suffixes: Sequence[str]) -> Path | None:
 
 def _is_pictures(folder: Path) -> bool:
     """Say whether a folder holds images, and neither a model nor subfolders such as "test"."""
-    parts = any(entry.stem in _PARTS for entry in _listed(folder))
-    return (
-        not parts
-        and _model(folder) is None
-        and any(path.name.lower().endswith((*SUFFIXES, ".parquet")) for path in folder.rglob("*"))
-    )
+    if any(entry.stem in _PARTS for entry in _listed(folder)) or _model(folder) is not None:
+        return False
+    try:
+        return any(entry.name.lower().endswith((*SUFFIXES, ".parquet")) for entry in entries(folder))
+    except OSError:  # no permission
+        return False
 
 
 def _head(place: Path, root: Path, model: _Model) -> Path | None:

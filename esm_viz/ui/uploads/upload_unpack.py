@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from esm_viz.checkpoints.preparation_config import PROCESSORS
 from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.folder_entries import entries
 from esm_viz.core.recipe import ArchOf, Recipe, load_text
 from esm_viz.data.images import image_source
 from esm_viz.data.images.image_folder import METHODS
@@ -180,8 +182,13 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
 
     for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS):  # configs are read from the base's folder
         place = recipe.resolve(path)
-        files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
-        if not all(map(lies_inside, (place, *files))):
+        below = entries(place) if place.is_dir() and lies_inside(place) else ()
+        files = (place / entry.name for entry in below)  # one by one: what leads out is never looked into
+        try:
+            is_inside = all(map(lies_inside, itertools.chain((place,), files)))
+        except OSError as error:
+            raise RecipeError(f"the folder {place.name} cannot be read", "check its rights and its links") from error
+        if not is_inside:
             told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
             raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe

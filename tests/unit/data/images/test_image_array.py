@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "labels that are no numbers": (
         {"images": OK, "labels": npy(np.array(["a"] * 9))},
-        "labels are <U1 (9,), i.npz, give whole numbers (9,)",
+        "labels are <U1 (9,), i.npz, give whole numbers, for each word the row of the head",
     ),
     "labels below zero": (
         {"images": OK, "labels": npy(np.full(9, -1))},
