@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, unseen
+from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate, evaluate_to_normalise
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.search.search_requirements import images_counted
@@ -32,7 +32,7 @@ def alpha_curve(
     recipe: Recipe,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = unseen,
+    seen: Callable[[Evaluation], None] = ignore_record,
 ) -> AlphaCurve:
     """Measure every task's validation accuracy over the whole range of α, including the recipe's own α.
 
@@ -62,7 +62,7 @@ def search_alpha(
     project: OpenedProject,
     recipe: Recipe,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = unseen,
+    seen: Callable[[Evaluation], None] = ignore_record,
 ) -> AlphaSearch:
     """Find the α with the highest mean of merged / expert validation accuracy (METHOD, ESM step 4).
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, unseen
+from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
@@ -33,7 +33,7 @@ def sweep(
     split: Split | Literal["none"] | None = None,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Sweep], None] = unseen,
+    seen: Callable[[Sweep], None] = ignore_record,
 ) -> Sweep:
     """Measure every cell of a grid over knobs; each stage runs once per combination of the knobs that it reads.
 
@@ -173,7 +173,7 @@ def measured(
     grid: Grid,
     measure: Measure,
     progress: Progress,
-    seen: Callable[[tuple[SweepCell, ...]], None] = unseen,
+    seen: Callable[[tuple[SweepCell, ...]], None] = ignore_record,
 ) -> tuple[SweepCell, ...]:
     """Measure every cell in the order of work and return them in the order of the grid.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from esm_viz.core.errors import Cancelled, NumericsError, RecipeError, SearchStopped
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, checked_seed
-from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, unseen
+from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, knob_of, with_parameters
@@ -50,7 +50,7 @@ def search_knobs(
     storage: Path | None = None,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[KnobSearch], None] = unseen,
+    seen: Callable[[KnobSearch], None] = ignore_record,
 ) -> KnobSearch:
     """Search several knobs at once with Optuna's TPE, by validation accuracy or, without labels, by interference.
 
@@ -153,7 +153,7 @@ def search(
     measure: Measure,
     storage: Storage | None,
     progress: Progress,
-    seen: Callable[[KnobSearch], None] = unseen,
+    seen: Callable[[KnobSearch], None] = ignore_record,
 ) -> KnobSearch:
     """Return the record with its trials; the first is the start itself, so the best trial is never worse than it.
 

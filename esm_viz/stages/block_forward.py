@@ -18,7 +18,7 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.families.vision_tower import Architecture
 
 
-class Streams:
+class BlockInputs:
     """Residual streams of several tasks, each kept at its last two requested blocks."""
 
     def __init__(self, arch: Architecture, device: str) -> None:

@@ -47,7 +47,7 @@ from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.numerics.second_moments import Moment, MomentSum
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
-from esm_viz.stages.block_forward import Streams
+from esm_viz.stages.block_forward import BlockInputs
 
 Small = Literal["norm", "effects", "pulls"]  # stages with a few numbers per layer
 T = TypeVar("T")
@@ -444,8 +444,8 @@ class Stages:
         return set()
 
     @cached_property
-    def _streams(self) -> Streams:
-        return Streams(self.headers.arch, self.device)
+    def _streams(self) -> BlockInputs:
+        return BlockInputs(self.headers.arch, self.device)
 
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
         """Return what a merged parameter depends on besides knobs: file contents, weights, order, name, device."""

@@ -32,7 +32,7 @@ from esm_viz.ui.page.page_update import TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import join_page, temporary_folders
 from esm_viz.ui.server.call_schema import handlers
-from esm_viz.ui.server.request_gate import Guard, Watch
+from esm_viz.ui.server.request_gate import GateState, RequestGate
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.static_assets import PLOTLY_ROUTE, SHEETS, Preload, plotly_script
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
@@ -145,10 +145,10 @@ def serve(
 
 def app_settings(studio: Studio, site: Site) -> dict[str, Any]:
     """Return arguments for Gradio's application: the studio's routes, and the request filter before all routes."""
-    watch = Watch(site, studio.inbox, handlers(studio.blocks))
+    watch = GateState(site, studio.inbox, handlers(studio.blocks))
     return {
         "routes": routes(studio, site),
-        "middleware": [Middleware(Guard, watch=watch), Middleware(Preload)],
+        "middleware": [Middleware(RequestGate, watch=watch), Middleware(Preload)],
         "docs_url": None,
         "redoc_url": None,
     }
@@ -192,7 +192,7 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
         return HTMLResponse(page, headers={"Content-Security-Policy": join_page.POLICY} | _PRIVATE)
 
     def here(_: Request) -> Response:
-        return JSONResponse({"here": join_page.told_here(studio.store.here())}, headers=_PRIVATE)
+        return JSONResponse({"here": join_page.visitors_sentence(studio.store.here())}, headers=_PRIVATE)
 
     def code(request: Request) -> Response:
         """Return the QR code of a link to a page's state, or of the server's address if no tab is given."""
@@ -204,7 +204,11 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
             drawn = join_page.code(to, "Code that opens what is on screen" if tab else f"Code that opens {url}")
         except EsmVizError as error:
             return PlainTextResponse(str(error), status_code=400)
-        said = {"code": drawn, "address": join_page.short(url), "here": join_page.told_here(studio.store.here())}
+        said = {
+            "code": drawn,
+            "address": join_page.short(url),
+            "here": join_page.visitors_sentence(studio.store.here()),
+        }
         return JSONResponse(said, headers=_PRIVATE)
 
     return [

@@ -24,7 +24,7 @@ from esm_viz.data.images.image_decoder import MOST_PIXELS, Unreadable
 from esm_viz.data.images.image_folder import METHODS, MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing, normalise
 from esm_viz.data.images.image_set import Fetch, ImageSet
-from esm_viz.data.random_access_stream import Stepping
+from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES, LABELS = ("images", "x"), ("labels", "y")
 LARGEST_HEADER = 10_000  # bytes of an array's header, which is a line of text
@@ -196,7 +196,7 @@ class _Arrays:
 
     def __init__(self, path: Path, header: _Header) -> None:
         self._path, self._header = path, header
-        self._stream = Stepping(header.shape[0], (0,), self._rows)
+        self._stream = RandomAccessStream(header.shape[0], (0,), self._rows)
 
     def named(self, index: int) -> str:
         return f"image {index}"

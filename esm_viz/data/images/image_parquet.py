@@ -24,7 +24,7 @@ from esm_viz.data.images.image_decoder import MOST_BYTES, Unreadable, decode
 from esm_viz.data.images.image_folder import MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Fetch, ImageSet
-from esm_viz.data.random_access_stream import Stepping
+from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES = ("image", "img", "img_bytes", "image_bytes")
 LABELS = ("label", "labels", "fine_label")  # CIFAR-100 has two; the papers' task is `fine_label`
@@ -193,7 +193,7 @@ class _Rows:
     def __init__(self, path: Path, groups: Sequence[_Group], image: str) -> None:
         self._path, self._groups, self._image = path, groups, image
         starts = np.cumsum([0, *(group.rows for group in groups)]).tolist()
-        self._stream = Stepping(starts[-1], starts[:-1], self._items)
+        self._stream = RandomAccessStream(starts[-1], starts[:-1], self._items)
 
     def named(self, index: int) -> str:
         return f"row {index}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import Classes, by_name, folded
 from esm_viz.data.images.image_array import open_npz, open_safetensors
@@ -75,6 +76,9 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
         return _open_table(path, files, how, classes) if files else open_folder(path, how, classes)
     if not path.is_file():
         raise ImagesError("there are no such images", "check the path in the recipe", path.name)
+    other = _saved_instead(path)
+    if other:
+        raise ImagesError(f"{other}, no images", "download the file itself", path.name)
     kind = path.suffix.lower()
     if kind == ".zip":
         return open_zip(path, how, classes)
@@ -87,6 +91,13 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
     raise ImagesError(
         f"images are neither folder, {', '.join(KINDS[:-1])} nor {KINDS[-1]}", "give one of these", path.name
     )
+
+
+def _saved_instead(path: Path) -> str:
+    try:
+        return saved_instead(first_bytes(path))
+    except OSError:  # the reader of this kind of file reports it
+        return ""
 
 
 def class_names(path: Path) -> tuple[tuple[str, ...], ...]:

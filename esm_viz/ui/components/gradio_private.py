@@ -28,7 +28,7 @@ if importlib.util.find_spec("matplotlib") is None:  # Gradio looks for it at eve
     setattr(gr.utils, "MatplotlibBackendMananger", nullcontext)  # noqa: B010 - the name is Gradio's
 
 
-class Plain(gr.Blocks):
+class PlainBlocks(gr.Blocks):
     """Gradio Blocks whose handlers return a dict with a string for each changed component."""
 
     async def postprocess_data(

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 from esm_viz.core.errors import Cancelled, EsmVizError
 from esm_viz.core.progress import Progress
-from esm_viz.ui.jobs.job_queue import LONG, NOW, Turn, Workers
+from esm_viz.ui.jobs.job_queue import LONG, NOW, JobQueue, Turn
 
 UNEXPECTED = "Something went wrong that should not have, try again or load the demo"
-WORKERS = Workers()  # the process's
+WORKERS = JobQueue()  # the process's
 _LOG = logging.getLogger("esm_viz.ui")
 
 Steps = Iterator[Turn]

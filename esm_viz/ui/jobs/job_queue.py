@@ -82,7 +82,7 @@ def usual(count: int) -> tuple[int, ...]:
 
 
 @dataclass
-class Workers:
+class JobQueue:
     """The queue, its permits and its worker threads.
 
     Attributes:

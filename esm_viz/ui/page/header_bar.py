@@ -23,7 +23,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.session_store import EVERYTHING, Session
-from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
+from esm_viz.ui.tabs.evaluate.comparison_with_a import compare_models
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.merge import merge_tab
 
@@ -59,8 +59,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         return ()  # any message removes the error of a share link
     merge_tab.act(session, message)
     explore_tab.arrive(session)
-    if session.closer:  # the Evaluate tab was opened before
-        look_closer(session)
+    if session.comparison_records:  # the Evaluate tab was opened before
+        compare_models(session)
     return (EVERYTHING,)
 
 
@@ -115,7 +115,7 @@ def _notice(session: Session) -> str:
 
 def _line(session: Session) -> tuple[str, str]:
     """Return the status line (running job, error, or up to date), and the same in a few words."""
-    for job in (session.task, session.live, session.close_look, session.look):
+    for job in (session.task, session.live, session.comparison_job, session.explore_job):
         if job is not None and job.running:
             return _running(job)
     wrong = next((session.errors[place] for place in WRONG if place in session.errors), "")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 
 from esm_viz.ui.session.session_store import Session, Store
-from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.explore.explore_tab import PICTURES, look
+from esm_viz.ui.session.studio_settings import StudioSettings
+from esm_viz.ui.tabs.explore.explore_tab import PICTURES, measure_selected
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
 from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
 
 LOOK = 0.02  # seconds between two checks for a first result
 
 
-def begin(store: Store, place: Place) -> Session:
+def begin(store: Store, place: StudioSettings) -> Session:
     """Merge the opening project and measure it on a few images, so that pages open with results; the rest follows."""
     first = store.open(place)
     adopt(first, Arrival.of(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe)))
@@ -23,7 +23,7 @@ def begin(store: Store, place: Place) -> Session:
     with first.lock:
         if first.report is not None and first.report[0] == first.recipe:
             remember(first, *first.report)  # so that the first moved knob can be undone
-    look(first)
+    measure_selected(first)
     return first
 
 
@@ -39,13 +39,14 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own
-    session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
+    session.board, session.explore_records = list(first.board), dict(first.explore_records)
+    session.comparison_records = dict(first.comparison_records)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair
     session.version = first.version
     if first.live is not None and first.live.running:  # still being measured, so the new session measures itself
         set_recipe(session, session.recipe)
-    if len(session.looks) < len(PICTURES):
-        look(session)
+    if len(session.explore_records) < len(PICTURES):
+        measure_selected(session)
     return session
 
 
@@ -53,5 +54,5 @@ def resume(session: Session) -> None:
     """Restart the jobs that were stopped when the session's last page was closed."""
     if session.live is not None and session.live.cancelled:
         set_recipe(session, session.recipe)
-    if session.look is not None and session.look.cancelled:
-        look(session)
+    if session.explore_job is not None and session.explore_job.cancelled:
+        measure_selected(session)

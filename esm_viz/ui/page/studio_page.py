@@ -15,7 +15,7 @@ import gradio as gr
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
 from esm_viz.ui.components.browser_message import checked_fields, number
-from esm_viz.ui.components.gradio_private import Plain, message_of, upload_folder
+from esm_viz.ui.components.gradio_private import PlainBlocks, message_of, upload_folder
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
@@ -23,15 +23,15 @@ from esm_viz.ui.page.opening_session import begin, copy, resume
 from esm_viz.ui.page.page_update import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.server.request_gate import caller
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
-from esm_viz.ui.session.session_archive import Shelf
+from esm_viz.ui.session.session_archive import SessionArchive
 from esm_viz.ui.session.session_store import EVERYTHING, Session, Store
-from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
+from esm_viz.ui.session.studio_settings import StudioSettings
+from esm_viz.ui.tabs.evaluate.comparison_with_a import compare_models
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
 from esm_viz.ui.tabs.tab_definition import Names, Tab
 from esm_viz.ui.uploads import upload_unpack
-from esm_viz.ui.uploads.upload_inbox import Inbox, weighed
+from esm_viz.ui.uploads.upload_inbox import UploadInbox, weighed
 
 OPENING = "Explore"
 LOOK, WAIT = 0.03, 0.8  # seconds between two checks for late results, and until the page gets an answer anyway
@@ -67,12 +67,12 @@ class Studio:
         state: Path | None = None,
     ) -> None:
         """Build the page on a project; if it shows recorded results, decompose it in the background."""
-        self.place = Place(demo, name, device, folder, limits)
-        self.inbox = Inbox(upload_folder(), limits.uploads)
+        self.place = StudioSettings(demo, name, device, folder, limits)
+        self.inbox = UploadInbox(upload_folder(), limits.uploads)
         self.store = Store()
         recalls = demo.recorded is not None
         self.first = begin(self.store, self.place)
-        self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
+        self.shelf = SessionArchive(state, self.store, self._skips) if state is not None else None
         self._coming = threading.Lock()  # so that two pages restore their session only once
         self.parts: dict[str, gr.HTML] = {}
         self.drop: gr.File | None = None  # the upload component, if visitors may upload files
@@ -81,7 +81,7 @@ class Studio:
         if recalls:
             Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
         else:
-            look_closer(self.first)  # in the background, for the Evaluate tab
+            compare_models(self.first)  # in the background, for the Evaluate tab
 
     def _prepare(self, job: Job) -> None:
         """Compute the stages of the recorded results, so that they are cached when a knob is moved."""
@@ -90,11 +90,11 @@ class Studio:
         project.merge(first.recipe, job.progress)
         for limit in (FIRST, MORE, 0) if project.has_labels("validation") else ():
             project.evaluate(first.recipe, "validation", limit, job.progress, oracle=False)
-        look_closer(first)
+        compare_models(first)
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, PIECES, BUILT)
-        with Plain(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
+        with PlainBlocks(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
             self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
             self._pieces(HEADER, values)
             with gr.Tabs(elem_id="studio-tabs", selected=OPENING):

@@ -68,13 +68,13 @@ def page(url: str, here: int, locked: bool, local_only: bool) -> str:
     body = (
         f'<main><figure>{code(url + "/", f"Code that opens {typed}")}</figure><div class="way">{_TITLE}'
         f'<p>Scan the code, or type</p><p class="{kind}"><a href="./">{_breaking(typed)}</a></p><ul>{told}</ul>'
-        f'<p class="here" role="status"><span id="here">{told_here(here)}</span></p>'
+        f'<p class="here" role="status"><span id="here">{visitors_sentence(here)}</span></p>'
         '<p class="open"><a class="btn" href="./">Open the studio</a></p></div></main>'
     )
     return _page("Join esm_viz", "join", body)
 
 
-def door() -> str:
+def login_page() -> str:
     """Return the login page, which asks for name and password."""
     body = (
         f'<main class="door"><form id="door">{_TITLE}<p>This studio asks for a name and a password. '
@@ -86,7 +86,7 @@ def door() -> str:
     return _page("esm_viz", "login", body)
 
 
-def told_here(count: int) -> str:
+def visitors_sentence(count: int) -> str:
     """Return a sentence on the number of people with an open page, as HTML."""
     if not count:
         return "Nobody is here yet"

@@ -18,11 +18,11 @@ class _Line:
     present: int = 0  # requests running or waiting
 
 
-class TooMany(Exception):
+class TooManyRequests(Exception):
     """A caller has too many requests waiting."""
 
 
-class Turns:
+class RequestQueues:
     """A queue for each caller, so that a flood of requests delays only its own caller."""
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -39,7 +39,7 @@ class Turns:
         """
         line = self._lines.setdefault(caller, _Line(asyncio.Semaphore(self.at_once)))
         if line.present >= self.most:
-            raise TooMany
+            raise TooManyRequests
         line.present += 1
         try:
             async with line.gate:
@@ -51,7 +51,7 @@ class Turns:
 
 
 @dataclass
-class Attempts:
+class PasswordAttempts:
     """Wrong passwords by network address: after a few within a minute, further attempts must wait."""
 
     most: int = 10

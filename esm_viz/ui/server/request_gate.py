@@ -23,10 +23,10 @@ from esm_viz.figures.number_format import size
 from esm_viz.ui.components.gradio_private import is_locked_out
 from esm_viz.ui.server import join_page
 from esm_viz.ui.server.call_schema import MOST_BYTES, checked_call
-from esm_viz.ui.server.rate_limit import Attempts, TooMany, Turns
+from esm_viz.ui.server.rate_limit import PasswordAttempts, RequestQueues, TooManyRequests
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.visitor_limits import CALLS_AT_ONCE, MOST_CALLS, MOST_CONNECTIONS
-from esm_viz.ui.uploads.upload_inbox import Inbox
+from esm_viz.ui.uploads.upload_inbox import UploadInbox
 
 CALL, UPLOAD, LOGIN = "/gradio_api/run/predict", "/gradio_api/upload", "/login"
 POSTED = (CALL, UPLOAD, LOGIN)
@@ -64,7 +64,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Watch:
+class GateState:
     """The state of the request filter.
 
     Attributes:
@@ -76,18 +76,18 @@ class Watch:
     """
 
     site: Site
-    inbox: Inbox
+    inbox: UploadInbox
     handlers: Mapping[int, int]
-    attempts: Attempts = field(default_factory=Attempts)
-    calls: Turns = field(default_factory=lambda: Turns(CALLS_AT_ONCE, MOST_CALLS))
-    logins: Turns = field(default_factory=lambda: Turns(1, MOST_CALLS))
-    open: Turns = field(default_factory=lambda: Turns(MOST_CONNECTIONS, MOST_CONNECTIONS))
+    attempts: PasswordAttempts = field(default_factory=PasswordAttempts)
+    calls: RequestQueues = field(default_factory=lambda: RequestQueues(CALLS_AT_ONCE, MOST_CALLS))
+    logins: RequestQueues = field(default_factory=lambda: RequestQueues(1, MOST_CALLS))
+    open: RequestQueues = field(default_factory=lambda: RequestQueues(MOST_CONNECTIONS, MOST_CONNECTIONS))
 
 
-class Guard:
+class RequestGate:
     """The request filter, as ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, watch: Watch) -> None:
+    def __init__(self, app: ASGIApp, watch: GateState) -> None:
         """Wrap an application."""
         self.app, self.watch = app, watch
 
@@ -118,7 +118,7 @@ class Guard:
                 await self._pass(request, begin)
         except Refused as refused:
             await _tell(refused, request, send)
-        except TooMany:
+        except TooManyRequests:
             await _tell(Refused(429, "Too many requests at once, wait a moment"), request, send)
         except EsmVizError as error:
             await _tell(Refused(400, str(error)), request, send)
@@ -237,7 +237,7 @@ def _unlock(request: Request) -> None:
 async def _door(request: Request, send: Send) -> None:
     """Answer with the login page."""
     headers = {"Content-Security-Policy": join_page.POLICY, "Cache-Control": "no-store"}
-    await HTMLResponse(join_page.door(), headers=headers)(request.scope, request.receive, send)
+    await HTMLResponse(join_page.login_page(), headers=headers)(request.scope, request.receive, send)
 
 
 async def _tell(refused: Refused, request: Request, send: Send) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.recipe import LARGEST_RECIPE, Recipe, parse_text, sha256_text
 from esm_viz.ui.session import share_link
-from esm_viz.ui.session.session_store import Lost, Session, Store
+from esm_viz.ui.session.session_store import LostProject, Session, Store
 from esm_viz.ui.session.share_link import Link
 
 VERSION = 1
@@ -36,7 +36,7 @@ _LOG = logging.getLogger("esm_viz.ui")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ArchivedSession:
     """The kept state of one session.
 
     Attributes:
@@ -49,10 +49,10 @@ class Kept:
     source: str
     link: Link
     recipe: str
-    lost: Lost | None
+    lost: LostProject | None
 
     @classmethod
-    def of(cls, session: Session) -> Kept:
+    def of(cls, session: Session) -> ArchivedSession:
         """Return the state of a session to keep."""
         with session.lock:
             project, own = session.project, session.folder
@@ -75,7 +75,7 @@ class Kept:
         return json.dumps({"esm_viz": VERSION, **told}, ensure_ascii=False)
 
     @classmethod
-    def read(cls, text: str) -> Kept:
+    def read(cls, text: str) -> ArchivedSession:
         """Parse and check a state.
 
         Raises:
@@ -93,10 +93,12 @@ class Kept:
             raise RecipeError("this state lacks a part", "remove it")
         if lost is not None and not all(isinstance(part, str) for part in two):
             raise RecipeError("this state lacks a part", "remove it")
-        return cls(raw["source"], share_link.read(link, LARGEST), recipe, Lost(*two) if lost is not None else None)
+        return cls(
+            raw["source"], share_link.read(link, LARGEST), recipe, LostProject(*two) if lost is not None else None
+        )
 
 
-class Shelf:
+class SessionArchive:
     """The folder of kept states, and the thread that updates it."""
 
     def __init__(self, folder: Path, store: Store, skips: Callable[[Session], bool]) -> None:
@@ -114,12 +116,12 @@ class Shelf:
         self._prune()
         threading.Thread(target=self._keep_often, name="states", daemon=True).start()
 
-    def find(self, session_id: object) -> Kept | None:
+    def find(self, session_id: object) -> ArchivedSession | None:
         """Return the kept state of a session id; None if there is none or it is not valid, which is only logged."""
         if not isinstance(session_id, str) or not _ID.fullmatch(session_id):
             return None
         try:
-            return Kept.read(_read(self._path(session_id)))
+            return ArchivedSession.read(_read(self._path(session_id)))
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError, EsmVizError) as error:
@@ -146,7 +148,7 @@ class Shelf:
         newest = session.newest
         if newest == version or self._skips(session):
             return
-        told = Kept.of(session).write()
+        told = ArchivedSession.of(session).write()
         if told != text and len(told.encode()) <= LARGEST:
             _write(self._path(session.id), told)
         self._written[session.id] = newest, told

@@ -44,7 +44,7 @@ def keep(session: Session, job: Job, names: Iterable[str], write: Callable[[], N
         return True
 
 
-def give_way(session: Session, job: Job) -> None:
+def wait_for_live(session: Session, job: Job) -> None:
     """Wait, between two measurements of a long job, until a moved knob's recipe is measured.
 
     Must not be called during a measurement, since the other job may wait for a stage that it is computing.

@@ -25,7 +25,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.server import temporary_folders
 from esm_viz.ui.session.project_to_load import Candidate
 from esm_viz.ui.session.session_searches import Searches
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
@@ -60,7 +60,7 @@ class BoardRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostProject:
     """A project that could not be restored after a restart: the reason in one sentence, and its recipe as YAML."""
 
     words: str
@@ -93,7 +93,7 @@ class View:
 
 
 @dataclass
-class Sight:
+class PageState:
     """The state of one open page: versions of the pieces that it was sent, and number of its last knob message."""
 
     versions: dict[str, int] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Session:
     name: str
     project: Project
     recipe: Recipe
-    place: Place
+    place: StudioSettings
     view: View = field(default_factory=View)
     report: tuple[Recipe, MergeReport] | None = None
     validation: tuple[Recipe, Evaluation] | None = None
@@ -122,21 +122,23 @@ class Session:
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
     refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # the checks of an export whose proof failed
     explored: Recipe | None = None
-    looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # Explore's slow figures: request, record
-    closer: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # Evaluate's figures: request, record
+    explore_records: dict[str, tuple[object, Any]] = field(
+        default_factory=dict
+    )  # Explore's slow figures: request, record
+    comparison_records: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # Evaluate's figures: request, record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
     own: tuple[OwnAccuracy, ...] = ()  # accuracy of the experts on their own validation images
     candidate: Candidate | None = None  # the project on the Load tab
     errors: dict[str, str] = field(default_factory=dict)
-    lost: Lost | None = None  # shown until the visitor dismisses it
+    lost: LostProject | None = None  # shown until the visitor dismisses it
     live: Job | None = None
     task: Job | None = None
-    look: Job | None = None
-    close_look: Job | None = None  # job of Evaluate's figures of B
+    explore_job: Job | None = None
+    comparison_job: Job | None = None  # job of Evaluate's figures of B
     touched: dict[str, int] = field(default_factory=dict)  # the version at which each piece last changed
     version: int = 0
     newest: int = 0  # the version of the last change
-    pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
+    pages: dict[str, PageState] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
     uploads: list[Path] = field(default_factory=list)  # folders of uploaded files
     downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be downloaded, by token
@@ -149,7 +151,7 @@ class Session:
 
     @property
     def _jobs(self) -> tuple[Job | None, ...]:
-        return self.live, self.task, self.look, self.close_look
+        return self.live, self.task, self.explore_job, self.comparison_job
 
     @property
     def busy(self) -> bool:
@@ -183,10 +185,10 @@ class Session:
                 known = {name: min(version, arrived) for name, version in known.items()}
             return [name for name, age in ages.items() if age > known[name]]
 
-    def sight(self, page: str) -> Sight:
+    def sight(self, page: str) -> PageState:
         """Return the state of an open page."""
         with self.lock:
-            sight = self.pages.setdefault(page, Sight())
+            sight = self.pages.setdefault(page, PageState())
             while len(self.pages) > MOST_PAGES:
                 del self.pages[next(iter(self.pages))]
             return sight
@@ -244,7 +246,7 @@ class Store:
         self._closed = threading.Event()
         self._watch: threading.Thread | None = None
 
-    def open(self, place: Place, session_id: str = "") -> Session:
+    def open(self, place: StudioSettings, session_id: str = "") -> Session:
         """Return a new session on the opening project, with an earlier id if given; too old idle sessions end."""
         session = Session(session_id or secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
@@ -278,7 +280,7 @@ class Store:
         """Return all sessions."""
         return list(self._sessions.values())
 
-    def arrive(self, page: str, session: Session) -> Sight:
+    def arrive(self, page: str, session: Session) -> PageState:
         """Register a page with a session, and return the page's state."""
         with self._lock:
             self._pages[page] = session.id

@@ -10,7 +10,7 @@ from esm_viz.ui.server.visitor_limits import USUAL, Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StudioSettings:
     """One server's settings: the opening project and its name, the device, and what visitors may do."""
 
     demo: Project

@@ -34,7 +34,7 @@ class _Sent:
     at: float = 0.0
 
 
-class Inbox:
+class UploadInbox:
     """One server's uploads."""
 
     def __init__(self, folder: Path, limit: int) -> None:

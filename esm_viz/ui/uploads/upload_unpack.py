@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from esm_viz.checkpoints.preparation_config import PROCESSORS
+from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.folder_entries import entries
-from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.core.recipe import ArchOf, Recipe, load_text
 from esm_viz.data.images import image_source
 from esm_viz.data.images.image_folder import METHODS
 from esm_viz.inspection import recipe_from_folder
 from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, FoundProject
 
 MOST_FILES = 20_000
+_LEFT_OUT = re.compile(r'[<>:"|?*`$!{}]')  # marks that Gradio leaves out of the names of uploads
 MOST_BYTES = 20 * 10**9
 KINDS = tuple(dict.fromkeys((*WEIGHTS, *image_source.KINDS, ".yaml", ".yml", ".json")))
 """Suffixes of accepted files; the page's file chooser has the same."""
@@ -54,10 +58,25 @@ def _take(files: list[str], folder: Path) -> FoundProject:
         _bring(Path(file), folder / name)
     for archive in [folder / name for name in names if name.lower().endswith(".zip")]:
         unpack(archive, folder)
-    recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
-    found = FoundProject(load_text(recipes[0])) if recipes else recipe_from_folder.find(folder)
+    recipes = sorted(path for path in folder.rglob("*") if path.name.lower() in RECIPES)
+    found = FoundProject(_read(recipes[0], folder)) if recipes else recipe_from_folder.find(folder)
     contained(found.recipe, folder, "the upload")
     return found
+
+
+def _read(path: Path, folder: Path) -> Recipe:
+    """Read an uploaded recipe; files that lost marks of their names on the way get back the names it gives them."""
+    inside = arch_within(folder, "the upload")
+    return _renamed(load_text(path, lambda recipe: inside(_renamed(recipe, folder))), folder)
+
+
+def _renamed(recipe: Recipe, folder: Path) -> Recipe:
+    """Rename uploaded files that a recipe names with marks that Gradio leaves out of names."""
+    for path in recipe.paths:
+        place, bare = recipe.resolve(path), _LEFT_OUT.sub("", path)
+        if bare != path and place.parent == folder and (folder / bare).is_file() and not place.exists():
+            (folder / bare).rename(place)
+    return recipe
 
 
 def _bring(source: Path, target: Path) -> None:
@@ -81,11 +100,14 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         RecipeError: the zip is damaged, too large, or has links or paths outside the folder.
     """
+    other = saved_instead(first_bytes(archive))
+    if other:
+        raise RecipeError(f"{archive.name} is {other}", "download the file itself")
     try:
         with zipfile.ZipFile(archive) as source:
             entries = {_inside(entry): entry for entry in source.infolist() if not entry.is_dir()}
             known = {path: entry for path, entry in entries.items() if _is_known(path)}
-            if not any(path.suffix in WEIGHTS or path.name in RECIPES for path in known):
+            if not any(path.suffix.lower() in WEIGHTS or path.name.lower() in RECIPES for path in known):
                 return
             if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
                 raise RecipeError(f"{archive.name} unpacks to too much", "upload fewer or smaller files")
@@ -132,6 +154,16 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -
             plain.write(block)
 
 
+def arch_within(folder: Path, what: str) -> ArchOf:
+    """Return a function that gives a recipe without an architecture one, if all its files are inside one folder.
+
+    Args:
+        folder: that nothing may lead out of.
+        what: the folder, for people.
+    """
+    return lambda recipe: recipe_from_folder.arch_beside(contained(recipe, folder, what))
+
+
 def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     """Return the recipe if all its files, and all files in its folders, are inside one folder.
 
@@ -148,7 +180,7 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     def lies_inside(place: Path) -> bool:
         return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve raises for links in a loop
 
-    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # configs are read from the base's folder
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS):  # configs are read from the base's folder
         place = recipe.resolve(path)
         below = entries(place) if place.is_dir() and lies_inside(place) else ()
         files = (place / entry.name for entry in below)  # one by one: what leads out is never looked into

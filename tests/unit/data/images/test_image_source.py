@@ -333,3 +333,10 @@ def test_of_many_proxies_the_seed_decides() -> None:
 def test_a_subset_is_spread_over_the_whole_set() -> None:
     assert evenly_spaced(10, 4) == [0, 2, 5, 7]
     assert evenly_spaced(10, 0) == evenly_spaced(10, 10) == evenly_spaced(10, 99) == list(range(10))
+
+
+@pytest.mark.parametrize("ending", ["zip", "parquet", "npz", "safetensors"])
+def test_a_git_lfs_pointer_in_place_of_images_is_told(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"a.{ending}").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
+    with pytest.raises(ImagesError, match="a Git LFS pointer instead of the file it stands for, no images"):
+        open_images(tmp_path / f"a.{ending}", 16)

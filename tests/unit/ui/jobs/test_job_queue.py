@@ -11,7 +11,7 @@ from esm_viz.core.errors import Cancelled
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.ui.jobs import background_job, job_queue
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
-from esm_viz.ui.jobs.job_queue import LATER, LONG, NOW, SOON, Turn, Workers
+from esm_viz.ui.jobs.job_queue import LATER, LONG, NOW, SOON, JobQueue, Turn
 from esm_viz.ui.page.header_bar import ordinal
 
 WAIT = 20.0  # seconds, only ever reached where something is wrong
@@ -32,9 +32,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Workers:
+def line(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> JobQueue:
     """Return a line with one permit for any work, so that one job works at a time."""
-    made = Workers((LONG,), clock=clock)
+    made = JobQueue((LONG,), clock=clock)
     monkeypatch.setattr(background_job, "WORKERS", made)
     monkeypatch.setattr(job_queue, "EASE", 0.0)
     return made
@@ -72,7 +72,7 @@ class Told:
 
 
 @pytest.fixture
-def told(line: Workers) -> Iterator[Told]:
+def told(line: JobQueue) -> Iterator[Told]:
     made = Told()
     yield made
     made.end()
@@ -126,7 +126,7 @@ def test_who_waits_for_own_work_alone_is_told_no_place(told: Told) -> None:
     assert [job.place for job in (*own, other)] == [2, 3, 1]
 
 
-def test_a_full_line_refuses_in_one_sentence(told: Told, line: Workers) -> None:
+def test_a_full_line_refuses_in_one_sentence(told: Told, line: JobQueue) -> None:
     told.hold()
     line.most = 1
     told.add("fits", "one")
@@ -272,7 +272,7 @@ def test_a_job_that_never_started_only_sleeps() -> None:
         job.pause(0.0)
 
 
-def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: Workers) -> None:
+def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: JobQueue) -> None:
     for _ in range(3):
         begun, go = threading.Event(), threading.Event()
 
