@@ -18,6 +18,7 @@ from esm_viz.core.records import (
     Stance,
     Sweep,
 )
+from esm_viz.figures.number_format import percent
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 
@@ -68,7 +69,7 @@ def evaluation_text(
         lines.append(_published_line(record, papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
-    lines += [f"note: {told}" for told in left_out]
+    lines += [f"note: {told}" for told in (*left_out, record.shares_missing) if told]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(
@@ -217,7 +218,7 @@ def _height(record: KnobSearch, trial: KnobTrial) -> str:
 
 
 def _pc(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
+    return percent(fraction, 1)
 
 
 def _seconds(seconds: float) -> str:

@@ -137,6 +137,12 @@ def by_name(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     return rows
 
 
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names for people: one that several rows have gets the number of its row, counted from 0."""
+    single = _once(names, str)
+    return tuple(name if name in single else f"{name} (row {row})" for row, name in enumerate(names))
+
+
 def _unknown(name: str, found: Sequence[str], names: Sequence[str], where: str, what: str) -> ImagesError:
     """Return the error for a folder or word that stands for no row, or may stand for several."""
     same = [row for row, known in enumerate(names) if _alike(known, name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,8 +130,9 @@ def _accuracy(shown: Evaluation) -> list[str]:
         *rows,
         f"| **mean** | | {means[0]} | {means[1]} | {means[2]} | {_percent(shown.mean_normalised)} |",
         "",
+        *([f"A dash is an unknown share: {shown.shares_missing}.", ""] if shown.shares_missing else []),
     ]
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"

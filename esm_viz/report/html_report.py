@@ -112,6 +112,8 @@ def _accuracy(shown: Evaluation) -> str:
     interval = f"{means[1]} ({percent(low, 1)} to {percent(high, 1)})"
     rows.append(("mean", "", means[0], interval, means[2], percent(shown.mean_normalised, 1)))
     how = f"On all {shown.split} images, %, with Wilson 95 % intervals; the share is merged / expert."
+    if shown.shares_missing:
+        how += f" A dash is an unknown share: {shown.shares_missing}."
     head = ("task", "images", "pre-trained", "merged", "expert", "share of expert")
     return section(f"Accuracy on {shown.split} images", how, _table(head, rows))
 
@@ -132,6 +134,8 @@ def _board(board: Sequence[Ranked]) -> str:
         for row in sorted(board, key=lambda row: -row.evaluation.mean("merged"))
     ]
     how = "Mean accuracy on test images, %, best first; α was searched on validation images, except where it was set."
+    if missing := next((row.evaluation.shares_missing for row in board if row.evaluation.shares_missing), ""):
+        how += f" In the shares, {missing}."
     return section("Leaderboard", how, _table(("method", "α", "mean", "share of experts"), rows))
 
 

@@ -19,6 +19,7 @@ from esm_viz.core.errors import HeadError, ImagesError, NumericsError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, sha256_text
 from esm_viz.core.records import Routing, Score, Split, TaskScores
+from esm_viz.data.class_labels import told_apart
 from esm_viz.data.images.image_source import ImageSet, ReadImages, evenly_spaced
 from esm_viz.families.classification_head import Head
 from esm_viz.families.routed_tower import RoutedTower
@@ -263,7 +264,7 @@ class Scorer:
         """Return the names of a task's classes, from the head or the class folders; numbers if neither has names."""
         head = self.headers.heads[task]
         numbers = tuple(f"class {row}" for row in range(len(head.weight)))
-        return head.classes or self._listed(task, split).classes or numbers
+        return told_apart(head.classes or self._listed(task, split).classes or numbers)
 
     def pictures(self, task: str, split: Split, indices: Sequence[int]) -> Tensor:
         """Return some of a task's labelled images, preprocessed, (k, 3, H, W)."""

@@ -101,6 +101,17 @@ def test_mean_normalised_skips_a_task_whose_expert_is_never_right() -> None:
     assert math.isnan(evaluation(unknown).mean_normalised)
 
 
+def test_a_share_that_is_unknown_is_explained() -> None:
+    known = TaskScores("a", Score(0, 4), Score(4, 4), Score(1, 4))
+    one, two = (TaskScores(name, *[Score(0, 4)] * 3) for name in "bc")
+    check = "check heads and labels"
+    assert evaluation(known).shares_missing == ""
+    told = f"the expert of b is right on none of its images, so the mean share is that of the other tasks; {check}"
+    assert evaluation(known, one).shares_missing == told
+    told = f"the experts of b, c are right on none of their images, so no share is known; {check}"
+    assert evaluation(one, two).shares_missing == told
+
+
 def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins() -> None:
     layers = tuple(Layer(f"{at}", "c_fc", at, 4, 4) for at in range(3))
     assert LayerMap("overlap", ("a", "b"), layers, ((0.1, 0.7, 0.2), (0.2, 0.1, 0.4)), ()).strongest == layers[1]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from esm_viz.core.errors import ImagesError
-from esm_viz.data.class_labels import Classes, rows_of_numbers, rows_of_words
+from esm_viz.data.class_labels import Classes, rows_of_numbers, rows_of_words, told_apart
 from tests.support.errors import says
 
 HEAD = Classes(3, ("apple pie", "polka-dotted", "T - shirt / top"))
@@ -133,6 +133,10 @@ def test_two_folders_of_one_class_are_refused(found: list[str]) -> None:
     text = f"{both}, i, keep one folder for each class"
     with says(ImagesError, text):
         rows_of_words(found, Classes(2, (name, "dog")), "i")
+
+
+def test_rows_of_one_name_are_told_apart_on_screen() -> None:
+    assert told_apart(TWICE) == ("crane (row 0)", "bird", "crane (row 2)", "ship")
 
 
 # Lists of another length than the head's rows.

@@ -48,7 +48,9 @@ def board(session: Session) -> dict[str, Any]:
         body = '<p class="how">Measuring test images…</p>'
     else:
         papers = published(session.project.inspection.arch, tasks)
-        body = f'<p class="how">{HOW}</p>{_table(session, papers)}'
+        missing = session.board[-1].evaluation.shares_missing
+        warning = sentence("warn", f"In the shares, {missing}.") if missing else ""
+        body = f'<p class="how">{HOW}</p>{warning}{_table(session, papers)}'
         right = _chip(papers) + _compare(session) + _download(session)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{right}</div></div>'
     return {"html": f'<section class="card">{head}{told}{body}</section>'}

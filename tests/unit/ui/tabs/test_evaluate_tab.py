@@ -19,7 +19,7 @@ from esm_viz.core.errors import Cancelled
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
 from esm_viz.project.project import Project
-from esm_viz.ui.tabs.evaluate.leaderboard_table import board_csv, key_of
+from esm_viz.ui.tabs.evaluate.leaderboard_table import board, board_csv, key_of
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
 
@@ -365,3 +365,19 @@ def test_the_estimate_is_of_whole_measurements(page: Page) -> None:
     last = page.session.history[-1].evaluation
     assert len(page.session.history) > 1
     assert expected_seconds(page.session) == pytest.approx(len(METHODS) * STEPS * last.seconds)
+
+
+def test_a_share_that_is_unknown_is_a_dash_with_a_sentence(page: Page) -> None:
+    open_tab(page)
+    session = page.session
+    assert "right on none" not in board(session)["html"]
+    rows = [
+        dataclasses.replace(task, finetuned=dataclasses.replace(task.finetuned, correct=0))
+        for task in session.board[-1].evaluation.tasks
+    ]
+    wrong = dataclasses.replace(session.board[-1].evaluation, tasks=tuple(rows))
+    session.board[-1] = dataclasses.replace(session.board[-1], evaluation=wrong)
+    said = html.unescape(board(session)["html"])
+    assert "In the shares, the experts of ants, bees, cats are right on none of their images, so no share" in said
+    assert '<td class="r">–</td>' in said
+    assert "nan" not in re.sub(r"<[^>]*>", " ", said).split()
