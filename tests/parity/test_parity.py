@@ -220,7 +220,7 @@ def routed_recipe(folder: Path) -> Recipe:
 @pytest.fixture(scope="module")
 def adapters(proxies: Path, projects: dict[bool, Project]) -> dict[str, Adapters]:
     """Return every routed layer's adapters, in float64."""
-    return projects[False].adapters(routed_recipe(proxies))
+    return projects[False].routed_adapters(routed_recipe(proxies))
 
 
 @pytest.fixture(scope="module")

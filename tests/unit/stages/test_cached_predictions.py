@@ -100,7 +100,7 @@ def test_base_and_experts_are_scored_once_for_all_recipes(tiny_folder: Path) -> 
     watched.evaluate(watched.recipe)
     ran.clear()
     watched.evaluate(with_parameters(watched.recipe, alpha=0.5))
-    assert sum(key[0] == "answers" for key in ran) == len(TASKS)
+    assert sum(key[0] == "predictions" for key in ran) == len(TASKS)
 
 
 def test_a_split_that_is_not_there_is_told(tiny_folder: Path) -> None:

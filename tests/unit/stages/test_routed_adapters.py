@@ -177,7 +177,7 @@ def test_a_changed_merge_has_the_adapters_of_a_fresh_cache(project: Project, tin
     else:
         own = with_parameters(own, **CHANGES[what])
     shared = project.routed_adapters(own)
-    fresh = Project.open(project.recipe, device="cpu").adapters(own)
+    fresh = Project.open(project.recipe, device="cpu").routed_adapters(own)
     for name, each in fresh.items():
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(shared[name], each, strict=True))
     assert shared[C_FC].A.shape != before.A.shape or not torch.equal(shared[C_FC].A.float(), before.A)
@@ -186,13 +186,13 @@ def test_a_changed_merge_has_the_adapters_of_a_fresh_cache(project: Project, tin
 def test_one_changed_proxy_changes_the_experts_also_in_a_shared_cache(tmp_path: Path, tiny_folder: Path) -> None:
     folder, cache = Path(shutil.copytree(tiny_folder, tmp_path / "own")), StageCache()
     own = recipe(folder, "esmpp", expert_rank=3)
-    before = Project.open(own, device="cpu", cache=cache).adapters(own)[C_FC]
+    before = Project.open(own, device="cpu", cache=cache).routed_adapters(own)[C_FC]
     proxies = load_file(folder / "bees_proxies.safetensors")
     proxies["images"][0, 0, 0, 0] += 1
     save_file(proxies, folder / "bees_proxies.safetensors")
     shared, fresh = Project.open(own, device="cpu", cache=cache), Project.open(own, device="cpu")
-    assert torch.equal(shared.adapters(own)[C_FC].A, fresh.adapters(own)[C_FC].A)
-    assert not torch.equal(shared.adapters(own)[C_FC].prototypes, before.prototypes)
+    assert torch.equal(shared.routed_adapters(own)[C_FC].A, fresh.routed_adapters(own)[C_FC].A)
+    assert not torch.equal(shared.routed_adapters(own)[C_FC].prototypes, before.prototypes)
 
 
 def test_a_single_task_has_adapters_of_its_own(tiny_folder: Path) -> None:
