@@ -66,7 +66,7 @@ def parallel_map(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in this thread alone, as every piece of `spread` does, so that the bits are the same."""
+    """Compute in this thread alone, as every piece of `parallel_map` does, so that the bits are the same."""
     before = torch.get_num_threads()
     if before > 1:
         torch.set_num_threads(1)
@@ -75,6 +75,24 @@ def one_thread() -> Iterator[None]:
     finally:
         if before > 1:
             torch.set_num_threads(before)
+
+
+def thread_count() -> int:
+    """Return with how many threads of the libraries the calling thread computes."""
+    return torch.get_num_threads()
+
+
+def begin_thread(count: int) -> None:
+    """Let the calling thread compute with `count` threads of the libraries; asked again it changes nothing.
+
+    A new thread takes the process's number, which is 1 while any other thread computes in `one_thread`: without this
+    call a thread that begins at such a moment would compute with a single one for as long as it lives.
+    """
+    if getattr(_own, "begun", False):
+        return
+    _own.begun = True
+    torch.get_num_threads()  # a thread's first look takes the process's number, and would undo the next line
+    torch.set_num_threads(count)
 
 
 def cores() -> int:
@@ -89,8 +107,7 @@ def _pool() -> ThreadPoolExecutor:
 
     def begin() -> None:
         _own.worker = True
-        torch.get_num_threads()  # a thread's first look takes the process's number, and would undo the next line
-        torch.set_num_threads(1)
+        begin_thread(1)
         ready.wait(60)
 
     pool = ThreadPoolExecutor(cores(), "esm_viz", initializer=begin)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from esm_viz.core.errors import Busy
 from esm_viz.runtime.stage_cache import computing
-from esm_viz.runtime.thread_pool import cores
+from esm_viz.runtime.thread_pool import begin_thread, cores, thread_count
 
 # All is known already; a hand on a knob waits; a first look at it; the rest of that; whatever takes long.
 AT_ONCE, NOW, SOON, LATER, LONG = range(5)
@@ -89,11 +89,13 @@ class Workers:
         kinds: the least urgent work that each permit is for.
         most: places in the line.
         clock: seconds that only grow.
+        threads: of the libraries, with which each worker computes what has no pieces; as who makes the line does.
     """
 
     kinds: Sequence[int] = field(default_factory=lambda: usual(cores()))
     most: int = MOST
     clock: Callable[[], float] = time.monotonic
+    threads: int = field(default_factory=thread_count)
 
     def __post_init__(self) -> None:
         self._change = threading.Condition()
@@ -279,6 +281,7 @@ class Workers:
 
     def _work(self) -> None:
         """Do one step after the other, as long as the process lives."""
+        begin_thread(self.threads)
         while True:
             work = self._next()
             turn = work.step()

@@ -24,9 +24,11 @@ from esm_viz.runtime.stage_cache import StageCache
 from tests.support.errors import says
 from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, mislabel, recipe
 
+pytestmark = pytest.mark.usefixtures("threads")  # each test with one thread and with two
+
 
 @pytest.fixture(scope="module")
-def project(tiny_folder: Path) -> Project:
+def project(tiny_folder: Path, threads: int) -> Project:
     return Project.open(recipe(tiny_folder, alpha=0.4), device="cpu")
 
 
@@ -116,7 +118,7 @@ def test_a_split_that_is_not_there_is_told(tiny_folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def routed(tiny_folder: Path) -> Project:
+def routed(tiny_folder: Path, threads: int) -> Project:
     return Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="in_proj+c_proj"), device="cpu")
 
 
