@@ -1,4 +1,4 @@
-"""Averaging: the plainest merge, and what every vector and convolution gets."""
+"""Averaging: the plainest merge, and in most other methods that of vectors and convolutions too."""
 
 from __future__ import annotations
 

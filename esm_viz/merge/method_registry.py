@@ -38,13 +38,13 @@ def run_now(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T])
 
 
 class LayerUpdate:
-    """One task's change of one matrix, its tensors made when first asked for (a cached stage may never ask).
+    """One task's change of one parameter, its tensors made when first asked for (a cached stage may never ask).
 
     Attributes:
         weight: what the recipe scales this task's ΔW with.
         measured: whether the layer's inputs were watched, so that there are moments (every named layer).
         essential: whether ESD applies (in_proj, c_fc, c_proj).
-        d_out, d_in: the matrix' shape.
+        d_out, d_in: the matrix' shape; first and last side of a parameter that is none.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LayerUpdate:
 
     @property
     def delta(self) -> Tensor:
-        """Return weight · ΔW_t, (d_out, d_in), float64."""
+        """Return weight · ΔW_t, float64, (d_out, d_in) or the shape of a parameter that is no matrix."""
         delta = self._load_delta()
         return delta if self.weight == 1.0 else delta * self.weight
 
@@ -146,13 +146,14 @@ class Method:
         summary: its docstring's first line.
         needs: "delta" alone, "moments" too, or "decompositions" too; the latter two come from proxies.
         knobs, defaults: settings in the order of the signature, α and its scope included.
-        merge_layer: (updates, memo, **knobs it names) -> ΔW of one matrix, before the inter-layer level and α.
+        merge_layer: (updates, memo, **knobs it names) -> ΔW of one parameter, before the inter-layer level and α.
         live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
         survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
         reads: the knobs that `merge_layer` names.
         static: the method that makes its weights: itself, or the one whose weights its routed adapters are added to.
         presets: its published settings, at least one.
         searches_alpha: whether its α is searched where methods are compared.
+        every_parameter: whether it merges vectors and convolutions too; in other methods they are averaged.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Method:
     static: str
     presets: tuple[Preset, ...]
     searches_alpha: bool
+    every_parameter: bool
 
     @property
     def roles(self) -> Mapping[Role, str]:
@@ -216,6 +218,7 @@ def merge_method(
     presets: Sequence[Preset] = ITS_OWN,
     alpha: Knob = ALPHA,
     searches_alpha: bool = True,
+    every_parameter: bool = False,
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -232,6 +235,7 @@ def merge_method(
         presets: published settings, where they are more than all knobs at their defaults.
         alpha: how α is declared, where its formula says more than in other methods.
         searches_alpha: False where α is what it is by the method's definition.
+        every_parameter: True where the method, as published, merges vectors and convolutions too, entry by entry.
 
     Raises:
         TypeError: a parameter has no knob, or a formula names a knob that the method does not have.
@@ -269,6 +273,7 @@ def merge_method(
             static=static or name,
             presets=_completed(presets, name, title, source),
             searches_alpha=searches_alpha,
+            every_parameter=every_parameter,
         )
         return function
 

@@ -204,16 +204,16 @@ class Stages:
         """
         method = METHODS[recipe.method]
         arguments = method.arguments(recipe.parameters)
-        matrix = len(self.headers.arch.shapes[name]) == 2
-        knobs = tuple(sorted(arguments.items())) if matrix else ()
-        key = ("merged", recipe.method if matrix else "averaging", knobs, *self._identity(recipe, name))
+        own = method.every_parameter or len(self.headers.arch.shapes[name]) == 2
+        knobs = tuple(sorted(arguments.items())) if own else ()
+        key = ("merged", recipe.method if own else "averaging", knobs, *self._identity(recipe, name))
 
         def compute() -> Merged:
             updates = self.updates(recipe, name, layer)
             with located(f"at {name}"):
                 try:
                     memo = self.memo(recipe, name)
-                    delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
+                    delta = method.merge_layer(updates, memo, **arguments) if own else mean_delta(updates)
                 except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined] # numbers beyond LAPACK's range
                     raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
                 norm = torch.linalg.vector_norm(delta)
