@@ -24,6 +24,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 SHARE_OF_MEMORY = 4  # the default bound is a quarter of the machine's memory
+SHARE_OF_STAGES = 4  # decoded images may take a quarter of what the stages may
 SPILL_FACTOR = 8  # what is on disk may be this many times what is in memory
 _OVERHEAD = 256  # bytes counted for any entry, so that small ones are bounded too
 _own = threading.local()
@@ -46,16 +47,25 @@ class _Entry(NamedTuple):
 
 
 class StageCache:
-    """Values of stages by key, at most `limit` bytes of them."""
+    """Values of stages by key, at most `limit` bytes of them.
 
-    def __init__(self, limit: int | None = None, spill: Path | None = None) -> None:
+    Attributes:
+        limit: bytes that values may take.
+        bytes: what they take now.
+        images: the cache of decoded images, with a bound of its own. Images are many and quick to decode again: in one
+            cache with the stages they would push decompositions out, which are not.
+    """
+
+    def __init__(self, limit: int | None = None, spill: Path | None = None, of_images: bool = False) -> None:
         """Start empty.
 
         Args:
             limit: bytes; a quarter of memory where None.
             spill: folder in which one is made for what leaves memory; what leaves is gone where None.
+            of_images: whether this is itself the cache of images beside another.
         """
         self.limit = default_limit() if limit is None else limit
+        self.images = self if of_images else StageCache(self.limit // SHARE_OF_STAGES, of_images=True)
         self.bytes = 0
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # with how many use it
@@ -104,6 +114,8 @@ class StageCache:
                 self.bytes -= self._entries.pop(key).size
         if self._disk:
             self._disk.forget(gone)
+        if self.images is not self:
+            self.images.forget(gone)
 
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:

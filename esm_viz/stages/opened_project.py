@@ -123,8 +123,8 @@ class OpenedProject:
 
     @property
     def digests(self) -> frozenset[str]:
-        """Return the SHA-256 of every file that stages were computed from."""
-        return frozenset(self.stages.digests.values())
+        """Return the SHA-256 of every file that stages were computed from, and of all labelled images read so far."""
+        return frozenset(self.stages.digests.values()) | self.scorer.image_digests
 
     def forget(self, others: Iterable[OpenedProject]) -> None:
         """Drop what is cached of this project's files, but for files that other projects read as well."""

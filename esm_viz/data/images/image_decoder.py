@@ -1,4 +1,4 @@
-"""Decoding of one image file in memory to a preprocessed tensor; too large images are refused before decoding."""
+"""Decoding of one image file in memory to the pixels a tower reads; too large images are refused before decoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 
 def decode(raw: bytes, how: Preprocessing) -> Tensor:
-    """Return an image file as a preprocessed tensor, (3, side, side), float32; of several frames the first.
+    """Return an image file as pixels of the tower's size, uint8, (3, side, side); of several frames the first.
 
     Raises:
         Unreadable: the file is not an image, is truncated, or has too many pixels or too much text.

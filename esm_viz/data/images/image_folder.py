@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -16,7 +17,7 @@ from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import Classes, rows_of_folders
 from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode
 from esm_viz.data.images.image_preprocessing import Preprocessing
-from esm_viz.data.images.image_set import Fetch, ImageSet, Pictures
+from esm_viz.data.images.image_set import Decode, Fetch, ImageSet, Pictures
 
 MOST_FILES = 2_000_000  # of one set
 MOST_RATIO, SMALL = 200, 1_000_000  # a larger file that unpacks to over 200 times its size is a zip bomb
@@ -97,7 +98,7 @@ class _Folder:
 
     @contextmanager
     def opened(self, how: Preprocessing) -> Iterator[Fetch]:
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             file = self.path / self.names[index]
             try:
                 if file.stat().st_size > MOST_BYTES:
@@ -105,7 +106,7 @@ class _Folder:
                 raw = file.read_bytes()
             except OSError as error:  # a missing file is not a broken image
                 raise unreadable(self.path.name) from error
-            return decode(raw, how)
+            return partial(decode, raw, how)
 
         yield fetch
 
@@ -125,7 +126,7 @@ class _Zip:
         except (OSError, zipfile.BadZipFile, ValueError, LookupError) as error:
             raise unreadable(self.path.name) from error
 
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             try:
                 entry = archive.getinfo(self.names[index])
                 with archive.open(entry) as file:  # at most the size in its header is unpacked
@@ -134,7 +135,7 @@ class _Zip:
                 raise Unreadable from error
             except (OSError, RuntimeError, LookupError) as error:  # a password is a RuntimeError
                 raise unreadable(self.path.name) from error
-            return decode(raw, how)
+            return partial(decode, raw, how)
 
         with archive:
             yield fetch
