@@ -14,8 +14,13 @@ from esm_viz.numerics.essential_subspace_decomposition import Decomposition
 from esm_viz.stages.merge_stages import Stages
 
 
-def rank_of(recipe: Recipe, layer: Layer) -> int:
-    """Return r at a layer; methods without the rank knob are shown at ρ = 1."""
+def rank_of(stages: Stages, recipe: Recipe, layer: Layer) -> int:
+    """Return r at a layer; methods without the rank knob are shown at ρ = 1.
+
+    Raises:
+        NumericsError: the rank leaves this layer, or another one of the tower, no direction.
+    """
+    stages.need_rank(recipe)
     knob = METHODS[recipe.method].roles.get("rank")
     return rank_of_ratio(float(recipe.parameters[knob]) if knob else 1.0, layer.d_out, len(recipe.models))
 

@@ -39,6 +39,7 @@ from esm_viz.inspection.merge_cost_estimate import free_memory
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
+from esm_viz.numerics.eigenvalue_spectrum import rank_of_ratio
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition, esd_of_all, svd_basis
 from esm_viz.numerics.gram_svd import gram
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
@@ -83,6 +84,22 @@ class Stages:
     def layers(self) -> tuple[Layer, ...]:
         """Return the matrices ESM treats by name."""
         return self.headers.arch.layers
+
+    @cached_property
+    def narrowest(self) -> Layer:
+        """Return the essential layer with the fewest outputs: a rank that leaves it a direction leaves all layers one."""
+        return min((layer for layer in self.layers if layer.family in ESSENTIAL), key=lambda layer: layer.d_out)
+
+    def need_rank(self, recipe: Recipe) -> None:
+        """Refuse a rank that leaves some layer no direction, with the least that fits the whole tower.
+
+        Raises:
+            NumericsError: it does.
+        """
+        knob = METHODS[recipe.method].roles.get("rank")
+        if knob is not None:
+            with located(f"at {self.narrowest.name}"):
+                rank_of_ratio(float(recipe.parameters[knob]), self.narrowest.d_out, len(recipe.models))
 
     @cached_property
     def others(self) -> tuple[str, ...]:
@@ -289,7 +306,11 @@ class Stages:
             recipe: settled.
             measured: also measure what the merge does on every task's tokens.
             progress: progress, may raise Cancelled: no further layer is begun.
+
+        Raises:
+            NumericsError: the rank leaves some layer no direction.
         """
+        self.need_rank(recipe)
         self._survey(recipe, progress)
         begun = 0.0
         if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:

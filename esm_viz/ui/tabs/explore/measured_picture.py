@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from esm_viz.core.errors import RecipeError
+from esm_viz.core.errors import NumericsError, RecipeError
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
 from esm_viz.ui.session.default_selection import settle_view
@@ -58,7 +58,7 @@ class MeasuredPicture:
         progress = {"progress": job.progress} if "progress" in self._takes() else {}
         try:
             record = self.ask(project, **asked, **progress)
-        except RecipeError as error:  # a direction that is not there: its card says so, the others go on
+        except (RecipeError, NumericsError) as error:  # a direction or a rank that is not there: its card says so
             write = partial(session.errors.__setitem__, self.name, str(error))
         else:
             write = partial(session.looks.__setitem__, self.name, (asked, record))
@@ -68,7 +68,7 @@ class MeasuredPicture:
         """Return what the card shows: the newest record, and whether it is that of the present selection."""
         piece = {"title": self.title, **self.controls(session)}
         error = session.errors.get(self.name, "")
-        found, measuring = session.looks.get(self.name), session.look is not None and session.look.alive
+        found, measuring = session.looks.get(self.name), session.look is not None and session.look.running
         if found is None:
             told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
             return piece | ({"error": error} if error else {"empty": told})
@@ -96,4 +96,5 @@ def measure_pictures(session: Session, pictures: Sequence[MeasuredPicture]) -> N
             if not picture.measure(session, job):
                 return
 
-    job.start(work, lambda text: failed(session, names[0], text, names))
+    # at its end, what still says that it is being measured no longer is
+    job.start(work, lambda text: failed(session, names[0], text, names), lambda: session.touch(names))
