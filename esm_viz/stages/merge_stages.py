@@ -87,7 +87,7 @@ class Stages:
 
     @cached_property
     def narrowest(self) -> Layer:
-        """Return the essential layer with the fewest outputs: a rank that leaves it a direction leaves all layers one."""
+        """Return the essential layer with the fewest outputs: a rank that fits it fits every layer."""
         return min((layer for layer in self.layers if layer.family in ESSENTIAL), key=lambda layer: layer.d_out)
 
     def need_rank(self, recipe: Recipe) -> None:
