@@ -33,9 +33,10 @@ from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy,
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
 from esm_viz.families.vision_tower import Architecture
-from esm_viz.inspection.merge_cost_estimate import expected_cost, free_memory, scoring_seconds
+from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, open_beside, shared_notes
 from esm_viz.merge import METHODS, settle
+from esm_viz.runtime.container_limits import free_memory
 
 NEAR_CHANCE = "Near chance. Another task’s head?"
 BASE = "the base"

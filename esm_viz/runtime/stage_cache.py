@@ -7,7 +7,6 @@ keep may move to a folder of its own instead of leaving: files that only this ca
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import threading
@@ -22,8 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from esm_viz.runtime.container_limits import machine_memory
+
 T = TypeVar("T")
-SHARE_OF_MEMORY = 4  # the default bound is a quarter of the machine's memory
+SHARE_OF_MEMORY = 4  # the default bound is a quarter of the memory there is
 SHARE_OF_STAGES = 4  # decoded images may take a quarter of what the stages may
 SPILL_FACTOR = 8  # what is on disk may be this many times what is in memory
 _OVERHEAD = 256  # bytes counted for any entry, so that small ones are bounded too
@@ -31,8 +32,8 @@ _own = threading.local()
 
 
 def default_limit() -> int:
-    """Return a quarter of the machine's memory, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
+    """Return a quarter of the memory that the machine or the container has, in bytes."""
+    return machine_memory() // SHARE_OF_MEMORY
 
 
 def computing() -> bool:

@@ -6,7 +6,6 @@ A piece is always computed by one thread, so its bits do not depend on how many 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,8 @@ from functools import cache
 from typing import TypeVar
 
 import torch
+
+from esm_viz.runtime.container_limits import cores_at_start
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -97,7 +98,7 @@ def begin_thread(count: int) -> None:
 
 def cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores_at_start()
 
 
 @cache

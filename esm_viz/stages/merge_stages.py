@@ -35,7 +35,6 @@ from esm_viz.core.recipe import ModelEntry, Recipe
 from esm_viz.core.records import Layer, Stage
 from esm_viz.data.images.image_source import drawn
 from esm_viz.families.vision_tower import ESSENTIAL
-from esm_viz.inspection.merge_cost_estimate import free_memory
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
@@ -46,6 +45,7 @@ from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.numerics.second_moments import Moment, MomentSum
+from esm_viz.runtime.container_limits import free_memory
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
 from esm_viz.stages.block_forward import Streams
