@@ -43,6 +43,7 @@ from tests.support.errors import says
 from tests.support.tiny import (
     C_FC,
     FULL_CONFIG,
+    IN_PROJ,
     SIDE,
     TASKS,
     base_weights,
@@ -146,6 +147,16 @@ def test_going_back_with_a_knob_computes_nothing(tiny_folder: Path) -> None:
     cache.woken()
     watched.merge(watched.recipe)
     assert cache.woken() == set()
+
+
+@pytest.mark.parametrize("method", ["averaging", "task_arithmetic", "tsv_m", "consensus_ta"])
+def test_a_merged_layer_and_its_methods_product_count_once(tiny_folder: Path, method: str) -> None:
+    cache = StageCache()
+    own = opened(tiny_folder, mapping(method), cache)
+    layer = own.layer(IN_PROJ)
+    size = own.stages.merged(own.recipe, IN_PROJ, layer).delta.nbytes
+    changes = len(TASKS) * size
+    assert changes + size <= cache.bytes < changes + 2 * size
 
 
 def test_another_method_keeps_moments_and_changes(tiny_folder: Path) -> None:
