@@ -147,7 +147,7 @@ def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
             return model
         sentence = (
             f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
-            f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
+            f"always answering the commonest of {accuracy.classes} classes would be on {accuracy.commonest}, "
             "check that head and images belong to it"
         )
         return dataclasses.replace(model, verdict=Verdict("check", NEAR_CHANCE, sentence))

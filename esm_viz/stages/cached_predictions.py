@@ -253,6 +253,10 @@ class Scorer:
         assert labels is not None  # labelled sets have labels
         return labels[self.places(task, split, limit)]
 
+    def commonest(self, task: str, split: Split, limit: int = 0) -> int:
+        """Return how many of the images that `predictions` is about have the class that most of them have."""
+        return int(self.labels(task, split, limit).bincount().max())
+
     def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
         """Return where in the labelled set each image stands that `predictions` is about."""
         if (task, split, limit) not in self._places:

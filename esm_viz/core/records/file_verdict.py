@@ -109,16 +109,17 @@ class OwnAccuracy:
     task: str
     score: Score
     classes: int
+    commonest: int  # images of the class that has most
     left_out: str = ""  # a sentence on the images that cannot be read
 
     @property
     def chance(self) -> float:
-        """Return the accuracy of guessing."""
-        return 1 / self.classes
+        """Return the accuracy of always answering the commonest class, which is at least 1 / classes."""
+        return self.commonest / self.score.n if self.score.n else 1 / self.classes
 
     @property
     def near_chance(self) -> bool:
-        """Say whether the 95 % interval includes the accuracy of guessing."""
+        """Say whether the 95 % interval reaches down to always answering the commonest class."""
         return self.score.interval[0] <= self.chance
 
 

@@ -96,14 +96,14 @@ def _proxies(shown: Shown, model: JudgedModel) -> str:
 
 
 def _own(shown: Shown, model: JudgedModel, index: int) -> str:
-    """Return the expert's own accuracy as a bar with the mark of guessing, where it was measured."""
+    """Return the expert's own accuracy as a bar with a mark for always the commonest class, where it was measured."""
     accuracy = shown.own.get(model.name)
     if accuracy is None:
         return f'<span class="ink3">{"not run" if index >= 0 and model.validation else DASH}</span>'
     score, (low, high) = accuracy.score, accuracy.score.interval
     told = (
         f"{score.correct} of {score.n} own validation images, 95 % interval {percent(low)} to {percent(high)} %; "
-        f"guessing: {percent(accuracy.chance)} %"
+        f"always the commonest class: {percent(accuracy.chance)} %"
     )
     shape, at = 'x="0" y="5" height="10" rx="2"', WIDE * accuracy.chance
     svg = (
