@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from esm_viz.core.errors import RUNS_CODE, EsmVizError, HeadError, ImagesError, NotFinite, RecipeError
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.core.records import ActivationScores, OwnAccuracy, Score
+from esm_viz.core.records import ActivationScores, Evaluation, OwnAccuracy, Score, TaskScores
 from esm_viz.evaluation.expert_check import compare_activations
 from esm_viz.inspection import file_judgement
 from esm_viz.inspection.file_judgement import judge, measured, with_activation
@@ -283,7 +283,22 @@ def test_the_interval_of_a_mean_shrinks_with_the_tasks_that_it_is_over() -> None
     score = Score(12, 24)
     low, high = score.interval
     one, four = (ActivationScores(("a",) * n, (score,) * n, (score,) * n) for n in (1, 4))
-    assert (one.half_width, four.half_width) == pytest.approx(((high - low) / 2, (high - low) / 4))
+    assert one.intervals[0] == pytest.approx((low, high))
+    assert four.intervals[1] == pytest.approx((0.5 - (0.5 - low) / 2, 0.5 + (high - 0.5) / 2))
+
+
+def test_intervals_of_means_near_the_end_are_not_symmetric() -> None:
+    found = ActivationScores(("a",) * 8, (Score(199, 200),) * 8, (Score(100, 200),) * 8)
+    (low, high), other = found.intervals
+    assert (round(low, 3), round(high, 3)) == (0.987, 0.996)  # and the mean 0.995
+    assert sum(other) == pytest.approx(1)
+    assert found.intervals[0] == pytest.approx(
+        tuple(
+            Evaluation(
+                "", "", 1.0, {}, "test", (TaskScores("a", Score(0, 1), Score(1, 1), Score(199, 200)),) * 8, 0, 0.0
+            ).mean_interval("merged")
+        )
+    )
 
 
 def tiny_settled(own: Recipe) -> Recipe:

@@ -137,8 +137,11 @@ def _activation(shown: Shown) -> str:
     told = [f" {percent(mean, 1)}" for mean in scores.means] if scores else ["", ""]
     hint = "The weights do not tell it"
     if scores:
-        width = percent(scores.half_width, 1)
-        hint = f"Mean accuracy of the base on {scores.images} validation images, in %, each ± {width}"
+        quick, plain = (f"{percent(low, 1)} to {percent(high, 1)}" for low, high in scores.intervals)
+        hint = (
+            f"Mean accuracy of the base on {scores.images} validation images, in %; 95 % intervals: QuickGELU {quick}, "
+            f"GELU {plain}"
+        )
     said = {"QuickGELU": "quick", "GELU": "plain"}[facts.activation] if facts.activation_said else ""
     words = {"quick": f"QuickGELU{told[0]}", "plain": f"GELU{told[1]}"}
     return segments("activation", words, said, "Activation", hint)

@@ -136,7 +136,7 @@ def stats(session: Session) -> dict[str, Any]:
         parts.append(
             stat(
                 "Mean accuracy, B",
-                f"{percent(scores.mean('merged'), 1)} % <small>± {percent((high - low) / 2, 1)}</small>",
+                f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
         )
