@@ -11,7 +11,7 @@ from torch import Tensor
 from esm_viz.core.errors import NumericsError
 from esm_viz.numerics import essential_subspace_decomposition
 from esm_viz.numerics.essential_subspace_decomposition import esd, esd_of_all, functional_energies, svd_basis
-from esm_viz.numerics.second_moments import Moment
+from esm_viz.numerics.second_moments import Moment, MomentSum
 from tests.support.errors import says
 from tests.support.tiny import normal
 
@@ -193,3 +193,19 @@ def test_large_layers_have_the_shift_of_small_ones(tokens: int) -> None:
     found = esd(delta, moment_of(x)).eigenvalues
     k = min(len(truth), len(found))
     assert (found[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
+
+
+@pytest.mark.parametrize("tokens", [100, 2500, 5200])
+def test_wide_layers_keep_tokens_or_their_sums_and_have_the_same_shift(tokens: int) -> None:
+    """From 2048 inputs on a layer keeps X itself up to 2.5 tokens an input; beyond, XᵀX with a blocked product."""
+    d_out, d_in = 48, 2048
+    x, delta = normal(tokens, d_in, seed=1, dtype=torch.float32), normal(d_out, d_in, seed=2)
+    total = MomentSum(d_in, d_out)
+    for part in x.split(700):
+        total.add(part)
+    moment = total.moment()
+    assert (moment.square is None) == (tokens <= 5120)
+    found, truth = esd(delta, moment), shift_eigenvalues(delta, x.double())
+    k = min(len(truth), len(found.eigenvalues))
+    assert (found.eigenvalues[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
+    assert found.vectors.shape == (d_out, min(d_out, tokens))
