@@ -1,4 +1,4 @@
-/* A card: title, switch, one sentence, one plotly picture that is repainted in place (Plotly.react), numbers to take home. */
+/* A card: title, switch, one sentence, one plotly figure that is updated in place (Plotly.react), downloads. */
 (() => {
   "use strict";
   const icon = (path) => `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${path}"/></svg>`;

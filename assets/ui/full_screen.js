@@ -1,4 +1,4 @@
-/* One card fills the screen, type and strokes half as large again; Esc leaves. The picture stays live. */
+/* Full screen for one card, with type and lines 1.5 times as large; Esc ends it. The figure is still updated. */
 (() => {
   "use strict";
   const SIZES = new Set(["size", "thickness", "standoff", "xshift", "yshift", "xgap", "ygap"]);

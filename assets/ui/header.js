@@ -1,4 +1,4 @@
-/* What the page does by itself: coming back to its session, the open tab, the link to what is on screen, a voice for the job line. */
+/* The page's own behaviour: restoring its session and open tab, the share link, the status line for screen readers. */
 (() => {
   "use strict";
   const CALM = 5000; /* ms between two announcements */

@@ -1,4 +1,4 @@
-/* The landing page: how many are here now. */
+/* The join page: the number of people with an open page. */
 (() => {
   "use strict";
   const EVERY = 5000; /* ms */

@@ -1,4 +1,4 @@
-/* Keys that belong to the page: `?` lists all keys, Esc closes what is open; the others are in studio.js and the cards. */
+/* Keys of the whole page: `?` lists all keys, Esc closes what is open; the others are in studio.js and the cards. */
 (() => {
   "use strict";
   const KEYS = [

@@ -1,5 +1,5 @@
-/* The rail of knobs. One request is under way at a time and the newest value always follows it: values can neither
-   queue up nor overtake each other. While a value is on its way the slider is the visitor's, not the server's. */
+/* The rail of knobs. One request is under way at a time and the newest value always follows it: values neither
+   queue up nor arrive out of order. While a request is under way, the server does not move the slider. */
 (() => {
   "use strict";
   const PATIENCE = 8000; /* ms, after which an answer is given up */

@@ -1,4 +1,4 @@
-/* Name and password: sent once, and what was wrong is one sentence. */
+/* The login form: sends name and password once, and shows an error as one sentence. */
 (() => {
   "use strict";
   const form = document.getElementById("door"), wrong = document.getElementById("wrong"), button = form.querySelector("button");

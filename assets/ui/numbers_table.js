@@ -3,7 +3,7 @@
   "use strict";
   const plain = (html) => new DOMParser().parseFromString(String(html ?? ""), "text/html").body.textContent.trim();
 
-  /* heat cells: what each stands for, and its value, which is not always what colours it */
+  /* heat map cells: their labels and values, which may differ from the values of the colours */
   function ofCells({ layout }, trace) {
     const head = layout.meta.names ?? [plain(layout.xaxis.title?.text) || "column", plain(layout.yaxis.title?.text) || "row", "value"];
     const rows = [];

@@ -1,4 +1,4 @@
-/* Arrow keys in a picture: a frame goes from mark to mark, its number is shown and read out; Enter is a click on it. */
+/* Arrow keys in a figure: they move a frame from mark to mark, its value is shown and read out; Enter clicks it. */
 (() => {
   "use strict";
   const CALM = 120; /* ms after the last key, then the mark is read out */

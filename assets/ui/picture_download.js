@@ -1,4 +1,4 @@
-/* Take a picture home: SVG or PNG with title, sentence, recipe and version on it, its numbers as CSV. */
+/* Downloads of a figure: SVG or PNG with title, sentence, recipe and version, and its numbers as CSV. */
 (() => {
   "use strict";
   const PAD = 16, LINE = 19; /* px */

@@ -1,4 +1,4 @@
-/* The presenter's view: large type, the knobs and one figure, and in the corner the way in for everybody else.
+/* The presenter's view: large type, the knobs and one figure, and in the corner the code of the join page.
    It is this page's alone: V or its button turns it on and off, `?view=present` opens a page with it. */
 (() => {
   "use strict";

@@ -1,4 +1,4 @@
-/* A page of cards without a server: each picture is painted once, and again when the theme changes. */
+/* A page of cards without a server: each figure is drawn once, and again when the theme changes. */
 (() => {
   "use strict";
   const nothing = () => {};

@@ -1,4 +1,4 @@
-/* Where a map is wider than its card and scrolls, the names of its rows stay at the left edge. */
+/* Keeps the row names at the left edge of a map that is wider than its card and scrolls. */
 (() => {
   "use strict";
   const SVG = "http://www.w3.org/2000/svg";

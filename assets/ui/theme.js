@@ -1,4 +1,4 @@
-/* The way in wears the visitor's theme, as the studio does. */
+/* Sets the visitor's theme on the join and login pages, as in the studio. */
 (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)"), asked = new URLSearchParams(location.search).get("__theme");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from esm_viz.core.errors import ExportError
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` if the block raises no error.
 
+    The file has the rights of the file that it replaces, or of any new file: safetensors alone would write mode 600.
+
     Raises:
         ExportError: the file cannot be written (disk full, no permission); the temporary file is deleted.
     """
@@ -28,7 +31,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            beside.touch()
+            mode = stat.S_IMODE((path if path.is_file() else beside).stat().st_mode)
             yield beside
+            beside.chmod(mode)
             Path(beside).replace(path)
         finally:
             beside.unlink(missing_ok=True)

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces
+from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces, towers
 from esm_viz.checkpoints.model_config import config_beside, config_for, hints
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
+from esm_viz.core.folder_entries import entries
 from esm_viz.core.records import FileFacts
 
 _ODD = {
@@ -36,6 +37,7 @@ _ODD = {
     "w12": "gated layers",
 }
 _LORA = re.compile(r"lora_[AB]|lora_(?:down|up)|\.lora\.")
+_MOST_TOLD = 3  # towers in a sentence
 _TEXT = ("token_embedding.weight", "text_model.", "text_projection")
 
 
@@ -98,7 +100,7 @@ class Checkpoint:
             ShapeMismatch: shapes differ. CheckpointError: a tensor of the tower is not float. None: the file fits.
         """
         facts = self.facts(shapes)
-        other = self._other_model(facts)
+        other = self._several_towers() or self._other_model(facts)
         if other is not None:
             return other
         among = {inner for name in self.names if (inner := self.layout.in_tower(name)) is not None}
@@ -305,6 +307,19 @@ class Checkpoint:
             f"no vision tower of CLIP or timm is in it ({_some(self.names)})", "give a CLIP or its vision tower"
         )
 
+    def _several_towers(self) -> LayoutError | None:
+        """Return an error that names the towers of a file with more than one; two names of the same numbers are one."""
+        found: dict[object, str] = {}
+        for prefix, mark in towers(self.names):
+            stored = self._source.tensors[prefix + mark]
+            found.setdefault(stored if stored.extent else prefix, prefix)
+        if len(found) < 2:
+            return None
+        named = [prefix or "no prefix" for prefix in found.values()]
+        more = f" and {len(named) - _MOST_TOLD} more" if len(named) > _MOST_TOLD else ""
+        what = f"{len(named)} vision towers are in it: {', '.join(named[:_MOST_TOLD])}{more}"
+        return self._refused(what, "save the one to merge alone")
+
     def _misshaped(self, wrong: tuple[str, ...], shapes: Mapping[str, tuple[int, ...]]) -> ShapeMismatch:
         sides = [_side(found) for found in (self.tower_shapes(), shapes)]
         if wrong == ("positional_embedding",) and all(sides) and sides[0] != sides[1]:
@@ -343,7 +358,7 @@ def _side(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def sha256_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files by sorted relative name.
+    """Return the SHA-256 of a file, or of a folder's files by sorted relative name, links followed.
 
     Raises:
         CheckpointError: one of them cannot be read.
@@ -351,7 +366,7 @@ def sha256_path(path: Path) -> str:
     try:
         if path.is_file():
             return sha256_file(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(path / entry.name for entry in entries(path) if entry.kind == "file")
         return sha256_text("".join(f"{file.relative_to(path).as_posix()}\0{sha256_file(file)}\n" for file in files))
     except OSError as error:
         raise CheckpointError("a file cannot be read", "check its rights and that it is there", path.name) from error

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Form, Shape
+from esm_viz.checkpoints.tensor_conversion import IDENTITY, PATCHES, PLAIN, PROJECTION, ROW, STACKED, Conversion, Shape
 from esm_viz.core.errors import LayoutError
 
 BASE = "base"  # not a layout: stands for the base file's own layout
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     """
 
     names: tuple[str, ...]
-    form: Form = PLAIN
+    form: Conversion = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,21 +198,55 @@ CLIP_WIDTHS = {(768, 512), (768, 640), (1024, 768), (1280, 1024), (1408, 1024), 
 """(width, feature size) of CLIP's towers; they distinguish a projection from a classifier with a bias."""
 
 
+_WHOLE = {
+    "conv1.weight": ("class_embedding", "positional_embedding", "transformer.resblocks.0.ln_1.weight"),
+    _HF_MARK: ("embeddings.class_embedding", "embeddings.position_embedding.weight", "post_layernorm.weight"),
+    _TIMM_MARK: ("cls_token", "pos_embed", "blocks.0.norm1.weight"),
+}
+"""Names, after the prefix, of the patch embedding of each kind of tower, and of others that a whole tower has too."""
+
+
+def towers(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the whole vision towers among tensors: (prefix, name of the patch embedding after it), by prefix.
+
+    Args:
+        names: the file's names.
+    """
+    held = frozenset(names)
+    found = {
+        (name.removesuffix(mark), mark)
+        for mark, others in _WHOLE.items()
+        for name in held
+        if name.endswith(mark) and all(name.removesuffix(mark) + other in held for other in others)
+    }
+    return tuple(sorted(found))
+
+
 def layout_of(shapes: Mapping[str, Shape]) -> Layout:
-    """Return the layout of a file with these tensors, including its prefix.
+    """Return the layout of a file with these tensors, including its prefix: of its first whole tower, if it has one.
 
     Args:
         shapes: shapes by the file's names.
     """
+    for prefix, mark in towers(shapes)[:1]:
+        if mark == _HF_MARK:
+            return _hf(prefix, shapes)
+        return _timm(prefix, shapes) if mark == _TIMM_MARK else _ours(prefix)
     for name in shapes:
         if name.endswith(_HF_MARK):
             return _hf(name.removesuffix(_HF_MARK), shapes)
         if name.endswith(_TIMM_MARK):
             return _timm(name.removesuffix(_TIMM_MARK), shapes)
-    found = sorted({match[1] for name in shapes if (match := _OURS.fullmatch(name))}, key=len, reverse=True)
+    found = sorted(
+        {match[1] for name in shapes if (match := _OURS.fullmatch(name))}, key=lambda prefix: (-len(prefix), prefix)
+    )
     prefix = next((prefix for prefix in found if prefix.endswith(CLIP.prefix)), found[0] if found else "")
     if not found and any(name.startswith(CLIP.prefix) for name in shapes):
         prefix = CLIP.prefix
+    return _ours(prefix)
+
+
+def _ours(prefix: str) -> Layout:
     kind = ENCODER if prefix.endswith(ENCODER.prefix) else CLIP if prefix.endswith(CLIP.prefix) else TOWER
     return dataclasses.replace(kind, prefix=prefix)
 

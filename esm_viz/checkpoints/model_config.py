@@ -70,6 +70,21 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
         ) from error
 
 
+def kind_of_config(path: Path) -> str:
+    """Say in words which kind of model the config beside weights describes; empty without a readable config.
+
+    Args:
+        path: path of the weights, a file or a folder.
+    """
+    beside = path / CONFIG if path.is_dir() else path.with_name(CONFIG)
+    try:
+        raw = read_json(beside, "")
+    except CheckpointError:
+        return ""
+    kind = raw.get("model_type") or raw.get("architecture") or raw.get("_target_")
+    return f"{CONFIG} beside it is that of {kind!r:.60}" if isinstance(kind, str) else ""
+
+
 def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[str, Any] | None:
     """Return the config to write beside a merged model; None if its layout needs none.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 Shape = tuple[int, ...]
 
 
-class Form(NamedTuple):
+class Conversion(NamedTuple):
     """How one of the tower's tensors is stored as one or more tensors of a file.
 
     Attributes:
@@ -76,13 +76,13 @@ def _is_identity(projection: Tensor, _parts: int) -> list[Tensor] | None:
     return [] if same else None
 
 
-PLAIN = Form(lambda shapes: shapes[0], lambda parts: parts[0], lambda tensor, _: [tensor])
-STACKED = Form(_stacked, lambda parts: torch.cat(list(parts)), lambda tensor, parts: list(tensor.chunk(parts)))
+PLAIN = Conversion(lambda shapes: shapes[0], lambda parts: parts[0], lambda tensor, _: [tensor])
+STACKED = Conversion(_stacked, lambda parts: torch.cat(list(parts)), lambda tensor, parts: list(tensor.chunk(parts)))
 """Separate q, k and v, which are rows of in_proj."""
-PROJECTION = Form(lambda shapes: tuple(reversed(shapes[0])), _projection, _transposed)
+PROJECTION = Conversion(lambda shapes: tuple(reversed(shapes[0])), _projection, _transposed)
 """A transposed projection, possibly with the bias of timm's linear layer, which CLIP does not have."""
-ROW = Form(_row, lambda parts: parts[0].flatten(), lambda tensor, _: [tensor[None, None]])
-PATCHES = Form(_patches, _with_bias, _without_bias)
+ROW = Conversion(_row, lambda parts: parts[0].flatten(), lambda tensor, _: [tensor[None, None]])
+PATCHES = Conversion(_patches, _with_bias, _without_bias)
 """Positions of shape (1, tokens, width), possibly with the patches' bias, which open_clip's tower does not have."""
-IDENTITY = Form(lambda shapes: 2 * _row(shapes)[-1:], _identity, _is_identity)
+IDENTITY = Conversion(lambda shapes: 2 * _row(shapes)[-1:], _identity, _is_identity)
 """No projection: the features have the tower's width, which is the length of its class token."""

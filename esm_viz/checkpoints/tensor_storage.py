@@ -16,7 +16,7 @@ _CHUNK = 1 << 20  # bytes, a multiple of every type's size
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredTensor:
     """One tensor of a file.
 
     Attributes:
@@ -53,7 +53,7 @@ class Stored:
         return flat.as_strided(self.shape, self.stride).contiguous() if self.stride else flat.view(self.shape)
 
 
-def scan(path: Path, tensors: Mapping[str, Stored]) -> tuple[str, dict[str, str]]:
+def scan(path: Path, tensors: Mapping[str, StoredTensor]) -> tuple[str, dict[str, str]]:
     """Read a file once from start to end: hash it, and look for NaN and Inf.
 
     Args:

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esm_viz.checkpoints.restricted_unpickler import Inert, harmful, load_inert
-from esm_viz.checkpoints.tensor_storage import FLOATS, Stored
+from esm_viz.checkpoints.layout_table import towers
+from esm_viz.checkpoints.restricted_unpickler import StandIn, contents, harmful, load_inert
+from esm_viz.checkpoints.tensor_storage import FLOATS, StoredTensor
 from esm_viz.core.errors import RUNS_CODE, CheckpointError
 
 MOST_WHOLE = 2 << 30  # bytes of a file that has to be loaded whole
@@ -28,6 +29,7 @@ _MOST_NAMES = 500  # of classes; the reader searches all of them at each call
 _MOST_RECORDS = 100_000
 _MOST_VISITS = 1_000_000  # a few bytes of pickle can name one dict very often
 _DEEPEST = 40
+_MOST_WRAPPERS = 4  # around each other
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "image_encoder")
 _ZIP = b"PK\x03\x04"
 CONVERT = "load it where it was made and save model.state_dict()"
@@ -52,7 +54,7 @@ class TorchFile:
         with path.open("rb") as file:
             zipped = file.read(4) == _ZIP
         places = self._records() if zipped else {}
-        self._names = self._unknown() if zipped else []
+        self._names = self._unknown() if zipped else {}
         self.lazy = zipped
         found: Any = None
         if zipped:
@@ -115,13 +117,15 @@ class TorchFile:
             raise self._error("not a whole file of torch.save", "download or save it again") from error
         return found
 
-    def _unknown(self) -> list[str]:
-        """Return the names of classes that the weights-only reader does not know; raise if one could do harm."""
+    def _unknown(self) -> dict[str, type]:
+        """Return the names that the weights-only reader does not know, with what they hold; raise if one could harm."""
         try:
             with zipfile.ZipFile(self._path) as archive:
                 listed = next(name for name in archive.namelist() if name.lower().endswith("/data.pkl"))
-                bounded = _bounded(archive.read(listed))
+                pickled = archive.read(listed)
+            bounded = _bounded(pickled)
             names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(self._path)) if bounded else []
+            held = contents(pickled) if names else {}
         except Exception as error:  # likewise
             raise self._unsafe() from error
         if not bounded:
@@ -130,16 +134,16 @@ class TorchFile:
         if wrong:
             what = f"refused, it asks to run {wrong[0]:.60}"
             raise self._error(what, "get the weights from somebody you trust", RUNS_CODE)
-        return names
+        return {name: held.get(name, object) for name in names}
 
-    def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> Stored:
+    def _stored(self, name: str, tensor: Tensor, places: Mapping[int, int]) -> StoredTensor:
         shape = tuple(tensor.shape)
         kind = _odd(tensor)
         if kind:
-            return Stored(shape, kind, None, self._path)
+            return StoredTensor(shape, kind, None, self._path)
         word = FLOATS.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
         if not self.lazy:
-            return Stored(shape, word, tensor.dtype, self._path)
+            return StoredTensor(shape, word, tensor.dtype, self._path)
         storage: Any = tensor.untyped_storage()
         size, place = tensor.element_size(), storage._checkpoint_offset  # noqa: SLF001 - `_placed` asks whether it is there
         extent = 0 if not tensor.numel() else 1 + sum((n - 1) * s for n, s in zip(shape, tensor.stride(), strict=True))
@@ -147,7 +151,7 @@ class TorchFile:
             raise self._error(f"the numbers of {name:.60} are not there", "download or save it again")
         start = place + int(tensor.storage_offset()) * size
         stride = () if tensor.is_contiguous() else tuple(tensor.stride())
-        return Stored(shape, word, tensor.dtype, self._path, start, extent * size, stride)
+        return StoredTensor(shape, word, tensor.dtype, self._path, start, extent * size, stride)
 
     def _unsafe(self) -> CheckpointError:
         return self._error("not a file of tensors that can be read safely", CONVERT)
@@ -189,8 +193,8 @@ def _odd(tensor: Tensor) -> str:
 def _inside(value: object) -> Mapping[Any, Any] | None:
     """Return the entries of a dict or stand-in; for a module, its parameters, buffers and modules together."""
     if isinstance(value, dict):
-        return value
-    state = value.state if isinstance(value, Inert) else None
+        return dict(dict.items(value))  # not its own `items`, which a pickle can set
+    state = value.state if isinstance(value, StandIn) else None
     if not isinstance(state, dict):
         return None
     kinds = [state.get(kind) for kind in ("_parameters", "_buffers", "_modules")]
@@ -200,11 +204,14 @@ def _inside(value: object) -> Mapping[Any, Any] | None:
 
 def _unwrapped(found: object) -> object:
     """Return the weights inside the usual wrapper: a dict with weights and the state of the training."""
-    for _ in range(_DEEPEST):
+    for _ in range(_MOST_WRAPPERS):
         inside = _inside(found) or {}
         key = next((key for key in _WRAPPERS if _inside(inside.get(key)) is not None), None)
-        if key is None or isinstance(found, Inert) or any(isinstance(value, Tensor) for value in inside.values()):
+        if key is None or isinstance(found, StandIn) or any(isinstance(value, Tensor) for value in inside.values()):
             break
+        beside = {name: value for name, value in inside.items() if name != key}
+        if towers(name for name, _ in _tensors(beside)):
+            break  # another model, an average of the weights over the training, say: both keep their names
         found = inside[key]
     return found
 
@@ -228,6 +235,6 @@ def _tensors(found: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def _attributes(found: object) -> dict[str, str]:
-    state = found.state if isinstance(found, Inert) and isinstance(found.state, dict) else {}
+    state = found.state if isinstance(found, StandIn) and isinstance(found.state, dict) else {}
     plain = {key: value for key, value in state.items() if isinstance(value, bool | int | float | str)}
     return {key: json.dumps(value) for key, value in plain.items() if type(key) is str}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from esm_viz.checkpoints.tensor_storage import FLOATS, Stored, scan, sha256_text
+from esm_viz.checkpoints.tensor_storage import FLOATS, StoredTensor, scan, sha256_text
 from esm_viz.checkpoints.torch_file import TorchFile
 from esm_viz.core.errors import CheckpointError
 
@@ -25,8 +26,22 @@ NAMES = (
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """File names of a folder's model, in the order in which they are looked for."""
+_BEGIN = 512  # bytes
+_LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
+_TORCH = (b"PK\x03\x04", b"\x80\x02")  # a zip, or a pickle, of torch.save
 MOST_JSON = 16 << 20  # bytes of a list of shards or a config
-_PREFIXES = ("module.", "_orig_mod.")  # prefixes of all names that training wrappers add
+_WRAPPER = "module."  # prefix of all names that data parallelism adds
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module|_fpw_module)\."
+)
+"""Parts of names that compiling, checkpointing and sharding add, around the model or around each block."""
+_OTHER = {
+    b"version https://git-lfs": "a Git LFS pointer instead of the file it stands for",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<?xml": "an XML page",
+}
+"""First bytes, in lower case, of files that were saved in place of a download."""
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64} | {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -42,7 +57,7 @@ class Source:
 
     Attributes:
         path: the file, or the list of shards.
-        tensors: tensors by name, in the order of the files; without prefixes of training wrappers.
+        tensors: tensors by name, in the order of the files; without the parts that training wrappers add.
         metadata: metadata of the file.
         files: all files that hold the tensors.
     """
@@ -63,13 +78,8 @@ class Source:
             self.files, found = self._sharded()
         else:
             self.files, found = (self.path,), self._opened(self.path)
-        prefix = ""
-        while word := next(
-            (word for word in _PREFIXES if found and all(n.startswith(prefix + word) for n in found)), ""
-        ):
-            prefix += word
-        self._prefix = prefix
-        self.tensors = {name.removeprefix(prefix): stored for name, stored in found.items()}
+        self._own_names = _without_wrappers(found)
+        self.tensors = {name: found[own] for name, own in self._own_names.items()}
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield some tensors as stored, file by file.
@@ -83,7 +93,7 @@ class Source:
         for path, wanted in by_file.items():
             if path in self._whole:
                 held = dict(self._whole[path].load())
-                yield from ((name, held[self._prefix + name].contiguous()) for name in wanted)
+                yield from ((name, held[self._own_names[name]].contiguous()) for name in wanted)
                 continue
             with path.open("rb", buffering=0) as file:
                 for name in wanted:
@@ -113,13 +123,20 @@ class Source:
             return digests[self.path.name], wrong
         return sha256_text("".join(f"{name}\0{digests[name]}\n" for name in sorted(digests))), wrong
 
-    def _opened(self, path: Path) -> dict[str, Stored]:
-        if path.suffix not in SUFFIXES:
+    def _opened(self, path: Path) -> dict[str, StoredTensor]:
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
             raise self._error("this is no file of weights", f"give {', '.join(SUFFIXES)} or a folder", path)
         try:
             if not path.stat().st_size:
                 raise self._error("the file is empty", "download or save it again", path)
-            if path.suffix == ".safetensors":
+            begin = first_bytes(path)
+            other = saved_instead(begin)
+            if other:
+                raise self._error(f"{other}, no weights", "download the file itself", path)
+            if suffix == ".safetensors" and begin.startswith(_TORCH):
+                raise self._error("a file of torch.save, not of safetensors", "rename it to .pt", path)
+            if suffix == ".safetensors" or _is_safetensors(begin):
                 return self._safetensors(path)
             file = TorchFile(self._title, path)
         except OSError as error:
@@ -129,7 +146,7 @@ class Source:
         self.metadata |= file.attributes
         return file.tensors
 
-    def _safetensors(self, path: Path) -> dict[str, Stored]:
+    def _safetensors(self, path: Path) -> dict[str, StoredTensor]:
         try:
             with safe_open(path, "pt") as file:  # checks the whole header
                 self.metadata |= file.metadata() or {}
@@ -141,11 +158,11 @@ class Source:
             raise self._error(f"not a whole safetensors file ({reason})", "download or save it again", path) from error
         return {name: _safetensor(path, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
 
-    def _sharded(self) -> tuple[tuple[Path, ...], dict[str, Stored]]:
+    def _sharded(self) -> tuple[tuple[Path, ...], dict[str, StoredTensor]]:
         where = read_json(self.path, self._title).get("weight_map")
         if not isinstance(where, dict) or not where or not all(map(_plain_name, where.values())):
             raise self._error("its weight_map does not name files beside it", "download it again", self.path)
-        found: dict[str, Stored] = {}
+        found: dict[str, StoredTensor] = {}
         names = sorted(set(where.values()))
         for shard in names:
             path = self.path.with_name(shard)
@@ -171,7 +188,7 @@ def read_json(path: Path, title: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_JSON:
             raise ValueError
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows writes a mark in front
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -185,7 +202,9 @@ def _model_in(title: str, folder: Path) -> Path:
     if known is not None:
         return known
     found = sorted(
-        path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(("head_", "."))
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(("head_", "."))
     )
     if len(found) != 1:
         what = f"the folder holds {len(found)} files of weights" if found else "the folder holds no weights"
@@ -194,11 +213,43 @@ def _model_in(title: str, folder: Path) -> Path:
 
 
 def _plain_name(name: object) -> bool:
-    return isinstance(name, str) and Path(name).name == name and "\\" not in name and name.endswith(SUFFIXES)
+    return isinstance(name, str) and Path(name).name == name and "\\" not in name and name.lower().endswith(SUFFIXES)
 
 
-def _safetensor(path: Path, behind: int, entry: Mapping[str, Any]) -> Stored:
+def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return a file's names by the names without the parts of training wrappers, which stay if two would be equal."""
+    given = list(names)
+    bare = [_WRAPPERS.sub("", name) for name in given]
+    if len(set(bare)) != len(bare):
+        bare = given
+    while bare and all(name.startswith(_WRAPPER) for name in bare):
+        bare = [name.removeprefix(_WRAPPER) for name in bare]
+    return dict(zip(bare, given, strict=True))
+
+
+def saved_instead(begin: bytes) -> str:
+    """Say in words what a file is that was saved in place of a download; empty if it is not known to be one.
+
+    Args:
+        begin: the first bytes of the file.
+    """
+    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((words for mark, words in _OTHER.items() if text.startswith(mark)), "")
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return as many bytes from the start of a file as are enough to see what it is."""
+    with path.open("rb") as file:
+        return file.read(_BEGIN)
+
+
+def _is_safetensors(begin: bytes) -> bool:
+    """Say whether a file begins with the length of a header and a JSON object."""
+    return begin[8:9] == b"{" and 0 < int.from_bytes(begin[:8], "little") <= _LONGEST_HEADER
+
+
+def _safetensor(path: Path, behind: int, entry: Mapping[str, Any]) -> StoredTensor:
     dtype = _DTYPES.get(entry["dtype"])
     kind = FLOATS.get(dtype, entry["dtype"]) if dtype else entry["dtype"]
     start, end = entry["data_offsets"]
-    return Stored(tuple(entry["shape"]), kind, dtype, path, behind + start, end - start)
+    return StoredTensor(tuple(entry["shape"]), kind, dtype, path, behind + start, end - start)

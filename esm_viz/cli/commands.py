@@ -48,7 +48,7 @@ def run_find(options: argparse.Namespace) -> tuple[Any, str]:
     out = options.out
     if not options.folder.is_dir():
         raise RecipeError(f"{options.folder.name} is no folder", "give one with checkpoints", "command line")
-    if out.suffix not in (".yaml", ".yml") or out.exists():
+    if out.suffix.lower() not in (".yaml", ".yml") or out.exists():
         raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
     expect_writable(out)
     found = find(options.folder)
@@ -64,18 +64,19 @@ def run_find(options: argparse.Namespace) -> tuple[Any, str]:
     recipe = recipe.seen_from(out.parent)
     write_text(out, recipe.to_yaml())
     result = {"recipe": recipe.as_mapping(), "arch_from": found.arch_from, "unused": list(found.unused)}
-    return result, text_records.found_text(recipe, found.arch_told, found.unused_told)
+    result["remarks"] = list(found.remarks)
+    return result, text_records.found_text(recipe, found.arch_told, (*found.remarks, found.unused_told))
 
 
 def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
     """Write the recipe of one of the papers' tables."""
     out, arch = options.out, options.arch
-    if out.suffix not in (".yaml", ".yml") or out.exists():
+    if out.suffix.lower() not in (".yaml", ".yml") or out.exists():
         raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
     expect_writable(out)
     if arch.endswith(".json"):
         try:
-            arch = json.loads(Path(arch).read_text(encoding="utf-8"))
+            arch = json.loads(Path(arch).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
     folders = options.checkpoints, options.data
@@ -156,7 +157,7 @@ def run_tune(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, out = changed_recipe(options), options.out
     knobs = options.knobs.split(",") if options.knobs is not None else None
     space_of(recipe, knobs), checked_trials(options.trials)  # before the files are read
-    if out.suffix not in (".yaml", ".yml"):
+    if out.suffix.lower() not in (".yaml", ".yml"):
         raise RecipeError(f"--out {out} is no .yaml", "name the recipe to write; its trace is the .json beside it")
     trace = out.with_suffix(".json")
     for path in (out, trace):

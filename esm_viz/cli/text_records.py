@@ -29,21 +29,22 @@ _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
 
 
-def found_text(recipe: Recipe, arch: str, unused: str) -> str:
+def found_text(recipe: Recipe, arch: str, remarks: Sequence[str]) -> str:
     """Return what was found in a folder as a table for people.
 
     Args:
         recipe: as it was written.
         arch: says where the architecture is from.
-        unused: says what no model was made of.
+        remarks: sentences about the preparation of images, and what no model was made of.
     """
     title = "its own config" if recipe.arch_config else recipe.arch
-    lines = [f"{'base':<16}{recipe.base}, architecture {title} {arch}".rstrip()]
+    width = max(14, *(len(task) for task in recipe.tasks)) + 2
+    lines = [f"{'base':<{width}}{recipe.base}, architecture {title} {arch}".rstrip()]
     for model in recipe.models:
         parts = ("proxies", "head", "validation", "test")
         beside = [f"{part} {path}" for part in parts if (path := getattr(model, part))]
-        lines.append(f"{model.name:<16}{', '.join((model.path, *beside))}")
-    return "\n".join(filter(None, (*lines, unused)))
+        lines.append(f"{model.name:<{width}}{', '.join((model.path, *beside))}")
+    return "\n".join(filter(None, (*lines, *remarks)))
 
 
 def published_row(record: Evaluation) -> str:

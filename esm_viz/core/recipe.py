@@ -29,6 +29,7 @@ LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, or a few pages wi
 LONGEST_SCALAR = 4096  # characters of one YAML scalar, since parsing a number of a million digits takes a minute
 LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their own errors for longer ones
 LARGEST_SEED = 2**63 - 1
+ArchOf = Callable[["Recipe"], Any]
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
 _BASE = ("path", "sha256")
 _MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "classes", "validation", "test")
@@ -98,8 +99,8 @@ class Recipe:
         return json.loads(self.arch) if self.arch.startswith("{") else None
 
     def resolve(self, path: str) -> Path:
-        """Return the location of a path in this recipe; relative paths start at `folder`."""
-        return self.folder / path
+        """Return the location of a path in this recipe: relative ones start at `folder`, those with `~/` at home."""
+        return self.folder / (os.path.expanduser(path) if path.startswith("~/") else path)  # noqa: PTH111 - never raises
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -160,8 +161,12 @@ class Recipe:
         return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=readable, width=120)
 
 
-def load_text(path: Path) -> Recipe:
+def load_text(path: Path, arch_of: ArchOf | None = None) -> Recipe:
     """Read a recipe file; the method's parameters are checked later, by `merge.settle`.
+
+    Args:
+        path: path of the file.
+        arch_of: returns the architecture for a recipe without one; called with the rest of the recipe.
 
     Raises:
         RecipeError: the file cannot be read or is not a recipe.
@@ -178,11 +183,11 @@ def load_text(path: Path) -> Recipe:
         raise RecipeError("the recipe cannot be opened", "check its path", path.name) from error
     except UnicodeDecodeError as error:
         raise RecipeError("the recipe is not text in UTF-8", "give a YAML file", path.name) from error
-    return parse_text(text, path.parent, path.name)
+    return parse_text(text, path.parent, path.name, arch_of)
 
 
-def parse_text(text: str, folder: Path, where: str = "recipe") -> Recipe:
-    """Parse YAML text into a recipe.
+def parse_text(text: str, folder: Path, where: str = "recipe", arch_of: ArchOf | None = None) -> Recipe:
+    """Parse YAML text into a recipe; arguments as in `load_text` and `parse_mapping`.
 
     Raises:
         RecipeError: the text is not YAML or not a recipe.
@@ -194,11 +199,17 @@ def parse_text(text: str, folder: Path, where: str = "recipe") -> Recipe:
         place = f"{where}, line {mark.line + 1}" if mark else where
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise RecipeError(f"the recipe is not valid YAML ({problem})", "mend that line", place) from error
-    return parse_mapping(raw, folder, where)
+    return parse_mapping(raw, folder, where, arch_of)
 
 
-def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
+def parse_mapping(raw: object, folder: Path, where: str = "recipe", arch_of: ArchOf | None = None) -> Recipe:
     """Check the structure of a recipe read from YAML or JSON.
+
+    Args:
+        raw: what was read.
+        folder: where relative paths start.
+        where: name of the file, for error messages.
+        arch_of: returns the architecture for a recipe without one; called with the rest of the recipe.
 
     Raises:
         RecipeError: a key is unknown or missing, or a value has the wrong type.
@@ -216,9 +227,9 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
     if dtype not in DTYPES:
         _wrong("dtype", f"one of {', '.join(DTYPES)}", dtype, where)
     seed = checked_seed(top.get("seed", 0), where)
-    return Recipe(
+    found = Recipe(
         method=_text(_need(top, "merge_method", where), "merge_method", where),
-        arch=_arch(_need(top, "arch", where), where),
+        arch=_arch(_need(top, "arch", where), where) if arch_of is None or "arch" in top else "",
         base=_path(_need(base, "path", where, "base_model: "), "base_model: path", where),
         base_sha256=_digest(base.get("sha256", ""), "base_model: sha256", where),
         models=entries,
@@ -227,6 +238,7 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe") -> Recipe:
         seed=seed,
         folder=folder,
     )
+    return found if found.arch or arch_of is None else found.replace(arch=_arch(arch_of(found), where))
 
 
 def canonical(recipe: Recipe, digests: Mapping[str, str]) -> str:
@@ -361,7 +373,7 @@ def _arch(raw: object, where: str) -> str:
             ) from error
     if isinstance(raw, str) and raw.startswith("{"):  # a `Recipe` keeps a config as text that starts with {
         _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
-    return _text(raw, "arch", where)
+    return _text(raw, "arch", where).replace("/", "-")  # open_clip takes ViT-B/32 for ViT-B-32 too
 
 
 def _parameters(raw: object, where: str) -> Mapping[str, Value]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Stepping(Generic[T]):
+class RandomAccessStream(Generic[T]):
     """Items of a stream that can be started only at some indices; may be shared by threads.
 
     Image sets are read in ascending order, so one pass over a set unpacks compressed data once.

@@ -12,7 +12,7 @@ from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.ui.page.opening_session import begin
 from esm_viz.ui.page.page_update import PIECES, paint
 from esm_viz.ui.session.session_store import Store
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.studio_server import DEMO, OPENING
 
 PATIENCE = 600.0  # seconds
@@ -29,8 +29,8 @@ def opening_answers(known: RecordedResults) -> RecordedResults:
         project.prepare()
     project.recorded = known
     store = Store()
-    first = begin(store, Place(project, "Demo", "cpu"))
-    for job in (first.live, first.look):
+    first = begin(store, StudioSettings(project, "Demo", "cpu"))
+    for job in (first.live, first.explore_job):
         assert job is not None
         assert job.done.wait(PATIENCE)
     assert not first.errors, first.errors

@@ -45,7 +45,7 @@ def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRE
 
 
 @question
-def at_hand(project: OpenedProject, recipe: Recipe) -> bool:
+def is_cached(project: OpenedProject, recipe: Recipe) -> bool:
     """Say whether all stages that `merge` needs are cached, so that it is fast."""
     return not project.stages.missing(static_part(project.settled(recipe)), measured=True)
 

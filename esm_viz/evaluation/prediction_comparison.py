@@ -16,18 +16,25 @@ MOST_CLASSES = 60  # rows of a confusion matrix that is still readable
 
 
 def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, chosen: Tensor) -> Confusion:
-    """Count predictions by true class; with more than MOST_CLASSES classes, those with most mistakes are kept."""
-    known = len(classes)
-    pairs = labels.long() * known + chosen.long()
-    counts = torch.bincount(pairs, minlength=known * known).view(known, known)
-    totals, right = counts.sum(1), counts.diagonal()
+    """Count predictions by true class; with more than MOST_CLASSES classes, those with most mistakes are kept.
+
+    Memory grows with the images and the classes, not with the square of the classes.
+    """
+    known, labels, chosen = len(classes), labels.long(), chosen.long()
+    totals = torch.bincount(labels, minlength=known)
+    right = torch.bincount(labels[labels == chosen], minlength=known)
     worst = (totals - right).argsort(descending=True, stable=True)[:MOST_CLASSES]
     shown = worst.sort().values
+    place = torch.full((known,), -1).scatter(0, shown, torch.arange(len(shown)))  # of each class among those shown
+    rows, columns = place[labels], place[chosen]
+    both = (rows >= 0) & (columns >= 0)
+    pairs = rows[both] * len(shown) + columns[both]
+    counts = torch.bincount(pairs, minlength=len(shown) ** 2).view(len(shown), len(shown))
     return Confusion(
         task,
         split,
         tuple(classes[row] for row in shown.tolist()),
-        tuple(map(tuple, counts[shown][:, shown].tolist())),
+        tuple(map(tuple, counts.tolist())),
         tuple(totals[shown].tolist()),
         int(right.sum()),
         len(labels),

@@ -1,1 +1,1 @@
-"""The merged model as files, with proof: weights, recipe, model card and the lines of code that load them."""
+"""Export of the merged model: weights, recipe, model card and loading code, checked against what was on screen."""

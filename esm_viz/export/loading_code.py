@@ -1,4 +1,4 @@
-"""Lines of Python that load an exported model with the library whose layout it has; they ask no network."""
+"""Lines of Python that load an exported model with the library of its layout, without network access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card that lies beside an exported model."""
+"""The model card of an exported model."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def model_card(
 
 
 def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
-    """Say how to load a model with adapters, and what they weigh."""
+    """Return the lines on loading a model with adapters, and on their number of parameters."""
     static = METHODS[METHODS[recipe.method].static]
     if static.name == recipe.method:
         return []

@@ -1,4 +1,4 @@
-"""The export of a project: a recipe's model written as files, with proof that they are what was on screen."""
+"""The export of a recipe's model to files, with proof that they equal what was on screen."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def export(
     layout: str = BASE,
     page: verified_export.MakePage | None = None,
 ) -> ExportProof:
-    """Write model.safetensors, recipe.yaml and README.md, read them again, and prove that they are the preview.
+    """Write model.safetensors, recipe.yaml and README.md, read them again, and check that they equal the preview.
 
-    A routed model has experts.safetensors too, and is rebuilt from the two files alone.
+    A routed model also has experts.safetensors, and is rebuilt from the two files for the check.
 
     Args:
         project: the opened project.
-        recipe: of this project.
-        folder: made where missing.
-        progress: progress, may raise Cancelled.
-        portable: keep the recipe's own relative paths (for a download) instead of paths from `folder`.
-        layout: how the weights file names its tensors; "base" is as the base file does.
-        page: makes report.html; there is none where None.
+        recipe: a recipe of this project.
+        folder: target folder; made if missing.
+        progress: callback, may raise Cancelled.
+        portable: whether to keep the recipe's own relative paths (for a download) instead of paths from `folder`.
+        layout: layout of the weights file; "base" for the base file's layout.
+        page: returns report.html; None for no report.
 
     Raises:
         LayoutError: there is no such layout.

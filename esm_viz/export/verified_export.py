@@ -1,4 +1,4 @@
-"""Export with proof: the files are written aside, read again, hashed and re-evaluated, and only then put in place."""
+"""The verified export: files are written to a temporary folder, read again, hashed, evaluated, and then moved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,19 +40,19 @@ from esm_viz.version import __version__
 
 WEIGHTS, ADAPTERS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
 PAGE = "report.html"
-# What an export may hold: a config only where its layout wants one, adapters only where the method has some, the page
-# only where it was asked for.
+# Files of an export: a config only if its layout needs one, adapters only if the method has some, the page only if it
+# was requested.
 FILES = (WEIGHTS, CONFIG, ADAPTERS, RECIPE, CARD, PAGE)
 ASIDE = ".????????.part"  # a folder of an export that is being written
-PLACING = "placing"  # in it, once all is proved: the names of its files
+PLACING = "placing"  # file in it with the names of its files, written after all checks
 Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
 MakePage = Callable[[ExportProof, Recipe], str]
-"""From what was proved, and the recipe as it is written, to the HTML text of `PAGE`."""
+"""(proof, recipe as written) -> HTML text of `PAGE`."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What is on screen and is to be exported.
+    """The merge on screen that is to be exported.
 
     Attributes:
         recipe: with every parameter and α as numbers.
@@ -103,7 +104,7 @@ class Preview:
 
     @cached_property
     def beside(self) -> dict[str, Tensor]:
-        """Return what the file holds besides the tower: the base file's text tower, where its layout is kept."""
+        """Return the file's tensors besides the tower: the base's text tower, if its layout is kept."""
         base = self.headers.base
         if self.layout != base.layout:
             return {}
@@ -115,7 +116,7 @@ class Preview:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the weights file holds, under the names of its layout."""
+        """Return the tensors of the weights file, with the names of its layout."""
         return self.layout.written({name: tensor.cpu() for name, tensor in self.weights.items()}) | self.beside
 
 
@@ -132,11 +133,11 @@ def export(
 
     Args:
         preview: what is on screen.
-        rescore: scores a tower that was rebuilt from the files, past every kept score.
-        folder: made where missing.
-        portable: keep the recipe's own relative paths instead of paths from `folder`.
-        page: makes a page on it all that lies beside the files; none where None.
-        progress: progress, may raise Cancelled.
+        rescore: scores a tower that was rebuilt from the files, without cached predictions.
+        folder: target folder; made if missing.
+        portable: whether to keep the recipe's own relative paths instead of paths from `folder`.
+        page: returns the HTML report; None for no report.
+        progress: callback, may raise Cancelled.
 
     Raises:
         ProofFailed: the file is not what was on screen; nothing is left behind.
@@ -182,10 +183,10 @@ def export(
 
 
 def finish_interrupted(folder: Path) -> None:
-    """Finish or forget what exports that were killed have left in a folder.
+    """Finish or delete what killed exports have left in a folder.
 
-    One that was killed while it put its files in place had proved them before, so the rest of them follow; whatever
-    was not that far is removed. Of two exports into one folder at once, the later one stops the earlier.
+    An export that was killed while it moved its files had checked them before, so the rest is moved now. The files of
+    all others are deleted. Of two exports to one folder at the same time, the later one stops the earlier.
 
     Raises:
         ExportError: the folder cannot be written.
@@ -205,10 +206,10 @@ def finish_interrupted(folder: Path) -> None:
 
 
 def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
-    """Refuse a folder where the export would replace what it is made from, or what is no export.
+    """Refuse a folder where the export would replace its own inputs, or files that are not from an export.
 
     Raises:
-        ExportError: a file of the recipe, the recipe itself or somebody's own file would be lost.
+        ExportError: a file of the recipe, the recipe itself or another file of the user would be lost.
     """
     if not folder.is_dir():
         return
@@ -229,7 +230,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, progress: Progress) -> list[ProofRow]:
-    """Read everything back and set it beside what was on screen, one row a check."""
+    """Read all files back and compare them with what was on screen, one row per check."""
     again = Checkpoint("export", aside / WEIGHTS)
     said = again.config() if preview.config is not None else None
     arch = preview.headers.arch if said is None else Architecture("", said)  # what is written must say it all
@@ -260,7 +261,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, p
 
 
 def _compare_config(preview: Preview, again: Architecture) -> list[ProofRow]:
-    """Set the architecture beside what the written config says of it, where there is one."""
+    """Compare the architecture with that of the written config, if there is one."""
     if preview.config is None:
         return []
     sides = (
@@ -271,7 +272,7 @@ def _compare_config(preview: Preview, again: Architecture) -> list[ProofRow]:
 
 
 def _compare_beside(preview: Preview, again: Checkpoint, names: tuple[str, ...]) -> list[ProofRow]:
-    """Set what was copied from the base file beside what is read back, where there is any."""
+    """Compare tensors copied from the base file with those read back, if there are any."""
     if not preview.beside and not names:
         return []
     found = {name: tensor for name, tensor in again.everything() if name in names}
@@ -279,7 +280,7 @@ def _compare_beside(preview: Preview, again: Checkpoint, names: tuple[str, ...])
 
 
 def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofRow]:
-    """Set the accuracy of one split on screen beside that of the model rebuilt from the file."""
+    """Compare the accuracy on one split on screen with that of the model rebuilt from the file."""
     before = [task.merged for task in shown.tasks]
     means = (f"{100 * sum(score.accuracy for score in side) / len(side):.2f} %" for side in (before, scores))
     return [
@@ -292,7 +293,7 @@ def _compare_scores(shown: Evaluation, scores: tuple[Score, ...]) -> list[ProofR
 
 
 def _compare_adapters(preview: Preview, aside: Path) -> list[ProofRow]:
-    """Read the adapters back, where there are some."""
+    """Compare the adapters with those read back, if there are any."""
     if not preview.adapters:
         return []
     again = read_adapters(
@@ -320,7 +321,7 @@ def _right(score: Score) -> str:
 
 
 def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
-    """Return the recipe as the export carries it: every file with its digest, paths that work from there."""
+    """Return the recipe of the export: with the digest of every file, and paths that work from its folder."""
     recipe, digests = preview.recipe, preview.digests
 
     def place(path: str, of: str) -> str:
@@ -374,9 +375,9 @@ def _adapters_metadata(preview: Preview) -> dict[str, str]:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Give an empty folder inside the target, so that renaming stays on one disk.
+    """Yield an empty folder inside the target, so that files can be moved by renaming.
 
-    Afterwards it is gone, and so is every folder that was made and stayed empty.
+    Afterwards it is deleted, and so are new folders that stayed empty.
 
     Raises:
         ExportError: neither can be made or written.
@@ -402,13 +403,17 @@ def _unwritable(error: OSError, folder: Path) -> ExportError:
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
-    """Rename all files into the folder, or none: where one cannot be, put back what was there.
+    """Move all files into the folder, or none: if one cannot be moved, restore the earlier files.
 
-    Adapters of an earlier export go where the new one has none.
+    A file that replaces another one keeps its rights. Files of an earlier export that the new one does
+    not have, such as adapters, are deleted.
     """
     earlier = aside / "earlier"
     earlier.mkdir()
     placed = []
+    for name in FILES:
+        if (aside / name).is_file() and (folder / name).is_file():
+            (aside / name).chmod(stat.S_IMODE((folder / name).stat().st_mode))
     write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
     try:
         for name in FILES:

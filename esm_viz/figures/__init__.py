@@ -1,4 +1,4 @@
-"""Record to picture, one file each, no computing: `accuracy_figure(evaluation)` and so on."""
+"""Figures: each module draws one kind of record, such as `accuracy_figure(evaluation)`; nothing is computed here."""
 
 from esm_viz.figures.accuracy_figure import accuracy_figure
 from esm_viz.figures.alpha_curve_figure import curve_figure

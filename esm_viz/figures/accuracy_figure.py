@@ -13,13 +13,13 @@ from esm_viz.figures.number_format import percent, safe
 def accuracy_figure(
     record: Evaluation, pinned: Evaluation | None = None, base: bool = False, difference: Difference | None = None
 ) -> Figure:
-    """Draw one bar a task, always from 0 to 100 %.
+    """Draw one bar per task, always from 0 to 100 %.
 
     Args:
-        record: the merge on screen, B.
-        pinned: the state it is compared with, A.
-        base: draw the pre-trained model as the line that A would be.
-        difference: B against A, or against the pre-trained model, image by image; without it no number tells it.
+        record: accuracy of the merge on screen, B.
+        pinned: accuracy of the state A, to compare with.
+        base: whether to draw the pre-trained model as a line in place of A.
+        difference: paired comparison of B with A or with the pre-trained model; without it, no differences are written.
     """
     tasks = [score.task for score in record.tasks]
     rows = list(range(len(tasks)))
@@ -76,7 +76,7 @@ def _bars(record: Evaluation, merged: list[float], rows: list[int]) -> dict[str,
 
 
 def _intervals(record: Evaluation, merged: list[float], rows: list[int]) -> list[dict[str, Any]]:
-    """Return the interval twice, a halo of the panel and the ink line on it."""
+    """Return the intervals as two traces: a halo in the panel's colour and a line on it."""
     bounds = [score.merged.interval for score in record.tasks]
     errors = {
         "type": "data",
@@ -138,7 +138,7 @@ def _hover(score: TaskScores) -> str:
 
 
 def _difference(pair: Paired | None) -> str:
-    """Say how far B is from its reference; grey where the paired interval holds 0."""
+    """Return the difference of B and its reference as text, in grey if the paired interval contains 0."""
     if pair is None or not pair.n:
         return ""
     points = round(100 * pair.difference)
@@ -166,7 +166,7 @@ def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) 
 
 
 def _heads(record: Evaluation, reference: list[Score | None], label: str) -> list[dict[str, Any]]:
-    """Name the marks above the first row, apart from each other."""
+    """Return labels of the marks above the first row, spread so that they do not overlap."""
     if not record.tasks:
         return []
     expert = 100 * record.tasks[0].finetuned.accuracy

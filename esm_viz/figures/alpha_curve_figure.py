@@ -1,4 +1,4 @@
-"""Accuracy over α: a thin line a task, the mean in ink; every point is one α that was measured."""
+"""Accuracy over α: a thin line for each task and a dark line for the mean; each point is a measured α."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from esm_viz.figures.figure_parts import (
 )
 from esm_viz.figures.number_format import counted, percent, safe, short
 
-MOST_LABELS = 8  # tasks; from the ninth on lines are grey and named by the pointer
+MOST_LABELS = 8  # tasks; with more, lines are grey and have their names only in the hover text
 GAP = 8.0  # between two labels, in per cent of the axis' length
 
 
@@ -33,8 +33,8 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
 
     Args:
         record: measured on validation images.
-        now: the α on screen, B; None where B is not on this curve.
-        pinned: that of A; None where A is not on this curve.
+        now: the α on screen, B; None if B is not on this curve.
+        pinned: the α of A; None if A is not on this curve.
     """
     points = record.points
     tasks = [score.task for score in points[0].tasks] if points else []
@@ -129,7 +129,7 @@ def _hover_mean(point: Evaluation) -> str:
 
 
 def task_end(at: int, task: str) -> str:
-    """Return what stands at the end of a task's line: glyph and name."""
+    """Return the label at the end of a task's line: its symbol and name."""
     return f'<span style="color:{task_colour(at)}">{task_glyph(at)}</span> {safe(task)}'
 
 
@@ -137,8 +137,8 @@ def end_labels(ends: Sequence[tuple[str, float]], reach: Sequence[float]) -> lis
     """Return the labels at the right ends of lines, spread so that none covers another.
 
     Args:
-        ends: HTML and height of each.
-        reach: of the y axis.
+        ends: HTML and y value of each label.
+        reach: range of the y axis.
     """
     low, high = reach
     gap = min(GAP * (high - low) / 100, (high - low) / len(ends))

@@ -1,4 +1,4 @@
-"""Real colours for pictures that leave the page: tokens from the studio's style sheet, light or dark."""
+"""Colours for figures outside the page: replaces style tokens by the colours of the light or dark theme."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _walk(node: Any, values: dict[str, str]) -> Any:
 
 
 def _contrast(level: float, values: dict[str, str]) -> str:
-    """Return black or white, whichever contrasts more with this place on the sequential scale (WCAG 2 luminance)."""
+    """Return black or white, whichever contrasts more with this colour of the sequential scale (WCAG 2 luminance)."""
     at = min(5, int(level * 6))
     low, high = (_channels(values[f"seq-{i}"]) for i in (at, at + 1))
     mixed = [a + (level * 6 - at) * (b - a) for a, b in zip(low, high, strict=True)]

@@ -1,4 +1,4 @@
-"""How often images of each class of a task got each prediction: true classes down, predictions across."""
+"""The confusion matrix of a task: rows are true classes, columns are predictions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from esm_viz.figures.figure_parts import Figure, axis, cell_text, label_margin, 
 from esm_viz.figures.number_format import percent, safe
 
 HOW = "Row: true class. Column: prediction. A strong diagonal is right."
-MOST_NAMES = 26  # on an axis; of more classes every second or third is named, and all are in the hover
-ROW = 0.4  # of a usual row, which rows without numbers need
+MOST_NAMES = 26  # on an axis; with more classes, every second or third has a tick, and the hover text has all names
+ROW = 0.4  # height of rows without numbers, as a share of the usual height
 
 
 def confusion_figure(record: Confusion) -> Figure:

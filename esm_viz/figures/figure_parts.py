@@ -1,14 +1,14 @@
-"""What all pictures share: token colours, task labels, axes, and the order of layers from input to output.
+"""Parts that all figures share: colours, task labels, axes, and the order of layers from input to output.
 
-A picture is a plain dict, `{"data": […], "layout": {…}}`, quick to send while a slider moves; plotly's `go.Figure`
-takes the same dict. Colours are names of style tokens (`var(--task-1)`): the page resolves them in its theme, and
-`paint` in `theme.py` does so for a file. `layout.meta` carries `how` (how to read it) and `says` (what it shows now),
-and what the page needs to know of the marks:
+A figure is a plain dict, `{"data": […], "layout": {…}}`, which is fast to send while a slider moves; plotly's
+`go.Figure` accepts it. Colours are names of style tokens (`var(--task-1)`): the page resolves them in its theme, and
+`paint` in `colour_theme.py` does so for files. `layout.meta` has `how` (how to read the figure), `says` (what it shows
+now), and data about the marks for the page's scripts:
 
-- whose a mark is, so that hovering a task finds it everywhere: `layout.meta.rows` are the tasks of the rows y = 0, 1, …
-  (`square`: of the columns too), a trace's `meta.tasks` are whose it is, an annotation's `name` likewise;
-- what its numbers are called as a table: `layout.meta.names` are the columns of `customdata` and of the value, or
-  `layout.meta.table` is the table itself, its first line the head. Else the titles of the axes serve.
+- the task of each mark, so that hovering a task highlights it in all figures: `layout.meta.rows` has the tasks of the
+  rows y = 0, 1, … (with `square` also of the columns), and a trace's `meta.tasks` or an annotation's `name` its tasks;
+- the names of the numbers in the table view: `layout.meta.names` has the columns of `customdata` and the value, or
+  `layout.meta.table` is the whole table with a header row. Without both, the titles of the axes are used.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from esm_viz.figures.number_format import safe
 Figure = dict[str, Any]
 
 TICK = 13  # px, ticks and axis titles
-LABEL = 14  # px, what is read first
-DEEP = 12  # blocks, beyond which not every one can have a tick
-GAP = 0.6  # of a column, between families
+LABEL = 14  # px, labels in the plot
+DEEP = 12  # blocks; in deeper towers, not every block has a tick
+GAP = 0.6  # between families, in widths of a column
 GLYPHS = "●■▲◆▼★✚⬟○□△◇▽☆✛⬠⊙⊡◬◈"
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "star", "cross", "pentagon")
 FONT = "Inter, system-ui, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif"
@@ -34,28 +34,28 @@ CONTRAST_DARK, CONTRAST_LIGHT = "#0b0f14", "#ffffff"
 
 
 def token(name: str) -> str:
-    """Name a style token the way CSS does."""
+    """Return a style token as CSS writes it."""
     return f"var(--{name})"
 
 
 def task_colour(index: int) -> str:
-    """Return the colour of the task at this place in the recipe."""
+    """Return the colour of the task with this index in the recipe."""
     return token(f"task-{index % len(GLYPHS) + 1}")
 
 
 def task_glyph(index: int) -> str:
-    """Return the mark that goes with the task's colour, for those who do not see it."""
+    """Return the symbol that goes with the task's colour, for people who cannot distinguish colours."""
     return GLYPHS[index % len(GLYPHS)]
 
 
 def task_symbol(index: int) -> str:
-    """Return plotly's name of a task's glyph: eight shapes, then the same hollow, then with a dot."""
+    """Return plotly's name of a task's symbol: eight shapes, then the same hollow, then with a dot."""
     at = index % len(GLYPHS)
     return SYMBOLS[at % len(SYMBOLS)] + ("", "-open", "-open-dot")[at // len(SYMBOLS)]
 
 
 def task_labels(tasks: Sequence[str]) -> list[str]:
-    """Return names with their marks, as ticks of a y axis."""
+    """Return the tasks' names with their symbols, as ticks of a y axis."""
     return [f'{safe(name)} <span style="color:{task_colour(i)}">{task_glyph(i)}</span>' for i, name in enumerate(tasks)]
 
 
@@ -65,7 +65,7 @@ def ramp(kind: str) -> list[list[Any]]:
 
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
-    """Return an axis: quiet lines, tick size, title with its unit."""
+    """Return an axis in the common style, with a title that includes the unit."""
     font = {"size": TICK, "color": token("ink-2")}
     return {
         "title": {"text": title, "font": font, "standoff": 6},
@@ -112,9 +112,9 @@ def note(x: float, y: float, text: str, **more: Any) -> dict[str, Any]:
 
 
 def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return where labels stand that belong at these heights: in their order, `gap` apart, between low and high.
+    """Return positions of labels near these values: in the same order, `gap` apart, between low and high.
 
-    Where they do not all fit, the highest ones stand above `high`.
+    If they do not all fit, the highest ones are above `high`.
     """
     places = [0.0] * len(values)
     above = high + gap
@@ -126,12 +126,12 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
 
 
 def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
-    """Return the upright line at a place of the x axis with its label, as parts of a layout.
+    """Return a vertical line at a value of the x axis with its label, as parts of a layout.
 
     Args:
-        x: the place.
-        text: of the label.
-        pinned: a reference, grey and dashed, its label above the other's; else what a knob sets.
+        x: the value.
+        text: text of the label.
+        pinned: True for a reference, which is grey and dashed with a higher label; False for the current value.
     """
     colour = token("ref" if pinned else "accent")
     line = {"color": colour, "width": 2, "dash": "dash" if pinned else "solid"}
@@ -161,17 +161,17 @@ def picture(
     table: Sequence[Sequence[Any]] = (),
     **layout: Any,
 ) -> Figure:
-    """Return the picture with the layout that all share.
+    """Return a figure with the common layout.
 
     Args:
         data: plotly traces.
         how: one sentence on how to read it.
         says: what it shows now.
-        grid: columns and rows that need room to be read.
+        grid: numbers of columns and rows, for which the page makes room.
         rows: tasks of the rows y = 0, 1, …
-        square: the columns x = 0, 1, … are the same tasks.
-        names: what the items of `customdata` and the value are called in a table.
-        table: the numbers as a table, head first, where the traces alone do not say them well.
+        square: whether the columns x = 0, 1, … are the same tasks.
+        names: names of the items of `customdata` and of the value in the table view.
+        table: the numbers as a table with a header row, if the traces do not give a good one.
         **layout: parts of plotly's layout.
     """
     meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
@@ -215,7 +215,7 @@ def colour_bar(title: str, values: Sequence[float], texts: Sequence[str]) -> dic
 
 
 def _ticks(count: int, most: int) -> list[int]:
-    """Return which of `count` blocks, from 0, have a tick: about `most` of them, both ends among them."""
+    """Return the indices of blocks with a tick: about `most` of `count`, including the first and the last."""
     last = count - 1
     if count > DEEP:
         step = next(step for step in (6, 12, 24, 48, count) if count / step < most)
@@ -227,10 +227,10 @@ def _ticks(count: int, most: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each layer stands on the x axis: families side by side, blocks from input to output."""
+    """The places of layers on the x axis: families side by side, blocks from input to output."""
 
     layers: tuple[Layer, ...]
-    places: tuple[float, ...]  # as layers
+    places: tuple[float, ...]  # in the order of the layers
     families: tuple[tuple[str, tuple[int, ...]], ...]  # name, indices into layers from the first block to the last
 
     @classmethod
@@ -249,9 +249,9 @@ class Columns:
         return cls(tuple(layers), tuple(places), tuple(families))
 
     def axis(self, most: int = 8) -> dict[str, Any]:
-        """Return the x axis with about `most` ticks a family, its first and last block always among them.
+        """Return the x axis with about `most` ticks per family, including its first and last block.
 
-        Deep models have round ticks, 1, 6, 12, 18, 24, and the 1 only once: it would touch the end of its neighbour.
+        Deep towers have round ticks, 1, 6, 12, 18, 24; the 1 only in the first family, to avoid an overlap.
         """
         shown: list[int] = []
         for _, members in self.families:
@@ -284,7 +284,7 @@ class Columns:
 
 
 def headed(x: float, reach: tuple[float, float], text: str) -> dict[str, Any]:
-    """Return the label above the plot of what stands at a place of the x axis, kept inside the picture's width."""
+    """Return a label above the plot for a place of the x axis, kept inside the figure's width."""
     share = (x - reach[0]) / max(reach[1] - reach[0], 1e-9)
     side = "left" if share < 0.3 else "right" if share > 0.7 else "center"
     ink = token("ink")
@@ -292,7 +292,7 @@ def headed(x: float, reach: tuple[float, float], text: str) -> dict[str, Any]:
 
 
 def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Figure:
-    """Return the figure with its numbers as a table, where the traces alone do not say them well."""
+    """Return the figure with its numbers as a table, for figures whose traces do not give a good one."""
     figure["layout"]["meta"]["table"] = [list(head), *(list(row) for row in rows)]
     return figure
 

@@ -57,7 +57,7 @@ class Picture:
 
 
 def pictures_page(title: str, said: str, pictures: Sequence[Picture]) -> str:
-    """Return a page of pictures under one plain sentence on what was read and measured."""
+    """Return a page of pictures with one sentence on their source at the top."""
     return html_page(title, [f'<p class="lead">{safe(said)}</p>', *pictures])
 
 
@@ -72,7 +72,7 @@ def html_page(title: str, parts: Sequence[str | Picture], recipe: str = "") -> s
     Args:
         title: of the page, plain.
         parts: trusted HTML and pictures, in reading order.
-        recipe: the first figures of its identity, which a picture that is saved carries.
+        recipe: first digits of the recipe's SHA-256, which saved pictures contain.
     """
     pictures = [part for part in parts if isinstance(part, Picture)]
     body = "".join(_place(part) if isinstance(part, Picture) else part for part in parts)
@@ -97,7 +97,7 @@ def _place(picture: Picture) -> str:
 
 
 def _json(pictures: Sequence[Picture], recipe: str) -> str:
-    """Return what the cards show, as JSON that cannot end the script element it stands in."""
+    """Return the pictures as JSON, escaped so that it cannot end its script element."""
     shown = [
         {
             "name": picture.name,

@@ -1,4 +1,4 @@
-"""How much of each expert's own output shift the merge loses, layer by layer, without labels."""
+"""Interference per task and layer as a heat map, with each task's mean as a bar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from esm_viz.figures.figure_parts import (
 )
 from esm_viz.figures.number_format import number, safe, signed
 
-DECADES = 1.0  # of the log scale, both ways: 0.1 is as blue, 10 as orange, as it gets
+DECADES = 1.0  # of the log scale in both directions: the colours end at 0.1 and 10
 TINY = 1e-6  # interference below it is rounding noise
 HEAT, BARS = (0.0, 0.8), (0.84, 1.0)  # shares of the plot's width
 HOW = "Blue: own shift kept. 1: as bad as no merging. Orange: to 10+."
@@ -30,14 +30,14 @@ HOW_DIFFERENCE = "Blue: B keeps more of this task than A. Orange: less."
 
 
 def interference_figure(record: Interference, pinned: Interference | None = None, difference: bool = False) -> Figure:
-    """Draw interference on a log scale round 1, or that of B against A, and each task's mean as a bar beside it.
+    """Draw interference on a log scale around 1, or the ratio of B to A, with each task's mean as a bar.
 
-    Blue is better in both. A bar leaves the line of 1 to the left where merging is better than not merging.
+    Blue is better in both. A bar to the left of the line at 1 means that the merged model is nearer than the base.
 
     Args:
         record: the merge on screen, B.
         pinned: the state it is compared with, A.
-        difference: colour by A / B instead of 1 / B; without A, B is shown.
+        difference: whether to colour by A / B instead of 1 / B; ignored without A.
     """
     columns = Columns.of(record.layers)
     other = _by_name(pinned) if pinned else {}
@@ -102,7 +102,7 @@ def _decades(mean: float) -> float | None:
 
 
 def _bars(levels: list[float | None]) -> list[dict[str, Any]]:
-    """Return one bar a task, from 1 to its mean; the numbers stand beside them, so that nothing hovers."""
+    """Return one bar per task, from 1 to its mean; without hover text, since the numbers are beside the bars."""
     return [
         {
             "type": "bar",
@@ -118,7 +118,7 @@ def _bars(levels: list[float | None]) -> list[dict[str, Any]]:
 
 
 def _lines(marks: list[float | None]) -> list[dict[str, Any]]:
-    """Return A as upright marks on a halo of the panel."""
+    """Return A's means as vertical marks with a halo in the panel's colour."""
     return [
         {
             "type": "scatter",
@@ -134,7 +134,7 @@ def _lines(marks: list[float | None]) -> list[dict[str, Any]]:
 
 
 def _level(record: Interference, task: int, index: int, other: dict[tuple[str, str], float] | None) -> float | None:
-    """Return what is coloured, −log10 of B, or of B / A: more is better."""
+    """Return the value of the colour: −log10 of B, or of B / A; larger is better."""
     value = record.values[task][index]
     base = 1.0 if other is None else other.get((record.tasks[task], record.layers[index].name), math.nan)
     if math.isnan(value) or math.isnan(base):
@@ -160,7 +160,7 @@ def _hover(record: Interference, task: int, index: int, other: dict[tuple[str, s
 
 
 def _means(record: Interference, before: dict[str, float], compare: bool) -> list[dict[str, Any]]:
-    """Return each row's mean at its right end with the direction from A, or the difference itself."""
+    """Return labels at the rows' right ends: the mean with its direction from A, or the difference."""
     head = "mean, line: A" if before else "mean"
     notes = [note(1, 1, head, xref="paper", yref="paper", xanchor="center", yanchor="bottom")]
     for row, (task, mean) in enumerate(zip(record.tasks, record.means, strict=True)):

@@ -11,16 +11,16 @@ from esm_viz.figures.figure_parts import LABEL, Figure, axis, note, percent_tick
 from esm_viz.figures.interference_figure import TINY
 from esm_viz.figures.number_format import number, percent, safe, setting
 
-BELOW = 10  # per cent below the start that are still drawn to scale
+BELOW = 10  # per cent below the start that the y axis shows; lower trials are drawn as triangles
 
 
 def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[str, str] | None = None) -> Figure:
-    """Draw each trial as a point and the best so far as a line; the first trial is the recipe as it was.
+    """Draw each trial as a point and the best so far as a line; the first trial is the recipe itself.
 
     Args:
-        record: of the trials made so far.
-        now: the trial that is on screen, B.
-        labels: of knobs, HTML; their names in the recipe where missing.
+        record: the search with its trials so far.
+        now: index of the trial on screen, B.
+        labels: labels of knobs as HTML; their names in the recipe if missing.
     """
     scored = record.objective == "normalised"
     numbers = list(range(1, len(record.trials) + 1))
@@ -89,7 +89,7 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
 
 
 def _height(record: KnobSearch, value: float) -> float:
-    """Return what is drawn: the share of the experts in per cent, or the interference itself."""
+    """Return the y value: the share of the experts' accuracy in per cent, or the interference."""
     return 100 * value if record.objective == "normalised" else max(-value, TINY)  # the axis is logarithmic
 
 
@@ -103,7 +103,7 @@ def _hover(record: KnobSearch, at: int, labels: Mapping[str, str]) -> str:
     if record.objective == "interference":
         value = f"interference {number(-trial.value, 3)}"
     if math.isnan(trial.value):
-        value = "cannot be merged with"
+        value = "the merge fails"
     names = dict.fromkeys((*record.knobs, "alpha"))
     knobs = [f"{labels.get(name, safe(name))} {setting(trial.parameters[name])}" for name in names]
     return "<br>".join([f"<b>trial {at + 1}</b>, {value}", *knobs])

@@ -1,4 +1,4 @@
-"""The map that opens Explore: one number a layer and expert."""
+"""The layer map at the top of the Explore tab: one number for each expert and layer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from esm_viz.figures.number_format import number, percent, safe
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of map is read: name on the switch, sentence, scale of the colours and its title."""
+    """One kind of map: its name on the switch, a sentence on how to read it, its colour scale and title."""
 
     name: str
     how: str
     scale: str
-    tops: tuple[float, ...]  # ends that the scale of shares may have, each with four round steps below it
+    tops: tuple[float, ...]  # possible upper ends of the colour scale, each divided into round steps
 
 
 KINDS = {
@@ -50,7 +50,7 @@ KINDS = {
 
 
 def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) -> Figure:
-    """Draw the map; a scale has few possible ends and starts at 0, so that maps of different recipes can be compared.
+    """Draw the map; the scale starts at 0 and has few possible ends, so that maps of recipes can be compared.
 
     Args:
         record: T x L numbers and the shares that colour them.

@@ -15,7 +15,7 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
 
     Args:
         record: norms before and after.
-        top: least upper end of the y axis, so that the scale holds still while a slider moves.
+        top: least upper end of the y axis, so that the scale does not change while a slider moves.
     """
     columns = Columns.of(record.layers)
     highest = max([*record.before, *record.after, top, 1e-9])

@@ -1,4 +1,4 @@
-"""How numbers are written under a picture: one place, so that a table, a bar and a sentence agree."""
+"""Formatting of numbers, used by all tables, figures and sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DASH = "–"
 
 
 def minus(text: str) -> str:
-    """Write a true minus sign instead of a hyphen."""
+    """Return a text with minus signs in place of hyphens."""
     return text.replace("-", "−")
 
 
@@ -35,13 +35,13 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def counted(numbers: Iterable[int]) -> str:
-    """Write how many, or from how many to how many."""
+    """Return the range of some counts as text, or the count if all are equal."""
     known = sorted(set(numbers))
     return "0" if not known else f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
 
 
 def short(value: float) -> str:
-    """Write a number in three figures, as a knob's live value is read."""
+    """Return a number with three significant figures."""
     if math.isnan(value):
         return DASH
     size = abs(value)
@@ -50,7 +50,7 @@ def short(value: float) -> str:
 
 
 def safe(text: str) -> str:
-    """Escape a name that a visitor chose, for a label that reads HTML."""
+    """Return a text escaped for labels that are read as HTML."""
     return escape(text, quote=True)
 
 
@@ -60,7 +60,7 @@ def setting(value: float | str) -> str:
 
 
 def size(count: float) -> str:
-    """Write a number of bytes as people read it: 4.9 MB."""
+    """Return a number of bytes with a unit: 4.9 MB."""
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
             return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
@@ -69,5 +69,5 @@ def size(count: float) -> str:
 
 
 def ends(text: str, most: int) -> str:
-    """Show a text longer than `most` characters, a digest or a recipe, by its two ends."""
+    """Return a text of more than `most` characters shortened to its two ends."""
     return f"{text[:10]}…{text[-6:]}" if len(text) > most and " " not in text else text

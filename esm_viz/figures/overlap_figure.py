@@ -1,4 +1,4 @@
-"""How many directions the experts share at one layer: a lower triangle with the names on its diagonal."""
+"""The overlaps of all pairs of tasks at one layer: a lower triangle with the names on its diagonal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one direction sees: the images that hold its strongest patches, plain above and with their scores below."""
+"""The images with the strongest patches of one direction: unchanged above, with all patches' scores below."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _heat(image: HeatImage, left: float, largest: float, scale: bool) -> dict[st
 
 
 def _frames(record: Patches, image: HeatImage, left: float) -> Iterable[dict[str, Any]]:
-    """Frame the top patches of an image, ink with a halo so that it shows on any pixels."""
+    """Return frames of the top patches of an image, with a halo so that they are visible on any pixels."""
     rows, columns = len(image.heat), len(image.heat[0])
     for patch in record.top:
         if patch.image == image.image:

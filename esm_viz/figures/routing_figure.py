@@ -1,4 +1,4 @@
-"""Which images found the low-rank adapter of their own task, layer by layer, and where the others went."""
+"""The routing of ESM++: the share of images routed to their own task's adapter per layer, and all routes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOW = (
 )
 WHERE = "Row: true task. Column: chosen low-rank adapter, % of images, {place}. A strong diagonal is right routing."
 
-MOST_FLAT = 6  # names beside each other; more stand upright
+MOST_FLAT = 6  # horizontal names; more are written vertically
 
 
 def routing_figure(record: Routing) -> Figure:
@@ -80,7 +80,7 @@ def routing_figure(record: Routing) -> Figure:
 
 
 def routes_figure(record: Routing, at: int | None = None) -> Figure:
-    """Draw where each task's images went, at the layer of that index or on average over all; always on [0, 1]."""
+    """Draw the share of each task's images routed to each adapter, at one layer or on average; always on [0, 1]."""
     tasks, values = range(len(record.tasks)), record.mean_routes if at is None else record.routes[at]
     place = f"mean of {len(record.layers)} layers" if at is None else f"at {record.layers[at].label}"
     cells = [(t, s) for t in tasks for s in tasks]
@@ -110,7 +110,7 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
     return picture(
         [heat, texts],
         WHERE.format(place=place),
-        _astray(record, values, place),
+        _wrong_route(record, values, place),
         (len(tasks), len(tasks)),
         margin={
             "l": label_margin(record.tasks),
@@ -134,14 +134,14 @@ def _went(record: Routing, values: tuple[tuple[float, ...], ...], task: int, ada
     return f"<b>{safe(record.tasks[task])}</b>, to {own}<br>{percent(values[task][adapter], 1)} % of its images"
 
 
-def _astray(record: Routing, values: tuple[tuple[float, ...], ...], place: str) -> str:
-    """Say which wrong way is taken most."""
+def _wrong_route(record: Routing, values: tuple[tuple[float, ...], ...], place: str) -> str:
+    """Return a sentence on the most frequent wrong route."""
     wrong = [(value, -t, -s) for t, row in enumerate(values) for s, value in enumerate(row) if t != s]
     if not wrong:
         return "One task, one adapter."
     value, task, adapter = max(wrong)
     names = record.tasks[-task], record.tasks[-adapter]
-    return f"Most often astray, {place}: {percent(value)} % of {names[0]} go to the adapter of {names[1]}."
+    return f"Most frequent wrong route, {place}: {percent(value)} % of {names[0]} go to the adapter of {names[1]}."
 
 
 def _hover(record: Routing, task: int, index: int) -> str:

@@ -18,11 +18,11 @@ STYLES: dict[str, tuple[str, str, str, float]] = {  # level -> colour, mark, das
     "dimension": ("seq-5", "diamond", "solid", 2),
     "layer": ("ink", "circle", "solid", 3),
 }
-"""Marks and dashes tell the levels apart where colours do not."""
+"""Marks and dashes distinguish the levels without colours."""
 
 
 def scaling_figure(record: ScalingProfile) -> Figure:
-    """Draw one line a level and family, on a log scale: a level that scales all layers alike is a parallel line."""
+    """Draw one line per level and family on a log scale, where a level that scales all layers equally is parallel."""
     columns = Columns.of(record.layers)
     data = [
         _line(record, columns, level, members, at == 0)
@@ -66,7 +66,7 @@ def _line(
 ) -> dict[str, Any]:
     name, values = record.levels[level], record.norms[level]
     colour, mark, dash, width = STYLES[name]
-    known = [i for i in members if values[i] > 0]  # nothing was merged elsewhere, and a log scale has no 0
+    known = [i for i in members if values[i] > 0]  # norms of 0 cannot be drawn on a log scale
     title = name if name == "none" else f"+ {name}"
     return {
         "type": "scatter",

@@ -1,4 +1,4 @@
-"""Where one expert's change lives at one layer: energy kept by k directions, ESD beside SVD, or the λ themselves."""
+"""The spectrum of one task at one layer: energy kept by k directions of ESD and of SVD, or the eigenvalues λ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from esm_viz.core.records import Spectrum
 from esm_viz.figures.figure_parts import LABEL, Figure, axis, note, picture, task_colour, token
 from esm_viz.figures.number_format import percent
 
-POINTS = 160  # of a curve: more than a card has pixels for is not sent
+POINTS = 160  # of a curve; a card has no room for more
 FLOOR = 1e-10  # of λ_1; below it λ is rounding noise (METHOD) and is not drawn
 
 
@@ -25,7 +25,7 @@ def spectrum_figure(record: Spectrum, index: int = 0, view: str = "energy") -> F
 
 
 def _shown(record: Spectrum) -> int:
-    """Return how many directions are drawn: to where both curves are flat, and beyond r."""
+    """Return the number of directions to draw: until both curves are flat, and at least r."""
     count = len(record.energy)
     full = next((k + 1 for k in range(count) if min(record.energy[k], record.energy_svd[k]) >= 0.995), count)
     return min(count, max(math.ceil(1.5 * record.rank), full, 8))
@@ -83,7 +83,7 @@ def _energy(record: Spectrum, index: int) -> Figure:
             },
         },
     ]
-    # Labels stand where the curves are not: SVD below its curve on the right, r at the foot, on the side with room.
+    # Labels avoid the curves: SVD is below its curve on the right, r at the bottom on the side with room.
     right = r < 0.62 * count
     side = {"xanchor": "left", "xshift": 8} if right else {"xanchor": "right", "xshift": -8}
     notes = [

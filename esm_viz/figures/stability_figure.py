@@ -1,4 +1,4 @@
-"""Whether fewer or other proxies give the same subspace: overlap and energy kept against the number of images."""
+"""The stability of an essential subspace: overlap and energy kept by number of proxies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_GAP = 0.075  # between two labels, in units of the y axis
 
 
 class Curve(NamedTuple):
-    """One line of the picture: what it is, its values by size, and how it is told apart; marks are no task's."""
+    """One line of the figure: its name, its values by number of images, and its style; its symbol is not a task's."""
 
     name: str
     values: tuple[Spread, ...]

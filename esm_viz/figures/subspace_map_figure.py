@@ -10,18 +10,18 @@ from esm_viz.figures.figure_parts import LABEL, Figure, axis, note, picture, tas
 from esm_viz.figures.number_format import number, safe
 
 SMALLEST, LARGEST = 6.0, 13.0  # px, marks of the first and of the last block
-FAINT = 0.12  # opacity of layers that are not of the family looked at
-BESIDE, BEYOND = 0.12, 0.22  # room for the names at the sides, above and below; in distances of the farthest point
+FAINT = 0.12  # opacity of layers of other families than the chosen one
+BESIDE, BEYOND = 0.12, 0.22  # room for names at the sides, and above and below, relative to the farthest point
 
 Place = tuple[float, float]
 
 
 def subspace_map_figure(record: SubspaceMap, family: str = "", chosen: tuple[str, str] | None = None) -> Figure:
-    """Draw one mark a task and layer, with the same scale along both axes.
+    """Draw one mark for each task and layer, with the same scale on both axes.
 
     Args:
         record: positions and stress.
-        family: whose layers stand out; all where empty.
+        family: the highlighted family; all if empty.
         chosen: task and layer name of the selected point.
     """
     places = {
@@ -74,7 +74,7 @@ def _marks(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place], f
         },
         "text": [layer.label for layer in layers],
         "customdata": [[task, layer.name] for layer in layers],
-        "hovertemplate": f"<b>{safe(task)}, %{{text}}</b><extra></extra>",
+        "hovertemplate": f"<b>{safe(task).replace('{', '&#123;')}, %{{text}}</b><extra></extra>",
         "meta": {"tasks": [task]},
     }
 
@@ -91,7 +91,7 @@ def _ring(point: Place) -> dict[str, Any]:
 
 
 def _name(record: SubspaceMap, at: int, places: dict[tuple[str, str], Place]) -> dict[str, Any]:
-    """Name a task beyond its outermost point, away from the middle."""
+    """Return a task's name as a label outside its outermost point."""
     x, y = max(_own(record, at, places), key=lambda point: math.hypot(*point))
     upright = abs(y) > abs(x)
     side = "center" if upright else "left" if x > 0 else "right"

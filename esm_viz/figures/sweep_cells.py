@@ -1,4 +1,4 @@
-"""A sweep with the quantity that is shown of it: every cell's number, its interval, its words, and which are marked."""
+"""The cells of a sweep for one shown quantity: values, intervals, texts and marked cells."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a sweep's picture shows of its cells.
+    """Settings of a sweep's figure.
 
     Attributes:
-        quantity: one of QUANTITIES, or "task"; without labels it is the interference.
-        task: its index, where one task's accuracy is shown.
-        now: SHA-256 of the recipe on screen, B; None marks the recipe that the sweep started from.
-        pinned: that of A.
-        labels: of knobs, HTML; their names in the recipe where missing.
+        quantity: one of QUANTITIES, or "task"; without labels, interference is shown.
+        task: index of the task for "task".
+        now: SHA-256 of the recipe on screen, B; None to mark the recipe that the sweep started from.
+        pinned: SHA-256 of A's recipe.
+        labels: labels of knobs as HTML; their names in the recipe if missing.
     """
 
     quantity: str = "mean"
@@ -31,13 +31,13 @@ class Shown:
     labels: Mapping[str, str] | None = None
 
     def label(self, name: str) -> str:
-        """Return what a knob is called on an axis."""
+        """Return the label of a knob on an axis."""
         return (self.labels or {}).get(name, safe(name))
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A sweep with what is shown of it."""
+    """A sweep with the settings of its figure."""
 
     record: Sweep
     shown: Shown
@@ -45,11 +45,11 @@ class View:
 
     @property
     def accurate(self) -> bool:
-        """Say whether more is better: accuracies in per cent, and not the interference."""
+        """Say whether an accuracy in per cent is shown, where larger is better, and not interference."""
         return self.quantity != "interference"
 
     def height(self, cell: SweepCell) -> float:
-        """Return a cell's number, NaN where it was not reached."""
+        """Return a cell's value; NaN if it was not measured."""
         if self.quantity == "interference":
             return cell.interference.mean if cell.interference else math.nan
         if cell.evaluation is None:
@@ -61,7 +61,7 @@ class View:
         return 100 * cell.evaluation.mean("merged")
 
     def interval(self, cell: SweepCell) -> tuple[float, float] | None:
-        """Return the 95 % interval of an accuracy, in per cent; None for what has none."""
+        """Return the 95 % interval of a cell's accuracy, in per cent; None if the quantity has none."""
         if cell.evaluation is None or self.quantity in ("share", "interference"):
             return None
         if self.quantity == "task":
@@ -71,7 +71,7 @@ class View:
         return 100 * low, 100 * high
 
     def tasks(self, cell: SweepCell) -> list[float]:
-        """Return the number of every task, of which the cell's is the mean."""
+        """Return the value of every task; the cell's value is their mean."""
         if self.quantity == "interference":
             return list(cell.interference.means) if cell.interference else []
         scores = cell.evaluation.tasks if cell.evaluation else ()
@@ -87,7 +87,7 @@ class View:
 
     @property
     def best(self) -> int | None:
-        """Return the first best cell of what is shown; None on test images, by which nothing may be chosen."""
+        """Return the first cell with the best value; None on test images, since knobs must not be chosen by them."""
         heights = [self.height(cell) for cell in self.record.cells]
         known = [height for height in heights if not math.isnan(height)]
         if not known or self.record.split == "test":
@@ -110,19 +110,19 @@ class View:
 
     @property
     def title(self) -> str:
-        """Return what is shown, for an axis."""
+        """Return the name of the shown quantity."""
         return (
             f"accuracy, {safe(self.names[self.shown.task])}" if self.quantity == "task" else QUANTITIES[self.quantity]
         )
 
     @property
     def images(self) -> str:
-        """Return how many images a task were read, and of which split."""
+        """Return the number of images per task and the split, as text."""
         scores = (cell.evaluation for cell in self.record.cells if cell.evaluation)
         return f"{counted(row.merged.n for score in scores for row in score.tasks)} {self.record.split} images a task"
 
     def how(self, first: str) -> str:
-        """Return the sentence that says how to read a map, with the frames that are in it."""
+        """Return the sentence on how to read a map, with the frames that it has."""
         marks = [(self.now, "blue frame: B" if self.shown.now is not None else "blue frame: the recipe"),
                  (self.pinned, "dashed: A"), (self.best, "thin frame: best")]  # fmt: skip
         told = ", ".join(words for at, words in marks if at is not None)
@@ -133,7 +133,7 @@ class View:
         return number(height, 1 if self.accurate else 2)
 
     def hover(self, at: int) -> str:
-        """Return what the pointer says of a cell."""
+        """Return the hover text of a cell."""
         record, cell = self.record, self.record.cells[at]
         values = zip(record.grid, record.points[at], strict=True)
         lines = [
@@ -154,7 +154,7 @@ class View:
 
     @property
     def says(self) -> str:
-        """Return what the picture shows now."""
+        """Return a sentence on what the figure shows."""
         record = self.record
         what = f"accuracy on {record.images} {record.split} images" if record.split else "interference, without labels"
         count = (

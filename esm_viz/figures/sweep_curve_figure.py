@@ -1,4 +1,4 @@
-"""A sweep over one knob as a curve: the mean with its interval, and a thin line a task."""
+"""A sweep over one knob as a curve: the mean with its interval, and a thin line for each task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from esm_viz.figures.sweep_cells import View
 
 
 def sweep_curve(view: View) -> Figure:
-    """Draw what was reached, in the order of the knob; words stand side by side, in the order of the grid."""
+    """Draw the measured cells by the knob's value; for knobs with words, in the order of the grid."""
     ((name, values),) = view.record.grid
     numbers = [value for value in values if not isinstance(value, str)]
     words = len(numbers) < len(values)
@@ -78,7 +78,7 @@ def sweep_curve(view: View) -> Figure:
 
 
 def _task_lines(view: View, cells: Sequence[SweepCell], shared: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a thin line a task; beyond MOST_LABELS they are grey and named by the pointer."""
+    """Return a thin line for each task; with more than MOST_LABELS tasks, lines are grey without labels."""
     lines = []
     for at, task in enumerate(view.names):
         colour = token("line-strong") if len(view.names) > MOST_LABELS else task_colour(at)
@@ -112,7 +112,7 @@ def _y_axis(view: View, heights: Sequence[float], bounds: Sequence[tuple[float, 
 
 
 def _band(xs: Any, bounds: list[tuple[float, float]], words: bool, colour: str) -> list[dict[str, Any]]:
-    """Return the interval below the lines: a band over numbers, upright bars over words; nothing without intervals."""
+    """Return the intervals: a band for numeric knobs, vertical bars for words; empty without intervals."""
     if not bounds:
         return []
     common = {"type": "scatter", "hoverinfo": "skip", "showlegend": False}

@@ -12,11 +12,11 @@ from esm_viz.figures.sweep_map_figure import sweep_map
 
 
 def sweep_figure(record: Sweep, shown: Shown | None = None) -> Figure:
-    """Draw one quantity of every cell that was reached; of several knobs the last lies across, others are listed down.
+    """Draw one quantity of every measured cell; with several knobs, the last one is the x axis, the others the y axis.
 
     Args:
-        record: whole, or as far as it was measured.
-        shown: which quantity, and what is marked; mean accuracy and the sweep's own recipe where None.
+        record: a sweep, complete or not.
+        shown: the quantity and marked recipes; by default mean accuracy and the sweep's own recipe.
     """
     shown = shown or Shown()
     view = View(record, shown, "interference" if record.split is None else shown.quantity)
@@ -25,7 +25,7 @@ def sweep_figure(record: Sweep, shown: Shown | None = None) -> Figure:
 
 
 def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
-    """Return head and lines of the numbers of every cell that was reached; shares, not per cent."""
+    """Return the header and the rows of all measured cells' numbers, as fractions."""
     names = [name for name, _ in record.grid]
     free = [] if "alpha" in names else ["alpha"]
     scored = next((cell.evaluation for cell in record.cells if cell.evaluation), None)

@@ -1,4 +1,4 @@
-"""A sweep over several knobs as a heat map: a number in every cell, frames round B, A and the best."""
+"""A sweep over several knobs as a heat map, with a number in every cell and frames around B, A and the best."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEST_FRAME, PINNED_FRAME = 0.88, 0.76  # of a cell
 
 
 def sweep_map(view: View) -> Figure:
-    """Draw a heat map: the last knob lies across, the others are listed down."""
+    """Draw a heat map: the last knob is the x axis, all other knobs are the y axis."""
     record = view.record
     *others, (across, columns) = record.grid
     rows = [", ".join(setting(value) for value in values) for values in product(*(values for _, values in others))]
@@ -91,14 +91,14 @@ def _pair(point: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _level(view: View, height: float) -> float | None:
-    """Return what is coloured, more is better: per cent, or −log10 of the interference as in its own picture."""
+    """Return the value of the colour, larger is better: per cent, or −log10 of the interference."""
     if math.isnan(height):
         return None
     return height if view.accurate else -math.log10(max(height, TINY))
 
 
 def _scale(view: View, heights: list[float]) -> tuple[dict[str, Any], float, float]:
-    """Return colour bar and ends of the colours: round numbers round all cells, or a decade each way round 1."""
+    """Return colour bar and ends of the scale: round numbers around all cells, or a decade either side of 1."""
     if not view.accurate:
         ticks = [-DECADES, 0.0, DECADES]
         return colour_bar("interference", ticks, [number(10**-tick, 1) for tick in ticks]), -DECADES, DECADES

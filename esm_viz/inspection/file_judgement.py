@@ -38,6 +38,7 @@ from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, open_beside, 
 from esm_viz.merge import METHODS, settle
 from esm_viz.runtime.container_limits import free_memory
 
+_TASK_VECTOR = 0.3  # of the base's norms; fine-tuning moves normalisation weights, which start at 1, by a few per cent
 NEAR_CHANCE = "Near chance. Another task’s head?"
 BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
@@ -75,18 +76,19 @@ def judge(
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
     """
     wrong = wrong or {}
-    settle(
-        without(recipe, [model.name for model in recipe.models if not model.proxies])
-    )  # models without proxies get a verdict below
+    settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
     arch = Architecture(recipe.arch, recipe.arch_config)
-    _, facts, error = _header("base", recipe.resolve(recipe.base), arch)
+    base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
+    sizes = _norm_sizes(base, arch) if base is not None and error is None else {}
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
+    notes: list[str] = []
     for model in recipe.models:
-        _, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
         beside = open_beside(model, recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
+        notes += [f"{model.name}, {note}" for note in beside.notes]
         proxies = beside.proxies.count if beside.proxies is not None else 0
         known = JudgedModel(
             facts,
@@ -97,9 +99,12 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        verdict = _verdict(known, [each for each in errors if each], alike.get(model.name), needs_proxies)
+        change = _change(checkpoint, arch, sizes) if checkpoint is not None and error is None else None
+        doubt = alike.get(model.name) or change
+        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
         models.append(dataclasses.replace(known, verdict=verdict))
-    return _judgement(recipe, arch, models, left_out)
+    whole = _judgement(recipe, arch, models, left_out)
+    return dataclasses.replace(whole, notes=(*whole.notes, *notes))
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -317,6 +322,28 @@ def _same_numbers(arch: Architecture, one: Checkpoint, other: Checkpoint) -> boo
         for mine, theirs in [(one.tensors(part, torch.float64), other.tensors(part, torch.float64))]
         for name, tensor in mine.items()
     )
+
+
+def _norm_sizes(checkpoint: Checkpoint, arch: Architecture) -> dict[str, float]:
+    """Return the Frobenius norms of a tower's normalisation weights, which are small to read; empty if unreadable."""
+    names = [name for name in arch.shapes if re.search(r"ln_\w+\.weight$", name)]
+    try:
+        return {name: float(tensor.norm()) for name, tensor in checkpoint.tensors(names, torch.float64).items()}
+    except CheckpointError:  # reading the whole files reports it
+        return {}
+
+
+def _change(checkpoint: Checkpoint, arch: Architecture, base: Mapping[str, float]) -> Verdict | None:
+    """Return the verdict on a file whose normalisation weights are far below the base's, as in a task vector."""
+    own = _norm_sizes(checkpoint, arch)
+    if not own or not base or any(own[name] > _TASK_VECTOR * base[name] for name in base):
+        return None
+    ratio = max(own[name] / base[name] for name in base if base[name]) if any(base.values()) else 0.0
+    sentence = (
+        f"{checkpoint.title}: its normalisation weights are at most {100 * ratio:.2g} % of the base's, as in a task "
+        "vector (the model minus the base), give the fine-tuned model itself"
+    )
+    return Verdict("check", "A task vector, not a model?", sentence)
 
 
 def _alike(recipe: Recipe, same: Mapping[str, str]) -> dict[str, Verdict]:

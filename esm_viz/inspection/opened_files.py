@@ -46,13 +46,14 @@ class Headers:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Return a sentence for each image set in which broken images were found so far."""
+        """Return sentences on what is left out of each image set, also the broken images found so far."""
         sets = (("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items()))
         return tuple(
-            f"{task}, {what}: {listed.told}"
+            f"{task}, {what}: {told}"
             for what, by_task in sets
             for task, listed in by_task.items()
-            if listed.told
+            for told in (*listed.notes, listed.told)
+            if told
         )
 
 
@@ -73,6 +74,12 @@ class Beside:
     classes: Classes | None
     labelled: Mapping[Split, ImageSet]
     errors: tuple[EsmVizError, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on what lies in the image sets' folders and is left out."""
+        sets = [("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items())]
+        return tuple(f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes)
 
 
 def open_headers(recipe: Recipe) -> Headers:
@@ -201,8 +208,8 @@ def _open_head(
 
 def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
     """Return a head's classes with the names that the recipe gives for the images."""
-    if len(names) != classes.rows or len(set(names)) != len(names):
-        wrong = f"`classes` names {len(set(names))} classes for a head of {classes.rows} rows"
+    if len(names) != classes.rows:  # a name may be given twice, which images that need it once will refuse
+        wrong = f"`classes` names {len(names)} classes for a head of {classes.rows} rows"
         raise HeadError(wrong, "name each row once")
     return Classes(classes.rows, names)
 

@@ -1,24 +1,29 @@
 """Making a recipe from a folder: file names decide which model is the base and which images and head belong to a model.
 
 A model is a file, NAME.safetensors or a torch file, or a folder NAME/ with weights, as of Hugging Face or a task-vector
-repository. Its images and head lie beside it, as NAME.test.zip, or in a folder of its name, as NAME/test.zip. Only
-headers and the configs beside weights are read.
+repository, beside the base or in models/. Its images and head lie beside it, as NAME.test.zip, or in a folder of its
+name, as NAME/test.zip, or in folders of their own, as proxies/NAME, heads/NAME and data/NAME/test. Only headers and the
+configs beside weights are read.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import TIMM
+from esm_viz.checkpoints.model_config import kind_of_config
+from esm_viz.checkpoints.preparation_config import PROCESSORS, preparation_beside
 from esm_viz.core.errors import CheckpointError, RecipeError
+from esm_viz.core.folder_entries import entries
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_decoder import SUFFIXES
+from esm_viz.data.images.image_preprocessing import KEY, preprocessing_of
 from esm_viz.data.images.image_source import KINDS as PACKED
 from esm_viz.inspection import file_judgement
 
@@ -27,6 +32,8 @@ RECIPES = ("recipe.yaml", "recipe.yml")
 ARCH, CONFIG, OPEN_CLIP_CONFIG = "arch.json", "config.json", "open_clip_config.json"
 """Files that give the architecture: esm_viz's own, and the configs that other libraries write beside weights."""
 SHAPES = "shapes"
+MODELS, HEADS, DATA = "models", "heads", "data"
+"""Folders beside the base for experts, heads, and NAME/validation and NAME/test; proxies/ is the fourth."""
 DEEPEST = 3  # levels below the folder where models are looked for
 
 _BASES = ("base", "zeroshot", "pretrained", "nonlinear_zeroshot")
@@ -50,11 +57,13 @@ class FoundProject:
         recipe: the recipe of the folder's models.
         arch_from: source of the architecture: ARCH, CONFIG or SHAPES; empty if the folder has a recipe.
         unused: names in the base's folder that the recipe does not use.
+        remarks: sentences about the preparation of images that configs beside weights ask for.
     """
 
     recipe: Recipe
     arch_from: str = ""
     unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def arch_told(self) -> str:
@@ -89,10 +98,33 @@ def find(folder: Path) -> FoundProject:
     """
     place, base, experts = _project(folder)
     arch, arch_from = _arch(place, base, experts)
+    arch, remarks = _prepared(arch, base, experts)
     entries = [_entry(place, folder, expert) for expert in experts]
     raw = {"merge_method": "esm", "arch": arch, "base_model": {"path": _from(place, base.path)}, "models": entries}
     recipe = parse_mapping(raw, place, place.name)
-    return FoundProject(recipe, arch_from, _unused(place, recipe))
+    return FoundProject(recipe, arch_from, _unused(place, recipe), remarks)
+
+
+def arch_beside(recipe: Recipe) -> dict[str, Any]:
+    """Return the architecture of a recipe without one, and the preparation of images, from the config beside its base.
+
+    Raises:
+        RecipeError: there is no such config.
+        CheckpointError: the base or its config cannot be read, or the config is that of another kind of model.
+    """
+    base = recipe.resolve(recipe.base)
+    config = Checkpoint("base", base).config()
+    if config is None:
+        kind = kind_of_config(base)
+        names = file_judgement.fitting_names(base)
+        if names:
+            remedy = f"add arch, {names[0]} has the base's shapes, or its -quickgelu"
+        else:
+            remedy = "add arch, an open_clip name or model config"
+        raise RecipeError(
+            f"arch is missing, and {kind or 'no config lies beside the base'}", remedy, recipe.folder.name
+        )
+    return _prepared(config, _Model("base", base), ())[0]
 
 
 def holds_model(names: Iterable[str]) -> bool:
@@ -149,8 +181,8 @@ def _listed(place: Path) -> list[Path]:
 
 
 def _models(place: Path) -> tuple[list[_Model], list[_Model]]:
-    """Return the possible bases and the experts in a folder, not counting subfolders."""
-    listed = _listed(place)
+    """Return the possible bases and the experts in a folder and its models/, not counting other subfolders."""
+    listed = [*_listed(place), *_listed(place / MODELS)]
     models = [model for entry in listed if (model := _model(entry)) is not None]
     bases = [model for model in models if model.name.lower() in _BASES]
     experts = [model for model in models if model not in bases]
@@ -164,7 +196,7 @@ def _model(entry: Path) -> _Model | None:
     """Return a file or folder as a model; None if it is not one."""
     if entry.is_file():
         beside = entry.name.startswith(_HEAD) or entry.stem.endswith(tuple(f".{part}" for part in _PARTS))
-        named = entry.suffix in WEIGHTS and not beside and not holds_model((entry.name,))
+        named = entry.suffix.lower() in WEIGHTS and not beside and not holds_model((entry.name,))
         return _Model(entry.stem, entry) if named else None
     for name in _FINETUNED:
         if (entry / name).is_file():
@@ -182,24 +214,36 @@ def _entry(place: Path, root: Path, model: _Model) -> dict[str, str]:
 
 def _images(place: Path, model: _Model, part: str) -> Path | None:
     """Return the path of one part of a model's images, such as "test"; None without it."""
-    own = model.folder or place / model.name
-    stems = [place / f"{model.name}.{part}", own / part, *([place / model.name] if part == "proxies" else [])]
+    own, name = model.folder or place / model.name, model.name
+    stems = [place / f"{name}.{part}", own / part, *([place / name] if part == "proxies" else []), place / part / name]
+    stems += [place / DATA / name / part]
+    if part == "validation":
+        stems += [own / "val", place / DATA / name / "val"]
     for stem in stems:
-        for path in (stem, *(stem.with_name(stem.name + suffix) for suffix in PACKED)):
-            listed = _is_pictures(path) if path.is_dir() else path.suffix in PACKED and path.is_file()
-            if listed and path != model.path:
+        for path in (stem, _file(stem, PACKED)):
+            if path is not None and path != model.path and (path.is_file() or _is_pictures(path)):
                 return path
     return None
 
 
+def _file(stem: Path, suffixes: Sequence[str]) -> Path | None:
+    """Return the file with this stem and the first of some suffixes, whatever their case; None without one."""
+    found = {}
+    for entry in stem.parent.iterdir() if stem.parent.is_dir() else ():
+        suffix = entry.name.removeprefix(stem.name).lower()
+        if suffix in suffixes and entry.name[: len(stem.name)] == stem.name and entry.is_file():
+            found[suffix] = entry
+    return next((found[suffix] for suffix in suffixes if suffix in found), None)
+
+
 def _is_pictures(folder: Path) -> bool:
     """Say whether a folder holds images, and neither a model nor subfolders such as "test"."""
-    parts = any(entry.stem in _PARTS for entry in _listed(folder))
-    return (
-        not parts
-        and _model(folder) is None
-        and any(path.name.lower().endswith((*SUFFIXES, ".parquet")) for path in folder.rglob("*"))
-    )
+    if any(entry.stem in _PARTS for entry in _listed(folder)) or _model(folder) is not None:
+        return False
+    try:
+        return any(entry.name.lower().endswith((*SUFFIXES, ".parquet")) for entry in entries(folder))
+    except OSError:  # no permission
+        return False
 
 
 def _head(place: Path, root: Path, model: _Model) -> Path | None:
@@ -207,13 +251,11 @@ def _head(place: Path, root: Path, model: _Model) -> Path | None:
     own = model.folder or place / model.name
     names = {model.name, own.name}
     above = [folder for folder in place.parents if folder.is_relative_to(root)]
-    stems = [place / f"{model.name}.head", own / "head"]
+    stems = [place / f"{model.name}.head", own / "head", place / HEADS / model.name]
     stems += [folder / f"{_HEAD}{name}" for folder in (own, place, *above) for name in sorted(names)]
     for stem in stems:
-        for suffix in WEIGHTS:
-            path = stem.with_name(stem.name + suffix)
-            if path.is_file():
-                return path
+        if (path := _file(stem, WEIGHTS)) is not None:
+            return path
     return model.path if _brings_head(model) else None
 
 
@@ -233,10 +275,10 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
         RecipeError: arch.json is not JSON, or no architecture was found.
         CheckpointError: the base cannot be read, or its config is the config of another kind of model.
     """
-    written = place / ARCH
-    if written.is_file():
+    written = _file(place / Path(ARCH).stem, (Path(ARCH).suffix,))
+    if written is not None:
         try:
-            return json.loads(written.read_text(encoding="utf-8")), ARCH
+            return json.loads(written.read_text(encoding="utf-8-sig")), ARCH
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError(f"{ARCH} is not JSON", "give an open_clip model config") from error
     for model in (base, *experts):
@@ -250,17 +292,49 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
             return config, CONFIG
     names = file_judgement.fitting_names(base.path)
     if not names:
+        kind = kind_of_config(base.path)
         raise RecipeError(
-            f"no open_clip model has the shapes of {base.path.name}",
-            f"put its config.json beside it, or {ARCH} with an open_clip model config",
+            f"no open_clip model has the shapes of {base.path.name}" + (f", and {kind}" if kind else ""),
+            f"give {ARCH} with an open_clip model config"
+            if kind
+            else f"put its config.json beside it, or {ARCH} with an open_clip model config",
         )
     return file_judgement.config_of(names[0]), SHAPES
 
 
+def _prepared(arch: Any, base: _Model, experts: Sequence[_Model]) -> tuple[Any, tuple[str, ...]]:
+    """Return the architecture with the preparation of images that configs beside weights ask for, and remarks on it."""
+    found = {
+        model.name: prepared for model in (base, *experts) if (prepared := preparation_beside(model.path, model.name))
+    }
+    if not found:
+        return arch, ()
+    name, first = next(iter(found.items()))
+    others = [other for other, prepared in found.items() if prepared.config != first.config]
+    remarks = [f"{first.file} of {name} also asks for {what}, which a recipe cannot express." for what in first.lost]
+    if others:
+        remarks.append(f"{', '.join(others)}: the config asks for other preparation of images than that of {name}.")
+    if not isinstance(arch, dict) or KEY in arch:
+        said = f"{ARCH} decides how images are prepared, {first.file} of {name} is not used."
+        return arch, (said, *remarks) if isinstance(arch, str) or arch[KEY] != first.config else ()
+    try:
+        words = preprocessing_of("", {KEY: first.config}, _side(arch)).words
+    except RecipeError as error:
+        return arch, (f"{first.file} of {name} is not used: {error.what}.",)
+    return {**arch, KEY: first.config}, (f"Images as {first.file} of {name} says: {words}.", *remarks)
+
+
+def _side(arch: Mapping[str, Any]) -> int:
+    """Return the image size in pixels that an architecture names, open_clip's default if it names none."""
+    vision = arch.get("vision_cfg")
+    size = vision.get("image_size", 224) if isinstance(vision, Mapping) else 224
+    return size if isinstance(size, int) else 224
+
+
 def _unused(place: Path, recipe: Recipe) -> tuple[str, ...]:
     """Return the names in a folder that its recipe does not use."""
-    used = {ARCH, CONFIG, OPEN_CLIP_CONFIG, *(path.split("/")[0] for path in recipe.paths)}
-    return tuple(entry.name for entry in _listed(place) if entry.name not in used)
+    used = {ARCH, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS, *(path.split("/")[0] for path in recipe.paths)}
+    return tuple(entry.name for entry in _listed(place) if entry.name not in used and entry.name.lower() != ARCH)
 
 
 def _from(place: Path, path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Merge methods, one file each: a decorated function *is* the method.
+"""Merge methods: each module registers one method with the `merge_method` decorator.
 
-Importing the package imports its modules, so a new file is a new method in the studio, on the command line, in the
-README's table and in the conformance battery, with no list to extend.
+Importing the package imports its modules, so a new file adds a method to the studio, the command line, the documented
+table and the tests that all methods must pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Averaging: the plainest merge, and in most other methods that of vectors and convolutions too."""
+"""Averaging: the mean of the tasks' changes; most methods also use it for vectors and convolutions."""
 
 from __future__ import annotations
 

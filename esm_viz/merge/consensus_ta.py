@@ -1,4 +1,4 @@
-"""Consensus Task Arithmetic: add up the changes only where several tasks have a stake in the sum."""
+"""Consensus Task Arithmetic: add the tasks' changes, but only in entries that at least two tasks claim."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MASK_SCALE = Knob(
     symbol="λ",
     range=(0.2, 0.6, 0.05),
     wakes="product",
-    text="How large a task's entry must be beside those of all others together for the task to claim it.",
+    text="How large a task's entry must be, relative to the sum of all other tasks', for the task to claim it.",
     formula="claimed by two tasks: {live}",
     write_live=lambda share: f"{100 * share:.0f} %",
     no_effect=lambda now: "No effect: two tasks claim every entry." if now.effect == (1.0, 1.0) else "",
 )
 CONSENSUS = 2  # tasks that must claim an entry
-ROUNDING = 1e-12  # a claim that fails by less is rounding of the sum: three equal tasks all claim at λ = 0.5
+ROUNDING = 1e-12  # tolerance for rounding of the sum: three equal tasks must all claim at λ = 0.5
 
 
 class Claimed(NamedTuple):
@@ -52,9 +52,9 @@ def _stage(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) -> Cla
 
 
 def _claimed(updates: Sequence[LayerUpdate], mask_scale: float) -> Claimed:
-    """Sum in a first pass over the tasks, count claims in a second; λ is one for all tasks.
+    """Sum in a first pass over the tasks, count claims in a second; all tasks have the same λ.
 
-    A task that is alone agrees with itself: T = 1 gives its own change.
+    With a single task, its own claim is enough: T = 1 gives its change.
     """
     total = total_delta(updates)
     claims = torch.zeros_like(total)

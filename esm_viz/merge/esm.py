@@ -1,7 +1,7 @@
-"""ESM: orthogonalized fusion of essential subspaces, with polarized scaling on its levels.
+"""ESM: orthogonalized fusion of essential subspaces with polarized scaling.
 
-Three stages are kept: the frame, which no knob touches; the basis side (ρ, γ), which is the expensive polar factor; and
-the fused product (ρ, γ, p_task, p_dim). The inter-layer level and α are numbers a layer and act after the merge.
+Three stages are cached: the frame, which depends on no knob; the basis (ρ, γ), which has the slow polar factor; and the
+product (ρ, γ, p_task, p_dim). The inter-layer level and α are one number per layer and are applied after the merge.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SCOPES = {"all": "all tensors", "essential": "ESD layers only"}
 
 
 def _level_at_one(now: Setting) -> str:
-    """Say why a level of polarized scaling changes nothing: all its factors are 1."""
+    """Say why a level of polarized scaling has no effect, which is when all its factors are 1."""
     if now.effect is None or [round(end, 2) for end in now.effect] != [1, 1]:
         return ""
-    return f"No effect: {'this level is off' if now.value == 0 else 'there is nothing to tell apart'}."
+    return f"No effect: {'this level is off' if now.value == 0 else 'all its factors are 1'}."
 
 
 def _no_merge_in_scope(now: Setting) -> str:
-    """Say what is left where α is 0; on the ESD layers alone, the others stay merged."""
+    """Say what the model is with α = 0; if α scales only the ESD layers, the others stay merged."""
     if now.value == 0 and now.parameters["alpha_scope"] == "essential":
         return "No effect of the ESD layers: α is 0, they are the pre-trained model's."
     return no_merge(now)
@@ -133,14 +133,15 @@ JOURNAL_EXPONENTS = _exponents(0.15, 2.0)
 
 
 class Frame(NamedTuple):
-    """What no knob touches of a layer: all tasks' essential directions at full rank, and what they are to each other.
+    """The stage of a layer that depends on no knob: all tasks' essential directions at full rank, and their overlaps.
 
     Attributes:
-        directions: [Ê_1 … Ê_T], (d_out, n), float64: of each task its live ones among the first floor(d_out / T).
+        directions: [Ê_1 … Ê_T], (d_out, n), float64: each task's directions with λ above the noise floor, at most
+            floor(d_out / T).
         overlaps: their inner products, (n, n): with weights w, EᵀE = w_i w_j overlaps_ij for every ρ and γ.
-        coordinates: [Ĉ_1; …; Ĉ_T], (n, d_in), with the tasks' weights.
-        eigenvalues: λ of each task's directions, with the square of its weight.
-        norms: per task, ‖ΔW_t‖_F with its weight.
+        coordinates: [Ĉ_1; …; Ĉ_T], (n, d_in), multiplied by the tasks' weights.
+        eigenvalues: λ of each task's directions, multiplied by the square of its weight.
+        norms: per task, ‖ΔW_t‖_F multiplied by its weight.
     """
 
     directions: Tensor
@@ -151,19 +152,19 @@ class Frame(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """The side of a layer's merge that only ρ and γ touch.
+    """The stage of a layer that depends only on ρ and γ.
 
-    Where the stack of rows is tall, p_task and p_dim need nothing of the stack's size: with task factors s_t and
-    dimension factors D, C = [s_t rows_t] D has CᵀC = D (Σ s_t² G_t) D and ortho(E) C = (Σ s_t P_t) D.
+    If the stack of rows is tall, p_task and p_dim can be applied without it: with task factors s_t and dimension
+    factors D, C = [s_t rows_t] D has CᵀC = D (Σ s_t² G_t) D and ortho(E) C = (Σ s_t P_t) D.
 
     Attributes:
-        rows: per task, w_t · Ĉ_t, (its live directions, d_in), float64.
-        grams: G_t = rowsᵀ rows, (d_in, d_in), per task; empty where the stack of rows is wider than tall.
-        products: P_t = ortho(E)_t rows_t, (d_out, d_in), per task; empty likewise.
-        ortho: ortho(E), (d_out, live columns of all tasks), where the stack of rows is wide; None otherwise.
-        norms: per task, ‖ΔW_t‖_F with the task's weight.
-        rank: r, dead directions included.
-        weights: least and most w over live directions of all tasks; (1, 1) where nothing moved.
+        rows: per task, w_t · Ĉ_t, (directions of the task, d_in), float64.
+        grams: G_t = rowsᵀ rows, (d_in, d_in), per task; empty if the stack of rows is wider than tall.
+        products: P_t = ortho(E)_t rows_t, (d_out, d_in), per task; empty if the stack is wider than tall.
+        ortho: ortho(E), (d_out, directions of all tasks), if the stack of rows is wider than tall; None otherwise.
+        norms: per task, ‖ΔW_t‖_F multiplied by the task's weight.
+        rank: r, including directions below the noise floor.
+        weights: least and greatest w over the directions of all tasks; (1, 1) if no task changed the layer.
     """
 
     rows: tuple[Tensor, ...]
@@ -176,7 +177,7 @@ class Basis(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """ortho(E) ortho(C), (d_out, d_in), float64, without gain; and the least and most factor each level applied."""
+    """ortho(E) ortho(C), (d_out, d_in), float64, without gain; and the least and greatest factor of each level."""
 
     product: Tensor
     task_factors: Span
@@ -192,7 +193,7 @@ def live_effects(
     dimension_exponent: float,
     gain: float,
 ) -> dict[str, Span]:
-    """Return what each knob's formula makes at one layer now, least and most; nothing where ESD does not apply."""
+    """Return the least and greatest value of each knob's formula at one layer; empty if ESD does not apply there."""
     if not updates[0].essential:
         return {}
     basis, fused = _stages(updates, memo, rank_ratio, spectrum_exponent, task_exponent, dimension_exponent)
@@ -258,7 +259,7 @@ def essential_frame(updates: Sequence[LayerUpdate]) -> Frame:
     directions, coordinates, spectra, norms = [], [], [], []
     for update in updates:
         delta, (eigenvalues, vectors) = update.delta, update.decomposition
-        eigenvalues = eigenvalues[:most] * update.weight**2  # weight 0 moves nothing
+        eigenvalues = eigenvalues[:most] * update.weight**2  # a task of weight 0 has no energy
         live = int(live_directions(eigenvalues).sum())
         directions.append(vectors[:, :live])
         coordinates.append(vectors[:, :live].mT @ delta)
@@ -269,11 +270,11 @@ def essential_frame(updates: Sequence[LayerUpdate]) -> Frame:
 
 
 def essential_basis(frame: Frame, rank: int, spectrum_exponent: float) -> Basis:
-    """Choose, weigh and orthogonalize the tasks' essential directions (METHOD, spectrum level and ESM step 2).
+    """Select, weight and orthogonalize the tasks' essential directions (METHOD, spectrum level and ESM step 2).
 
     Args:
-        frame: of the layer.
-        rank: r, directions that a task may keep.
+        frame: the layer's frame.
+        rank: r, the most directions per task.
         spectrum_exponent: γ.
     """
     d_out, tasks = len(frame.directions), len(frame.eigenvalues)
@@ -286,7 +287,7 @@ def essential_basis(frame: Frame, rank: int, spectrum_exponent: float) -> Basis:
         directions, coordinates = directions[:, chosen], coordinates[chosen]
         overlaps = overlaps[chosen][:, chosen]
     rows = (coordinates * weights[:, None]).split([len(part) for part in by_task])
-    count = min(d_out, rank * tasks)  # dead columns stay in the mean over singular values
+    count = min(d_out, rank * tasks)  # columns of zeros count in the mean over singular values
     ortho = _orthogonalized(directions, overlaps, weights, count)
     if len(coordinates) < coordinates.shape[1]:
         return Basis(rows, (), (), ortho, frame.norms, rank, span)
@@ -296,13 +297,13 @@ def essential_basis(frame: Frame, rank: int, spectrum_exponent: float) -> Basis:
 
 
 def _chosen(sizes: Sequence[int], rank: int) -> Tensor:
-    """Return the places of every task's first r directions in a stack of all."""
+    """Return the indices of every task's first r directions in the stack of all directions."""
     starts = [sum(sizes[:at]) for at in range(len(sizes))]
     return torch.cat([torch.arange(start, start + min(size, rank)) for start, size in zip(starts, sizes, strict=True)])
 
 
 def _orthogonalized(directions: Tensor, overlaps: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Return ortho(E) of E = Ê w, its mean singular value over `count` of them."""
+    """Return ortho(E) of E = Ê w, with the mean over `count` singular values."""
     if not len(weights):
         return directions
     factors = weights / weights.max()
@@ -313,15 +314,15 @@ def _orthogonalized(directions: Tensor, overlaps: Tensor, weights: Tensor, count
 
 
 def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused:
-    """Scale the coordinates by task and by dimension, orthogonalize them, multiply (METHOD, ESM steps 1 to 3).
+    """Scale the coordinates by task and dimension, orthogonalize, and multiply by the basis (METHOD, ESM steps 1 to 3).
 
     Args:
-        basis: of the layer.
+        basis: the layer's basis.
         task_exponent: p_task.
         dimension_exponent: p_dim.
     """
     by_task = relative_power(basis.norms, task_exponent)
-    count = min(basis.rank * len(basis.rows), basis.rows[0].shape[1])  # dead rows stay in the mean singular value
+    count = min(basis.rank * len(basis.rows), basis.rows[0].shape[1])  # rows of zeros count in the mean
     stack = partial(_stack, basis.rows, by_task)
     if basis.ortho is not None:
         rows = stack()
@@ -345,7 +346,7 @@ def fuse(basis: Basis, task_exponent: float, dimension_exponent: float) -> Fused
 
 
 def _stack(rows: Sequence[Tensor], by_task: Tensor) -> Tensor:
-    """Return C before its dimensions are scaled, (rows of all tasks, d_in)."""
+    """Return C before its dimensions are scaled, (directions of all tasks, d_in)."""
     return torch.cat([part * factor for part, factor in zip(rows, by_task, strict=True)])
 
 

@@ -1,7 +1,7 @@
-"""ESM++: ESM's weights, and beside them low-rank adapters that each image chooses for itself at every routed layer.
+"""ESM++: the weights of ESM with low-rank adapters; at every routed layer, each image is routed to one task's adapter.
 
-The weights are ESM's to the last bit and share its stages. What the adapters are is in `numerics/low_rank_adapter.py`,
-how an image finds its own in `families/routed_tower.py`.
+The weights are exactly those of ESM and share its stages. `numerics/low_rank_adapter.py` computes the adapters,
+`families/prototype_routing.py` routes the images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from esm_viz.merge.method_registry import Preset, merge_method
 
 
 def _count_routed(now: Setting) -> str:
-    """Write how many layers of the tower have adapters."""
+    """Return the number of layers with adapters, as text."""
     routed = str(now.value).split("+")
     return str(sum(layer.family in routed for layer in now.layers))
 
@@ -24,7 +24,7 @@ EXPERT_RANK = Knob(
     symbol="r<sub>e</sub>",
     range=(1, 128, 1),
     wakes="adapters",
-    text="How many directions of what the merge lacks each task's adapter gives back, at most.",
+    text="The largest rank of each task's adapter, which adds back what the merge lost of its expert.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> of rank {value}",
     whole=True,
 )
@@ -33,7 +33,7 @@ ROUTED = Knob(
     symbol="",
     range=None,
     wakes="adapters",
-    text="Which families of layers have adapters, joined by +; the others work with ESM's weights alone.",
+    text="Which families of layers have adapters, joined by +; the others use ESM's weights alone.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(FAMILIES, size)),
     write_value=_count_routed,

@@ -1,4 +1,4 @@
-"""Iso-C: add up the changes, and give all directions of the sum the same strength."""
+"""Iso-C: add the tasks' changes, and set all singular values of the sum to their mean."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from esm_viz.numerics.polar_factor import orthogonalized
 
 @merge_method("iso_c", title="Iso-C", source="arXiv:2502.04959")
 def iso_c(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
-    """ΔW = mean(S) U Vᵀ of Σ_t ΔW_t = U S Vᵀ; directions in which the sum is zero stay so, and count in the mean."""
+    """ΔW = mean(S) U Vᵀ of Σ_t ΔW_t = U S Vᵀ; zero singular values stay zero, and count in the mean."""
     return memo("product", (), lambda: orthogonalized(total_delta(updates)))

@@ -1,4 +1,4 @@
-"""Iso-CTS: Iso-C on the strongest directions of the sum, and the room that is left shared out among the tasks."""
+"""Iso-CTS: Iso-C on the strongest directions of the sum; the remaining directions are divided among the tasks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ COMMON_SHARE = Knob(
     symbol="c",
     range=(0.0, 1.0, 0.05),
     wakes="product",
-    text="The share of directions that all tasks' sum takes; the tasks take the others, each as many. 1 is Iso-C.",
+    text="Share of directions taken from the sum of all tasks; the rest is divided equally among tasks. 1 is Iso-C.",
     formula='<span class="m">k</span> = ⌊c · min(d<sub>out</sub>, d<sub>in</sub>)⌋ = {live}',
     write_live="{:g}".format,
 )
 
 
 def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) -> dict[str, Span]:  # noqa: ARG001
-    """Return k, the directions that the sum takes at a layer."""
+    """Return k, the number of directions taken from the sum at a layer."""
     common, _ = _counts(updates, common_share)
     return {"common_share": (common, common)}
 
@@ -36,21 +36,21 @@ def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) 
 def iso_cts(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, common_share: Annotated[float, COMMON_SHARE] = 0.8
 ) -> Tensor:
-    """ΔW = mean(S) polar(U) polar(V)ᵀ of the sum's first k triplets and each task's first ones outside of them."""
+    """ΔW = mean(S) polar(U) polar(V)ᵀ of the sum's first k triplets and each task's first triplets outside them."""
     return memo("product", (common_share,), lambda: _common_and_specific(updates, common_share))
 
 
 def _counts(updates: Sequence[LayerUpdate], common_share: float) -> tuple[int, int]:
-    """Return how many directions the sum takes, and how many each task."""
+    """Return the number of directions taken from the sum, and the number taken from each task."""
     room = min(updates[0].d_out, updates[0].d_in)
     common = count_of_share(common_share, room)
     return common, (room - common) // len(updates)
 
 
 def _common_and_specific(updates: Sequence[LayerUpdate], common_share: float) -> Tensor:
-    """Stack the triplets, one task at a time; where neither the sum nor any task gets one, the mean is taken.
+    """Stack the triplets, one task at a time; if there are none, return the mean of the changes.
 
-    The mean of S runs over all triplets that were asked for, vanishing ones included.
+    The mean of S is over all requested triplets, including those with a singular value of 0.
     """
     common, specific = _counts(updates, common_share)
     if common + specific == 0:

@@ -1,4 +1,4 @@
-"""What a merge method is, the table of all of them, and the check of a recipe against its method's knobs."""
+"""The registry of merge methods, and the check of a recipe's parameters against its method's knobs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ T = TypeVar("T")
 
 
 class Memo(Protocol):
-    """Keep a stage of a method: `memo("basis", (ρ, γ), compute)`; the key names every knob that `compute` reads."""
+    """Cache of a method's stages: `memo("basis", (ρ, γ), compute)`; the key has every knob that `compute` reads."""
 
     def __call__(self, stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
-        """Return what `compute` returns, from the cache where this layer had it before."""
+        """Return the cached value of this layer and key, or that of `compute`."""
         ...
 
 
 def run_now(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T]) -> T:  # noqa: ARG001
-    """Keep nothing: the memo of a notebook or a test."""
+    """Compute without a cache, for notebooks and tests."""
     return compute()
 
 
 class LayerUpdate:
-    """One task's change of one parameter, its tensors made when first asked for (a cached stage may never ask).
+    """One task's change of one parameter; its tensors are computed only when needed, since a stage may be cached.
 
     Attributes:
-        weight: what the recipe scales this task's ΔW with.
-        measured: whether the layer's inputs were watched, so that there are moments (every named layer).
+        weight: the task's weight in the recipe, by which its ΔW is multiplied.
+        measured: whether there are moments of the layer's inputs.
         essential: whether ESD applies (in_proj, c_fc, c_proj).
         d_out, d_in: the matrix' shape; first and last side of a parameter that is none.
     """
@@ -56,7 +56,7 @@ class LayerUpdate:
         weight: float = 1.0,
         load_cutoff: Callable[[float], float] | None = None,
     ) -> None:
-        """Take loaders instead of tensors; one that is missing says that the layer does not have it."""
+        """Keep functions that load the tensors; None for what the layer does not have."""
         self.d_out, self.d_in = shape
         self.weight = weight
         self._load_delta = load_delta
@@ -66,7 +66,7 @@ class LayerUpdate:
 
     @property
     def measured(self) -> bool:
-        """Say whether the layer's inputs were watched."""
+        """Say whether there are moments of the layer's inputs."""
         return self._load_moment is not None
 
     @property
@@ -89,19 +89,19 @@ class LayerUpdate:
 
     @property
     def decomposition(self) -> Decomposition:
-        """Return the ESD of ΔW_t (the weight does not turn a subspace)."""
+        """Return the ESD of ΔW_t, without the weight, which does not change the subspace."""
         if self._load_decomposition is None:
             raise LookupError("this layer has no decomposition: ask `essential` first")
         return self._load_decomposition()
 
     def cutoff(self, share: float) -> float:
-        """Return the magnitude from which on entries of `delta` belong to the task's largest.
+        """Return the smallest magnitude among the largest `share` of the task's entries.
 
-        It is taken over all parameters of the task together; where only this matrix is known, over its entries. The
-        task's weight scales it as it scales `delta`, so that the weight does not change which entries belong.
+        It is taken over all parameters of the task, or over this matrix if only that is known. It is multiplied by the
+        task's weight, like `delta`, so the weight does not change which entries are selected.
 
         Args:
-            share: of the entries, in (0, 1]; at least one belongs, and so does every other of that magnitude.
+            share: share of the entries, in (0, 1]; at least one is selected, and all others of equal magnitude.
         """
         load = self._load_cutoff or partial(magnitude_cutoff, lambda: [self._load_delta()], self.d_out * self.d_in)
         return load(share) * abs(self.weight)
@@ -119,9 +119,9 @@ class Preset:
 
     Attributes:
         says: what is special about it, in a few words.
-        parameters: knobs that it sets, the others stand at their defaults; α is among them where the paper fixes it.
-        name, title, source: as a recipe's command line, a person and the literature call it; the method's own if empty.
-        method: which it sets; known once the method is registered.
+        parameters: values of knobs that differ from the defaults; includes α if the paper fixes it.
+        name, title, source: name on the command line, title to show, and publication; the method's own if empty.
+        method: name of its method; set when the method is registered.
     """
 
     says: str
@@ -133,7 +133,7 @@ class Preset:
 
     @property
     def fixes_alpha(self) -> bool:
-        """Say whether the paper names α, instead of searching it on validation images."""
+        """Say whether the paper gives α, instead of searching it on validation images."""
         return "alpha" in self.parameters
 
 
@@ -142,15 +142,15 @@ class Method:
     """A registered merge method.
 
     Attributes:
-        name, title, source: as the recipe, a person and the literature call it.
-        summary: its docstring's first line.
-        needs: "delta" alone, "moments" too, or "decompositions" too; the latter two come from proxies.
-        knobs, defaults: settings in the order of the signature, α and its scope included.
-        merge_layer: (updates, memo, **knobs it names) -> ΔW of one parameter, before the inter-layer level and α.
-        live: the same arguments -> what each knob's formula makes there now, (least, most); None where none has one.
-        survey: (update, **the same knobs), reads what the method needs of one task as a whole; None where nothing.
-        reads: the knobs that `merge_layer` names.
-        static: the method that makes its weights: itself, or the one whose weights its routed adapters are added to.
+        name, title, source: name in recipes, title to show, and publication.
+        summary: first line of its docstring.
+        needs: "delta" alone, "moments" too, or "decompositions" too; the latter two need proxies.
+        knobs, defaults: settings in the order of the signature, including α and its scope.
+        merge_layer: (updates, memo, **knobs it reads) -> ΔW of one parameter, before the inter-layer level and α.
+        live: same arguments -> (least, greatest) value of each knob's formula there; None without such formulas.
+        survey: (update, **same knobs); computes what the method needs from a whole task; None if nothing.
+        reads: names of the knobs that `merge_layer` reads.
+        static: name of the method of its weights: itself, or the method to whose weights it adds routed adapters.
         presets: its published settings, at least one.
         searches_alpha: whether its α is searched where methods are compared.
         every_parameter: whether it merges vectors and convolutions too; in other methods they are averaged.
@@ -174,11 +174,11 @@ class Method:
 
     @property
     def roles(self) -> Mapping[Role, str]:
-        """Return the names of the knobs that other rooms ask for by their meaning."""
+        """Return the names of knobs by role, for packages that look a knob up by its meaning."""
         return {knob.role: name for name, knob in self.knobs.items() if knob.role}
 
     def arguments(self, parameters: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the parameters that `merge_layer` itself reads."""
+        """Return the parameters that `merge_layer` reads."""
         return {name: parameters[name] for name in self.reads}
 
 
@@ -186,7 +186,7 @@ METHODS: dict[str, Method] = {}
 
 
 def no_merge(now: Setting) -> str:
-    """Say what is left where α is 0."""
+    """Say what the model is with α = 0."""
     left = "the adapters work on the pre-trained model" if now.routed else "B is the pre-trained model"
     return f"No effect of the merge: α is 0, {left}." if now.value == 0 else ""
 
@@ -223,19 +223,19 @@ def merge_method(
     """Register a function as a merge method; its annotated parameters are its knobs.
 
     Args:
-        name: what a recipe calls it.
-        title: what people call it.
-        source: where it is published.
+        name: name in recipes.
+        title: title to show.
+        source: its publication.
         needs: "delta" alone, "moments" too, or "decompositions" too.
-        after: knobs that act after the layers are merged (inter-layer level, scope of α), with their defaults.
-        live: tells what the knobs' formulas make at a layer.
-        survey: reads, through one update, what the method needs of that task as a whole; it runs before the layers.
-        summary: what it does, in one line; the function's docstring where not given.
-        static: the method that makes its weights, where adapters are added to them for each image.
-        presets: published settings, where they are more than all knobs at their defaults.
-        alpha: how α is declared, where its formula says more than in other methods.
-        searches_alpha: False where α is what it is by the method's definition.
-        every_parameter: True where the method, as published, merges vectors and convolutions too, entry by entry.
+        after: knobs applied after the layers are merged (inter-layer level, scope of α), with their defaults.
+        live: returns the values of the knobs' formulas at a layer.
+        survey: computes, from one update, what the method needs from the whole task; it runs before the layers.
+        summary: what it does, in one line; by default the function's docstring.
+        static: the method of its weights, if it adds routed adapters to them.
+        presets: published settings, if there are others than all knobs at their defaults.
+        alpha: the knob for α, if its formula differs from other methods.
+        searches_alpha: False if the method's definition fixes α.
+        every_parameter: True if the method, as published, also merges vectors and convolutions, entry by entry.
 
     Raises:
         TypeError: a parameter has no knob, or a formula names a knob that the method does not have.
@@ -289,7 +289,7 @@ def _knob_of(hint: Any, what: str) -> Knob:
 
 
 def _completed(presets: Sequence[Preset], method: str, title: str, source: str) -> tuple[Preset, ...]:
-    """Return a method's presets with what they take from it."""
+    """Return a method's presets with the method's name, title and source filled in."""
     taken = {preset.name for other in METHODS.values() for preset in other.presets}
     found = []
     for preset in presets:
@@ -310,11 +310,11 @@ def _check_formulas(method: str, knobs: Mapping[str, Knob]) -> None:
 
 
 def settle(recipe: Recipe) -> Recipe:
-    """Check a recipe against its method: known names, values in range; write out every default.
+    """Check that a recipe's parameters are known and in range, and fill in all defaults.
 
     Raises:
-        RecipeError: the method or a parameter is unknown, a value is out of range, or proxies that the method reads
-            are not there.
+        RecipeError: the method or a parameter is unknown, a value is out of range, or proxies that the method needs
+            are missing.
     """
     method = METHODS.get(recipe.method)
     if method is None:
@@ -333,7 +333,7 @@ def settle(recipe: Recipe) -> Recipe:
 
 
 def with_method(recipe: Recipe, name: str) -> Recipe:
-    """Return the recipe with another method, at that method's defaults: one method's α is not another's."""
+    """Return the recipe with another method at its defaults, including its default α."""
     return settle(recipe.replace(method=name, parameters=MappingProxyType({})))
 
 
@@ -356,7 +356,7 @@ def knob_of(method: Method, name: str) -> Knob:
 
 
 def static_part(recipe: Recipe) -> Recipe:
-    """Return the recipe of the weights alone: the ESM of an ESM++; a recipe without adapters is its own."""
+    """Return the recipe of the weights without adapters: ESM for ESM++; other recipes are returned unchanged."""
     static = METHODS[METHODS[recipe.method].static]
     if static.name == recipe.method:
         return recipe
@@ -365,7 +365,7 @@ def static_part(recipe: Recipe) -> Recipe:
 
 
 def checked(name: str, value: Value, knob: Knob) -> Value:
-    """Return a knob's value as the method reads it.
+    """Return a knob's value after a check, with the type that the method reads.
 
     Raises:
         RecipeError: it has the wrong type or is out of range.
@@ -384,7 +384,7 @@ def checked(name: str, value: Value, knob: Knob) -> Value:
         raise RecipeError(f"{name} is {shown(value)}", remedy)
     if not least <= number <= most or (knob.whole and not number.is_integer()):
         raise RecipeError(f"{name} is {number:g}", remedy)
-    return int(number) if knob.whole else number + 0.0  # -0 is 0: one value, one hash
+    return int(number) if knob.whole else number + 0.0  # turns -0 into 0, so that both have one hash
 
 
 def _nearest(name: str, known: Mapping[str, object] | Sequence[str]) -> str:

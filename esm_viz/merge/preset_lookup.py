@@ -1,4 +1,4 @@
-"""Presets: named settings of all knobs, as the papers publish them; each is declared in its method's file."""
+"""Presets: named settings of all knobs from the papers; each is declared in its method's file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esm_viz.merge.method_registry import METHODS, Preset, with_method, with_par
 
 
 class _AllPresets(Mapping[str, Preset]):
-    """Every registered method's presets by name, read anew each time: no method file need be imported before this."""
+    """The presets of all registered methods by name; looked up at each access, so import order does not matter."""
 
     def __getitem__(self, name: str) -> Preset:
         for method in METHODS.values():
@@ -32,17 +32,17 @@ PRESETS: Mapping[str, Preset] = _AllPresets()
 
 
 def with_preset(recipe: Recipe, name: str) -> Recipe:
-    """Return the recipe with every knob as a preset has it, and every task weighing the same.
+    """Return the recipe with the knobs of a preset and a weight of 1 for every task.
 
-    Where the paper searches α, a recipe of the same weights keeps its own, so that two presets are compared at one
-    α; another method begins at its default.
+    If the paper searches α, a recipe whose method has the same weights keeps its α, so that presets are compared at
+    the same α; another method starts at its default.
 
     Args:
-        recipe: whose files stay.
-        name: of the preset.
+        recipe: the recipe, whose files are kept.
+        name: name of the preset.
 
     Raises:
-        RecipeError: there is no such preset, or the recipe lacks what its method reads.
+        RecipeError: there is no such preset, or the recipe lacks files that its method needs.
     """
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1)
@@ -56,15 +56,15 @@ def with_preset(recipe: Recipe, name: str) -> Recipe:
 
 
 def evenly(recipe: Recipe) -> Recipe:
-    """Return the recipe with every task weighing 1."""
+    """Return the recipe with a weight of 1 for every task."""
     return recipe.replace(models=tuple(dataclasses.replace(model, weight=1.0) for model in recipe.models))
 
 
 def preset_of(recipe: Recipe) -> Preset | None:
-    """Return the preset that a recipe is, or None where it is a setting of its own; a searched α may be any.
+    """Return the preset whose settings a recipe has, or None; if the paper searches α, it may have any value.
 
     Args:
-        recipe: settled.
+        recipe: a recipe with all parameters, as from `settle`.
     """
     if any(model.weight != 1.0 for model in recipe.models):
         return None

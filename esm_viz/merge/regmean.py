@@ -1,4 +1,4 @@
-"""RegMean: the linear map that answers, in least squares, as each task's own map does on that task's inputs."""
+"""RegMean: the linear layer whose outputs are, by least squares, nearest to each expert's on that task's inputs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ OFF_DIAGONAL = Knob(
     symbol="f",
     range=(0.0, 1.0, 0.05),
     wakes="product",
-    text="How far correlations between inputs are trusted: 1 fits the proxies best, less is steadier with few.",
+    text="How much correlations between inputs count: 1 fits the proxies best, less is more stable with few proxies.",
     formula="S<sub>ij</sub> ← {value} · S<sub>ij</sub> for i ≠ j",
     no_effect=lambda now: "No effect: correlations stay as measured." if now.value == 1 else "",
 )
 
 
 class Equations(NamedTuple):
-    """Both sides of S ΔWᵀ = Σ_t S_t ΔW_tᵀ, S = Σ_t S_t, for any factor: they are linear in it.
+    """Both sides of S ΔWᵀ = Σ_t S_t ΔW_tᵀ, S = Σ_t S_t; the parts are linear in the off-diagonal factor.
 
     Attributes:
-        moments: S, (d_in, d_in), float64, in squared activation, with its correlations.
+        moments: S, (d_in, d_in), float64, in squared activation, including correlations.
         pulled: Σ_t S_t ΔW_tᵀ, (d_in, d_out).
-        pulled_apart: the same with the diagonal of each S_t alone.
+        pulled_apart: the same sum with only the diagonal of each S_t.
     """
 
     moments: Tensor
@@ -42,7 +42,7 @@ class Equations(NamedTuple):
 def regmean(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, off_diagonal: Annotated[float, OFF_DIAGONAL] = 0.9
 ) -> Tensor:
-    """ΔWᵀ = (Σ_t S_t)⁺ Σ_t S_t ΔW_tᵀ, S_t = X_tᵀX_t / n_t; parameters without inputs to watch are averaged."""
+    """ΔWᵀ = (Σ_t S_t)⁺ Σ_t S_t ΔW_tᵀ, S_t = X_tᵀX_t / n_t; parameters without moments are averaged."""
     if not updates[0].measured:
         return memo("product", (), lambda: mean_delta(updates))
     return memo(
@@ -64,7 +64,7 @@ def _equations(updates: Sequence[LayerUpdate]) -> Equations:
 
 
 def _solve(equations: Equations, off_diagonal: float) -> Tensor:
-    """Return the least-norm ΔW where each S_t keeps its diagonal and `off_diagonal` of all else."""
+    """Return the least-norm ΔW with the other entries of each S_t multiplied by `off_diagonal`."""
     moments = off_diagonal * equations.moments
     moments.diagonal().copy_(equations.moments.diagonal())
     return least_norm_solution(moments, torch.lerp(equations.pulled_apart, equations.pulled, off_diagonal)).mT

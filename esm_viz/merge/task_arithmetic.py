@@ -1,4 +1,4 @@
-"""Task Arithmetic: add what the fine-tunes changed, then scale."""
+"""Task Arithmetic: the sum of the tasks' changes, scaled by α."""
 
 from __future__ import annotations
 

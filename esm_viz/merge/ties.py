@@ -16,7 +16,7 @@ KEEP = Knob(
     symbol="k",
     range=(0.01, 1.0, 0.01),
     wakes="product",
-    text="The share of each task's entries, largest first over all its parameters, that take part.",
+    text="The share of each task's entries that is kept, largest first over all its parameters.",
     formula="kept where |ΔW<sub>t</sub>| ≥ {live}",
     write_live="{:.2g}".format,
     no_effect=lambda now: "No effect: every entry is kept." if now.value == 1 else "",
@@ -24,12 +24,12 @@ KEEP = Knob(
 
 
 def find_cutoff(update: LayerUpdate, keep: float) -> float:
-    """Return the smallest magnitude that is kept of a task; finding it reads the whole change."""
+    """Return the smallest magnitude of a task's kept entries; this reads the task's whole change."""
     return update.cutoff(keep)
 
 
 def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dict[str, Span]:  # noqa: ARG001
-    """Return from which magnitude on entries are kept: the least and the greatest over tasks."""
+    """Return the least and greatest over tasks of the smallest kept magnitude."""
     cutoffs = [update.cutoff(keep) for update in updates]
     return {"keep": (min(cutoffs), max(cutoffs))}
 
@@ -48,10 +48,10 @@ def ties(updates: Sequence[LayerUpdate], memo: Memo = run_now, keep: Annotated[f
 
 
 def _disjoint_mean(updates: Sequence[LayerUpdate], keep: float) -> Tensor:
-    """Trim, elect, average, in one pass over the tasks: both signs are summed and counted side by side.
+    """Trim, elect signs and average in one pass over the tasks, with separate sums and counts for both signs.
 
-    All entries as large as the last that is kept are kept too, so that no order of equals decides; a zero is kept by
-    no task. Where both signs sum to the same, up to rounding, none is elected and nothing moves.
+    Entries equal to the smallest kept magnitude are all kept, so the result does not depend on their order; zeros are
+    never kept. If both signs have equal sums, up to rounding, no sign is elected and ΔW is 0.
     """
     zeros = torch.zeros_like(updates[0].delta)
     up, down, ups, downs = zeros, zeros.clone(), zeros.clone(), zeros.clone()

@@ -25,7 +25,7 @@ def tsv_m(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
 
 
 def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
-    """Merge one matrix by TSV-M; with more tasks than min(d_out, d_in) no triplet fits and the mean is taken.
+    """Merge one matrix by TSV-M; return the mean if there are more tasks than min(d_out, d_in).
 
     Args:
         updates: the tasks' changes of one matrix, (d_out, d_in).
@@ -39,12 +39,12 @@ def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
 
 
 def leading_triplets(matrix: Tensor, rank: int, size: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return U (d_out, k), S (k,), V (d_in, k) of the first r triplets that do not vanish, k <= r.
+    """Return U (d_out, k), S (k,), V (d_in, k) of the first r triplets with singular values above rounding, k <= r.
 
     Args:
         matrix: (d_out, d_in), float64.
         rank: r, from 0 to min(d_out, d_in).
-        size: ‖·‖ of what the matrix is a sum or a difference of, whose rounding is no direction; else its own σ_1.
+        size: norm that sets the rounding level: that of the terms if the matrix is a sum or difference; default σ_1.
     """
     u, s, v = singular(matrix)
     if size is not None:

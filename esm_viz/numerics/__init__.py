@@ -1,4 +1,4 @@
-"""The mathematics of METHOD, as pure functions on tensors: float64 inside, no files, no task names.
+"""The mathematics of METHOD as pure functions on tensors, computed in float64.
 
-Axes: T tasks, W (d_out, d_in), n tokens, r directions a task. Everything may live on any device.
+Axes: T tasks, W (d_out, d_in), n tokens, r directions per task. Tensors may be on any device.
 """

@@ -1,4 +1,4 @@
-"""Eigenvalues of an output shift: which of them are real, what they weigh, how much energy they keep."""
+"""The eigenvalue spectrum of an output shift: noise floor, weights of directions, cumulative energy, ranks."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ FLOOR = 1e-10
 
 
 def live_directions(eigenvalues: Tensor) -> Tensor:
-    """Say which directions carry energy.
+    """Say which directions have energy above rounding noise.
 
     Args:
         eigenvalues: λ, (k,), descending, in squared activation.
 
     Returns:
-        Booleans, (k,); all False for a task that moved nothing.
+        Booleans, (k,); all False if the task did not change the layer.
     """
     return eigenvalues > FLOOR * eigenvalues[:1].clamp_min(0)
 
 
 def spectrum_weights(eigenvalues: Tensor, exponent: float, count: int) -> Tensor:
-    """Weight essential directions by energy: (λ / mean λ)^γ over its mean (arXiv:2606.19164, spectrum level).
+    """Return weights of directions by energy: (λ / mean λ)^γ over its mean (arXiv:2606.19164, spectrum level).
 
     Args:
         eigenvalues: λ, (k,), float64, descending, in squared activation; k <= count, missing ones are zeros.
-        exponent: γ, no unit; 0 treats every live direction alike.
-        count: r, over which the mean runs, so that dead directions stay in the counts.
+        exponent: γ, no unit; with 0, all directions above the noise floor have equal weights.
+        count: r, the number of directions in the mean, including those at the noise floor.
 
     Returns:
-        w, (k,), no unit; its sum is `count`; 0 where the direction is dead.
+        w, (k,), no unit; its sum is `count`; 0 for directions at the noise floor.
     """
     live = live_directions(eigenvalues)
     ratio = torch.where(live, eigenvalues, 1.0) / eigenvalues[:1].clamp_min(torch.finfo(eigenvalues.dtype).tiny)
@@ -43,14 +43,14 @@ def spectrum_weights(eigenvalues: Tensor, exponent: float, count: int) -> Tensor
 
 
 def cumulative_energy(energies: Tensor) -> Tensor:
-    """Return the share of energy kept by the first k directions, k = 1..d (all 1 where nothing moved)."""
+    """Return the share of energy kept by the first k directions, k = 1..d (all 1 if there is no energy)."""
     energies = energies.clamp_min(0)
     total = energies.sum()
     return energies.cumsum(0).div(total).clamp_max(1.0) if total > 0 else torch.ones_like(energies)
 
 
 def rank_for_energy(energies: Tensor, share: float) -> int:
-    """Return the fewest leading directions that keep `share` of the energy; 0 where nothing moved.
+    """Return the smallest number of leading directions that keep `share` of the energy; 0 if there is no energy.
 
     Args:
         energies: per direction, (d,), non-negative, in the order in which they are kept.
@@ -68,10 +68,10 @@ def least_ratio(d_out: int, tasks: int, step: float) -> float:
 
 
 def rank_of_ratio(rank_ratio: float, d_out: int, tasks: int) -> int:
-    """Return r = floor(ρ · d_out / T), directions a task may keep at a layer.
+    """Return r = floor(ρ · d_out / T), the number of directions per task at a layer.
 
     Raises:
-        NumericsError: no direction would be left, or the tasks together would need more than d_out.
+        NumericsError: r is 0, or T · r is larger than d_out.
     """
     if tasks > d_out:
         raise NumericsError(

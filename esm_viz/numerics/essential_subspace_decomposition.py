@@ -1,6 +1,6 @@
 """ESD, Essential Subspace Decomposition: PCA of a layer's output shift, from second moments alone.
 
-With FᵀF = XᵀX, ΔW Fᵀ has the left singular vectors and singular values of ΔOᵀ = ΔW Xᵀ, however many tokens X has.
+With FᵀF = XᵀX, ΔW Fᵀ has the left singular vectors and singular values of ΔOᵀ = ΔW Xᵀ, for any number of tokens.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _BLOCKS, _LEAST_BLOCKED = 4, 512  # of a product with a triangle: more would be 
 
 
 class Decomposition(NamedTuple):
-    """Directions in output space and what each carries.
+    """Principal directions of an output shift and their eigenvalues.
 
     Attributes:
         eigenvalues: λ, (min(d_out, d_in),), float64, descending, >= 0, in squared activation; the others are 0.
-        vectors: E, (d_out, k), float64, orthonormal columns, signs free; only directions with λ above the rounding
-            level have one, and no more than were asked for.
+        vectors: E, (d_out, k), float64, orthonormal columns with arbitrary signs; only directions with λ above the
+            noise floor, and at most the requested number.
     """
 
     eigenvalues: Tensor
@@ -38,8 +38,8 @@ def esd(delta: Tensor, moment: Moment, most: int | None = None) -> Decomposition
 
     Args:
         delta: ΔW_t, (d_out, d_in), float64.
-        moment: of X_t, the layer's input in the fine-tuned model.
-        most: how many directions to keep; all that are live where None.
+        moment: second moment of X_t, the layer's input in the expert.
+        most: largest number of directions; by default all above the noise floor.
 
     Returns:
         λ_i = eigenvalues of ΔOᵀΔO / (n−1); with a single token the divisor is 1.
@@ -51,12 +51,12 @@ def esd(delta: Tensor, moment: Moment, most: int | None = None) -> Decomposition
 
 
 def esd_of_all(deltas: Sequence[Tensor], moments: Sequence[Moment], most: int | None = None) -> list[Decomposition]:
-    """Decompose several tasks' shifts at one layer; products and eigenproblems of one size go as one call.
+    """Decompose several tasks' output shifts at one layer; on a GPU, equal sizes are computed as one batch.
 
     Args:
         deltas: ΔW_t, (d_out, d_in) each, float64.
-        moments: of X_t.
-        most: how many directions to keep of each; all that are live where None.
+        moments: second moments of X_t.
+        most: largest number of directions of each task; by default all above the noise floor.
 
     Raises:
         NumericsError: one of them holds a NaN or Inf.
@@ -66,7 +66,7 @@ def esd_of_all(deltas: Sequence[Tensor], moments: Sequence[Moment], most: int | 
 
 
 def svd_basis(delta: Tensor, most: int | None = None) -> Decomposition:
-    """Decompose ΔW itself: the left singular vectors and squared singular values; ESD for white inputs."""
+    """Return the left singular vectors and squared singular values of ΔW itself, which are ESD for white inputs."""
     return _principal([delta], None, [1], most)[0]
 
 
@@ -76,7 +76,7 @@ def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:
     Args:
         basis: orthonormal columns, (d_out, k).
         delta: ΔW_t, (d_out, d_in).
-        moment: of the layer's input.
+        moment: second moment of the layer's input.
     """
     return moment.energies(basis.mT @ delta) / moment.divisor
 
@@ -108,13 +108,13 @@ def _tall(shift: Tensor) -> bool:
 def _leading(
     shift: Tensor, energies: Tensor, vectors: Tensor, unit: Tensor, useful: int, most: int | None
 ) -> Decomposition:
-    """Take the first live left singular vectors of a shift from the eigenvectors of its smaller Gram matrix."""
+    """Return the first left singular vectors of a shift, from the eigenvectors of its smaller Gram matrix."""
     live = int((energies[: useful if most is None else most] > FLOOR * energies[0]).sum()) if len(energies) else 0
     left = vectors[:, :live].contiguous()
     if _tall(shift):
         strong = int((energies[:live] > STRONG * energies[:1]).sum())
         left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
-        if strong < live:  # the squares of the others have lost digits: look at their own images
+        if strong < live:  # squaring lost digits of the small ones, so recompute them from their images
             weak = singular(shift @ vectors[:, strong:live])
             energies[strong : strong + len(weak.values)] = weak.values.square()
             left = torch.cat([left, weak.left], 1)
@@ -124,7 +124,7 @@ def _leading(
 
 
 def _scale(matrix: Tensor) -> Tensor:
-    """Return a number that keeps a matrix' squares in range: its largest entry where that is extreme, else 1."""
+    """Return a divisor that keeps the squares of a matrix in range: its largest entry if that is extreme, else 1."""
     largest = torch.linalg.vector_norm(matrix, torch.inf) if matrix.numel() else matrix.new_zeros(())
     if not torch.isfinite(largest):
         raise NumericsError("the change of this layer is not finite", "check the checkpoint for NaN or Inf")
@@ -137,7 +137,7 @@ def _divided(matrix: Tensor, scale: Tensor) -> Tensor:
 
 
 def _through(delta: Tensor, factor: Tensor) -> Tensor:
-    """Return ΔW Fᵀ; the zeros below the diagonal of a square, triangular F are not multiplied."""
+    """Return ΔW Fᵀ; skips the zeros below the diagonal of a square F, which is triangular."""
     n = factor.shape[-1]
     if n < _LEAST_BLOCKED or factor.shape[-2] != n or delta.is_cuda or factor.tril(-1).any():
         return delta @ factor.mT
@@ -149,7 +149,7 @@ def _through(delta: Tensor, factor: Tensor) -> Tensor:
 
 
 def _together(function: Callable[..., Tensor], *arguments: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Apply a function to each task's tensors: as one batch where a GPU holds tensors of one shape."""
+    """Apply a function to each task's tensors, as one batch if they are on a GPU and have one shape."""
     if all(map(_batched, arguments)):
         return function(*(torch.stack(list(each)) for each in arguments)).unbind()
     return [function(*each) for each in zip(*arguments, strict=True)]

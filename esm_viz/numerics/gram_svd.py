@@ -1,9 +1,9 @@
-"""Singular values and vectors through Gram matrices: the one decomposition that everything here is made of.
+"""Singular value decomposition by Gram matrices, which all other decompositions here use.
 
-The eigenproblem of MᵀM has the smaller side of M and costs a fraction of an SVD, but squaring buries what is small
-below the rounding of what is large. So only the strong part of a spectrum (singular values within 1e-3 of the largest)
-is taken from it; M is then applied to the eigenvectors of the rest, which brings their small images out of the
-rounding, and the same is done with those few columns. Each level resolves three more digits, down to NULL.
+The eigenproblem of MᵀM has the size of the smaller side of M and takes a fraction of the time of an SVD. But squaring
+loses small singular values in the rounding of large ones. So only the strong part of the spectrum (singular values of
+at least 1e-3 times the largest) is taken from it. M is then applied to the other eigenvectors, and the same is done
+with the resulting columns, whose entries are all small. Each such level resolves three more digits, down to NULL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STRONG = 1e-6
 NULL = 1e-10
 """Singular values at or below NULL times the largest are rounding: an eigenvector of a Gram matrix leans towards the
 strong ones by rounding over their eigenvalues, and shows singular values up to 1e-12 where there are none."""
-_BLOCKS = 6  # of a symmetric product: more save more operations, in products that are too small to be quick
+_BLOCKS = 6  # of a symmetric product; more blocks save operations, but their products get too small to be fast
 _LEAST_BLOCKED = 640
 
 
@@ -50,7 +50,7 @@ def singular(matrix: Tensor) -> Singular:
     if scale == 0:
         m, n = matrix.shape
         return Singular(matrix.new_zeros(m, 0), matrix.new_zeros(0), matrix.new_zeros(n, 0))
-    unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
+    unit = matrix / scale  # so that squares of 1e-30 or 1e30 stay in range
     tall = unit.shape[0] >= unit.shape[1]
     thin = unit if tall else unit.mT
     levels = right_levels(gram(thin), lambda vectors: thin @ vectors)
@@ -61,14 +61,14 @@ def singular(matrix: Tensor) -> Singular:
 
 
 def right_levels(product: Tensor, times: Callable[[Tensor], Tensor]) -> list[Level]:
-    """Return the right singular vectors of M, strong ones first, down to its numerical rank.
+    """Return the right singular vectors of M in levels, largest singular values first, down to its numerical rank.
 
     Args:
-        product: MᵀM, (n, n), float64, entries neither huge nor tiny.
-        times: V -> M V; asked only where the spectrum is wide.
+        product: MᵀM, (n, n), float64, with entries neither huge nor tiny.
+        times: V -> M V; called only if the spectrum is wide.
     """
     levels: list[Level] = []
-    frame: Tensor | None = None  # of the directions that are left, (n, k)
+    frame: Tensor | None = None  # basis of the remaining directions, (n, k)
     floor = 0.0
     while True:
         eigenvalues, vectors = descending_eigen(product)
@@ -91,7 +91,7 @@ def through_polar(left: Tensor, levels: Sequence[Level]) -> Tensor:
 
     Args:
         left: A, (k, n).
-        levels: of M.
+        levels: levels of M.
     """
     total = left.new_zeros(left.shape)
     for right, values in levels:
@@ -105,7 +105,7 @@ def through_polar(left: Tensor, levels: Sequence[Level]) -> Tensor:
 
 
 def gram(matrix: Tensor) -> Tensor:
-    """Return MᵀM, (n, n), each pair of columns multiplied once; on a GPU, of a batch of matrices."""
+    """Return MᵀM, (n, n), using its symmetry; on a GPU also for a batch of matrices."""
     n = matrix.shape[-1]
     if n < _LEAST_BLOCKED or matrix.is_cuda:
         return matrix.mT @ matrix
@@ -119,9 +119,9 @@ def gram(matrix: Tensor) -> Tensor:
 
 
 def descending_eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues, (n,), descending, and eigenvectors, (n, n), of a symmetric matrix; on a GPU, of a batch.
+    """Return eigenvalues, (n,), descending, and eigenvectors, (n, n), of a symmetric matrix; on a GPU also for a batch.
 
-    On the CPU numpy's solver is the quicker one (`benchmarks/README.md` has the table).
+    On the CPU, numpy's solver is used, which is faster (see the table in `benchmarks/README.md`).
     """
     if symmetric.device.type != "cpu":
         values, vectors = torch.linalg.eigh(symmetric)

@@ -1,9 +1,9 @@
 """Label-free interference of a merge, from second moments alone.
 
 For task t at one layer, ‖X_t (fΔW − ΔW_t)ᵀ‖² / ‖X_t ΔW_tᵀ‖² = (f² a − 2 f b + c) / c with a = tr(ΔW M_t ΔWᵀ),
-b = tr(ΔW M_t ΔW_tᵀ), c = tr(ΔW_t M_t ΔW_tᵀ): once a, b, c are known, every scale f (α, the inter-layer level) is free.
-a is the inner product of ΔWᵀΔW, which all tasks share, with M_t; b that of ΔW with ΔW_t M_t, which no knob touches:
-a moved knob costs one matrix product a layer, however many tasks there are.
+b = tr(ΔW M_t ΔW_tᵀ), c = tr(ΔW_t M_t ΔW_tᵀ). From a, b and c, interference at any scale f (α times the inter-layer
+factor) follows at once. a is the inner product of ΔWᵀΔW, equal for all tasks, with M_t; b is that of ΔW with ΔW_t M_t,
+which depends on no knob. So a changed knob costs one matrix product per layer for all tasks together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Shift(NamedTuple):
 
 
 class Pull(NamedTuple):
-    """a, b, c above: the merge's energy on task t's tokens, its product with t's own shift, that shift's energy."""
+    """a, b, c above: energy of the merge on task t's tokens, its product with t's own shift, energy of that shift."""
 
     merged: float
     shared: float
@@ -61,10 +61,10 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def interference(measured: Pull, scale: float) -> float:
-    """Return the relative squared error at f · ΔW; NaN where the task moved nothing there.
+    """Return the relative squared error at f · ΔW; NaN if the task did not change the layer.
 
     Args:
-        measured: of the merge at scale 1.
+        measured: measures of the merge at scale 1.
         scale: f, α times the inter-layer factor.
     """
     if not measured.own > 0:

@@ -1,4 +1,4 @@
-"""Linear equations with a second moment on their left, which may be singular: few tokens, dead or dependent inputs."""
+"""Least-norm solution of linear equations with a second moment, which may be singular."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from torch import Tensor
 
 from esm_viz.numerics.eigenvalue_spectrum import FLOOR
 
-STEPS = 4  # of inverse iteration; each brings the estimate closer by the ratio of the two least eigenvalues
+STEPS = 4  # of inverse iteration; each reduces the error by the ratio of the two least eigenvalues
 
 
 def least_norm_solution(gram: Tensor, right: Tensor) -> Tensor:
-    """Return X = G⁺ B, of all X with G X = B the one of least norm.
+    """Return X = G⁺ B, the solution of G X = B with the least norm.
 
-    Where a Cholesky factor is accurate there is only one; G is brought to a diagonal of ones first, so that this does
-    not depend on how large each input is. Elsewhere eigenvalues of G at or below FLOOR times the largest count as
-    zero: their directions are rounding of the moments.
+    G is first scaled to a diagonal of ones, so that the result does not depend on the sizes of the inputs. If G is
+    well conditioned, Cholesky's factorization is used. If not, eigenvalues of G at or below FLOOR times the largest
+    count as zero, since they are rounding noise of the moments.
 
     Args:
-        gram: G, (n, n), float64, symmetric, no negative eigenvalue but for rounding.
-        right: B, (n, m), float64, in the range of G but for rounding.
+        gram: G, (n, n), float64, symmetric, positive semidefinite up to rounding.
+        right: B, (n, m), float64, in the range of G up to rounding.
 
     Returns:
-        X, (n, m); zero in the rows of inputs that are always zero.
+        X, (n, m); rows of inputs that are always zero are zero.
     """
     size = gram.diagonal().clamp_min(0).sqrt()
     scale = torch.where(size > 0, 1 / size, 0.0)[:, None]
@@ -37,7 +37,7 @@ def least_norm_solution(gram: Tensor, right: Tensor) -> Tensor:
 
 
 def _least_eigenvalue(factor: Tensor) -> float:
-    """Estimate the least eigenvalue of L Lᵀ, from above, by inverse iteration from the input with the least pivot."""
+    """Return an upper estimate of the least eigenvalue of L Lᵀ, by inverse iteration from the index of least pivot."""
     vector = torch.zeros_like(factor[:, :1])
     vector[factor.diagonal().argmin()] = 1.0
     for _ in range(STEPS):

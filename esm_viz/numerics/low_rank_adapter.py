@@ -1,4 +1,4 @@
-"""ESM++'s adapters: what a merged layer lacks of one task, in the few directions where that task's outputs show it."""
+"""The low-rank adapter of ESM++: the difference of expert and merged weights, in its first essential directions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def low_rank_adapter(residual: Tensor, moment: Moment, rank: int) -> tuple[Tenso
 
     Args:
         residual: δW_t = W_t − W_ESM, (d_out, d_in), float64.
-        moment: of X_t, the layer's input in the fine-tuned model.
-        rank: r, of which directions at rounding level are left out.
+        moment: second moment of X_t, the layer's input in the expert.
+        rank: r; directions at the noise floor are left out.
 
     Returns:
-        B_t, (d_out, k), with orthonormal columns, and A_t, (k, d_in); k <= r, and 0 where nothing is lacking.
+        B_t, (d_out, k), with orthonormal columns, and A_t, (k, d_in); k <= r, and 0 if the weights are equal.
 
     Raises:
         NumericsError: residual or moment holds a NaN or Inf.

@@ -1,4 +1,4 @@
-"""Which entries of a change are its largest: exact selection over more numbers than fit in memory at once."""
+"""Exact selection of the k-th largest magnitude among more numbers than fit in memory at once."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-SIGN = 63  # the bit of a float64 that holds it
-DIGIT = 16  # bits that one pass over the parts decides
-ROOM = 1 << 20  # candidates that may be held at once, 8 MB of float64
+SIGN = 63  # index of a float64's sign bit
+DIGIT = 16  # bits that one pass over the parts determines
+ROOM = 1 << 20  # largest number of candidates held at once, 8 MB of float64
 
 
 def count_of_share(share: float, entries: int) -> int:
-    """Return floor(share · entries), where a product that is whole but for rounding counts as whole."""
+    """Return floor(share · entries); a product that is whole up to rounding counts as whole."""
     return math.floor(share * entries * (1 + 1e-12))  # 0.29 · 100 is 28.999…
 
 
 def magnitude_cutoff(parts: Callable[[], Iterable[Tensor]], entries: int, share: float) -> float:
-    """Return the magnitude from which on entries belong to the largest `share` of all, at least one of them.
+    """Return the smallest magnitude among the largest `share` of all entries, of which at least one is selected.
 
     Args:
         parts: as for `kth_largest_magnitude`.
-        entries: how many numbers they hold together.
+        entries: total number of entries.
         share: in (0, 1].
     """
     return kth_largest_magnitude(parts, entries, max(1, count_of_share(share, entries)))
 
 
 def kth_largest_magnitude(parts: Callable[[], Iterable[Tensor]], entries: int, k: int, room: int = ROOM) -> float:
-    """Return the k-th largest |x| over all parts together, equal ones counted each, exactly.
+    """Return the k-th largest |x| over all parts together, exactly; equal values count separately.
 
-    The bits of a non-negative float64, read as an integer, keep its order. So each pass counts the next digit of the
-    candidates, and keeps those whose digit holds the answer; two or three passes do for the weights of a model.
+    The bits of non-negative float64 numbers, read as integers, have the same order. So each pass counts the candidates
+    by their next digit and keeps those with the digit of the answer. A model's weights need two or three passes.
 
     Args:
-        parts: gives the tensors anew for every pass, float64, of any shape, the same each time; one is held at a time.
-        entries: how many numbers they hold together.
+        parts: yields the same tensors for every pass, float64, of any shape; one is held at a time.
+        entries: total number of entries.
         k: from 1, the largest, to `entries`, the smallest.
-        room: how many candidates may be held at once.
+        room: largest number of candidates held at once.
     """
     prefix, shift, candidates = 0, SIGN, entries  # all share the sign 0
     while candidates > room and shift:

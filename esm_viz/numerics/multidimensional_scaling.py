@@ -1,4 +1,4 @@
-"""Many dimensions on a plane: metric multidimensional scaling that draws the same picture every time."""
+"""Deterministic metric multidimensional scaling: points of a high-dimensional space drawn on a plane."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STRIDE, MOST_STRIDES = 20, 15  # iterations between two looks at the stress, and how many looks
-SETTLED = 1e-5  # a stride that lowers the stress by less ends it; nobody sees that on a screen
+STRIDE, MOST_STRIDES = 20, 15  # iterations between two checks of the stress, and most checks
+SETTLED = 1e-5  # smaller improvements of the stress between two checks end the iteration, as they cannot be seen
 
 
 class Plane(NamedTuple):
@@ -20,17 +20,17 @@ class Plane(NamedTuple):
 
 
 def plane_of(points: Tensor, boundary: Callable[[float], None] = lambda done: None) -> Plane:
-    """Draw points of a higher space on a plane so that their distances change as little as can be.
+    """Place points on a plane so that their distances change as little as possible.
 
-    SMACOF (J. de Leeuw 1977) from the first two principal axes, so that no random start is needed. Distances fix the
-    picture but for a motion; it is centred, its wide side lies along x, and the first point off an axis has the
-    positive side of it.
+    SMACOF (J. de Leeuw 1977) starts from the first two principal axes instead of a random start. Distances determine
+    the result up to rotation, reflection and translation: it is centred, its longer side lies along x, and the first
+    point with a coordinate other than 0 has a positive one.
 
     Args:
         points: (n, m), finite.
-        boundary: told the share of the iterations that is done; may raise to stop.
+        boundary: called with the share of iterations done; may raise to stop.
     """
-    from sklearn.manifold import smacof  # a second to import, for one picture
+    from sklearn.manifold import smacof  # imported late: takes a second and only this figure needs it
 
     points = points.double().cpu()
     if not len(points):
@@ -60,7 +60,7 @@ def plane_of(points: Tensor, boundary: Callable[[float], None] = lambda done: No
 
 
 def _on_its_axes(centred: Tensor) -> Tensor:
-    """Turn points to their first two principal axes, (n, 2); signs by the first point that is off each axis."""
+    """Rotate points to their first two principal axes, (n, 2); the first coordinate other than 0 is positive."""
     u, s, _ = torch.linalg.svd(centred, full_matrices=False)
     turned = torch.zeros(len(centred), 2, dtype=centred.dtype)
     turned[:, : len(s)] = (u * s)[:, :2]
@@ -76,4 +76,4 @@ def _stress(positions: Tensor, distances: Tensor) -> float:
     drawn = torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")
     total = distances.square().sum()
     share = (drawn - distances).square().sum() / total if total > 0 else total
-    return float(share.sqrt()) if share > torch.finfo(share.dtype).eps else 0.0  # what is left is rounding
+    return float(share.sqrt()) if share > torch.finfo(share.dtype).eps else 0.0  # smaller values are rounding

@@ -1,4 +1,4 @@
-"""Polar factors: the nearest matrix with equal singular values, which is how ESM makes tasks' factors orthogonal."""
+"""Polar factors, by which ESM orthogonalizes the tasks' directions and coordinates."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Polar(NamedTuple):
     """polar(M) = U Vᵀ on the non-zero singular values of M = U S Vᵀ, and Σ S.
 
     Attributes:
-        factor: same shape as M; the minimal-norm choice where M has not full rank (zero on its null space).
-        nuclear: sum of the singular values, a number on M's device.
+        factor: same shape as M; of least norm if M does not have full rank (zero on its null space).
+        nuclear: sum of the singular values, a scalar tensor on M's device.
     """
 
     factor: Tensor
@@ -23,7 +23,7 @@ class Polar(NamedTuple):
 
 
 def polar(matrix: Tensor) -> Polar:
-    """Split off the polar factor, M (MᵀM)^(−1/2), through the Gram matrix of the smaller side.
+    """Return the polar factor M (MᵀM)^(−1/2), computed from the Gram matrix of the smaller side.
 
     Args:
         matrix: M, (m, n), float64.
@@ -31,7 +31,7 @@ def polar(matrix: Tensor) -> Polar:
     scale = matrix.abs().max() if matrix.numel() else matrix.new_zeros(())
     if scale == 0:
         return Polar(torch.zeros_like(matrix), matrix.new_zeros(()))
-    unit = matrix / scale  # squares of 1e-30 and 1e30 stay in range
+    unit = matrix / scale  # so that squares of 1e-30 or 1e30 stay in range
     thin = unit if unit.shape[0] >= unit.shape[1] else unit.mT
     levels = right_levels(gram(thin), lambda vectors: thin @ vectors)
     factor = through_polar(thin, levels)
@@ -43,8 +43,8 @@ def orthogonalized(matrix: Tensor, count: int | None = None) -> Tensor:
     """Return ortho(M) = polar(M) · mean singular value of M (arXiv:2602.20208, fusion; METHOD, ESM step 2).
 
     Args:
-        matrix: (m, n), float64; columns or rows that are all zero may be left out of it.
-        count: over how many singular values the mean runs; min(m, n) unless zeros were left out.
+        matrix: (m, n), float64; rows or columns of zeros may be left out.
+        count: number of singular values in the mean; min(m, n) by default, more if zeros were left out.
     """
     factor, nuclear = polar(matrix)
     return factor * (nuclear / (count or min(matrix.shape)))

@@ -1,4 +1,4 @@
-"""Second moments of layer inputs: M = XᵀX in float64, or X itself where that saves work."""
+"""Second moments of layer inputs: M = XᵀX in float64, or X itself if that saves work."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Moment(NamedTuple):
     """Second moment M = XᵀX, (d_in, d_in), of a layer's input X over n tokens.
 
     Attributes:
-        square: M, float64; None where `rows` says the same.
+        square: M, float64; None if X is kept instead.
         tokens: n.
-        mean: of the tokens, (d_in,), float64.
-        rows: X, (n, d_in), as the forward pass gave it; None where `square` is there.
+        mean: mean of the tokens, (d_in,), float64.
+        rows: X, (n, d_in), as the forward pass gave it; None if M is kept instead.
     """
 
     square: Tensor | None
@@ -33,11 +33,11 @@ class Moment(NamedTuple):
 
     @property
     def divisor(self) -> int:
-        """Return n − 1, by which covariances are divided; 1 for a single token."""
+        """Return the divisor of covariances: n − 1, or 1 for a single token."""
         return max(self.tokens - 1, 1)
 
     def factor(self) -> Tensor:
-        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or an upper triangular root where M has one.
+        """Return F, (m, d_in), float64, with FᵀF = M: X itself, or an upper triangular matrix if M is regular.
 
         Raises:
             NumericsError: M holds a NaN or Inf.
@@ -51,7 +51,7 @@ class Moment(NamedTuple):
         triangle, failed = torch.linalg.cholesky_ex(whole / scale)
         if not failed:
             return triangle.mT * scale.sqrt()
-        values, vectors = descending_eigen(whole / scale)  # M is singular: few images, or tokens that are all alike
+        values, vectors = descending_eigen(whole / scale)  # M is singular: few images, or equal tokens
         return (vectors * (values.clamp_min(0) * scale).sqrt()).mT
 
     def times(self, left: Tensor) -> Tensor:
@@ -74,14 +74,14 @@ _LARGE = 2048
 
 
 class MomentSum:
-    """Running XᵀX and token count of one layer's input; X itself is kept where that saves work.
+    """Running XᵀX and token count of one layer's input; X itself is kept instead if that saves work.
 
-    It does while it has fewer rows than columns; and at a large layer with fewer outputs than inputs, where X ΔWᵀ is
-    much cheaper than XᵀX and X in float32 is hardly larger than M in float64, up to 2.5 d_in tokens.
+    X is kept as long as it has fewer rows than columns. At a large layer with fewer outputs than inputs it is kept up
+    to 2.5 d_in tokens, since X ΔWᵀ is much faster than XᵀX there, and X in float32 is hardly larger than M in float64.
     """
 
     def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu") -> None:
-        """Start from nothing; without d_out the layer is not taken to be wide."""
+        """Start with no tokens; without d_out, the layer is treated as one with no fewer outputs than inputs."""
         self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in and d_in >= _LARGE else d_in - 1
         self._d_in, self._device = d_in, device
         self._rows: list[Tensor] = []
@@ -90,7 +90,7 @@ class MomentSum:
         self._tokens = 0
 
     def add(self, tokens: Tensor) -> None:
-        """Add a batch of inputs, (..., d_in); rows are tokens, of all images alike."""
+        """Add a batch of inputs, (..., d_in), whose rows are tokens."""
         rows = tokens.reshape(-1, self._d_in)
         self._sum += rows.sum(0, dtype=torch.float64)
         self._tokens += len(rows)
@@ -101,7 +101,7 @@ class MomentSum:
             self._rows = []
 
     def moment(self) -> Moment:
-        """Return what was summed."""
+        """Return the second moment of all added tokens."""
         mean = self._sum / max(self._tokens, 1)
         if self._square is not None:
             return Moment(self._square, self._tokens, mean)

@@ -1,4 +1,4 @@
-"""How much two tasks' essential subspaces have in common."""
+"""Overlap and principal angles of two subspaces, and random subspaces to compare with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def overlap(left: Tensor, right: Tensor) -> float:
 
     Args:
         left: orthonormal columns, (d_out, a).
-        right: orthonormal columns, (d_out, b); k = max(a, b), so a part does not count as the whole.
+        right: orthonormal columns, (d_out, b); k = max(a, b), so that only equal subspaces have overlap 1.
     """
     k = max(left.shape[1], right.shape[1])
     return float((left.mT @ right).square().sum() / k) if min(left.shape[1], right.shape[1]) else 0.0
@@ -20,7 +20,7 @@ def overlap(left: Tensor, right: Tensor) -> float:
 def principal_angles(left: Tensor, right: Tensor) -> Tensor:
     """Return the principal angles between two subspaces, ascending, in degrees, (min(a, b),).
 
-    Small angles come from their sines, large ones from their cosines: an arc cosine near 1 loses half the digits
+    Small angles are computed from sines and large ones from cosines, since an arc cosine near 1 loses half the digits
     (A. V. Knyazev and M. E. Argentati 2002).
 
     Args:

@@ -1,4 +1,4 @@
-"""The papers' settings: the 20 tasks with their words, and one recipe for a table from a user's own files.
+"""The papers' settings: the 20 tasks with class names and templates, and the recipe of a table from a user's files.
 
 1. `tasks`    the tasks in the papers' order, what else they are called, and how data sets name their classes
 2. `finding`  a task's weights, head and images in a user's folders

@@ -51,9 +51,9 @@ class PapersTask:
     """One task of the papers.
 
     Attributes:
-        name: as task-vector repositories write it.
-        classes: words for each row of a head.
-        templates: sentences with `{}` where the word goes.
+        name: name in task-vector repositories.
+        classes: class name of each row of a head.
+        templates: sentences with `{}` in the place of the class name.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""What the papers report for 8, 14 and 20 CLIP tasks: their tasks and their fine-tunes, never to be ranked with ours.
+"""The accuracies that the papers report for 8, 14 and 20 CLIP tasks, with the papers' own experts.
 
-Absolute accuracy, mean over tasks, in per cent, and beside it the mean share of the experts' accuracy, where the papers
-print it. Sources: "Model Merging in the Essential Subspace", arXiv:2602.20208, and "Essential Subspace Merging for
-Multi-Task Learning", arXiv:2606.19164.
+They must not be ranked with ours. Absolute accuracy, mean over tasks, in per cent, and the mean share of the experts'
+accuracy, if the papers give it. Sources: "Model Merging in the Essential Subspace", arXiv:2602.20208, and "Essential
+Subspace Merging for Multi-Task Learning", arXiv:2606.19164.
 """
 
 from __future__ import annotations

@@ -113,14 +113,14 @@ def _look(task: PapersTask, place: Path, data: Path) -> _Files:
     names: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
     for path in (images["test"], images["validation"]):
-        found = _class_names(path) if path else ()
-        if found:
-            known = task.named(found)
-            names, strange = names or known or (), strange if known else found
+        levels = _class_names(path) if path else ()
+        if levels:
+            known = next(filter(None, map(task.named, levels)), None)
+            names, strange = names or known or (), strange if known else levels[0]
     return _Files(task, weights_of(task, place), head_of(task, place), images, names, strange)
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
+def _class_names(path: Path) -> tuple[tuple[str, ...], ...]:
     try:
         return class_names(path)
     except EsmVizError:  # told with its reason when the recipe is judged

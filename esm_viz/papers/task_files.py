@@ -47,7 +47,7 @@ def weights_of(task: PapersTask, place: Path) -> Path | None:
             inner = next(_weights(entry, _FINETUNED), None)
             if inner is not None:
                 return inner
-        elif entry.suffix in WEIGHTS:
+        elif entry.suffix.lower() in WEIGHTS:
             return entry
     return None
 
@@ -56,7 +56,7 @@ def head_of(task: PapersTask, place: Path) -> Path | None:
     """Return a task's head: head_CarsVal.pt, cars.head.safetensors, heads/cars.safetensors, or its folder's head.pt."""
     for file in (entry for folder in (place, place / "heads") for entry in _entries(folder)):
         name = _HEAD.sub("", file.stem)
-        if file.suffix in WEIGHTS and (name != file.stem or file.parent != place) and task_named(name) == task:
+        if file.suffix.lower() in WEIGHTS and (name != file.stem or file.parent != place) and task_named(name) == task:
             return file
     return next((path for folder in _of(task, place) if folder.is_dir() for path in _weights(folder, ("head",))), None)
 
@@ -85,12 +85,14 @@ def _of(task: PapersTask, folder: Path) -> list[Path]:
     return [
         entry
         for entry in _entries(folder)
-        if task_named(entry.name if entry.is_dir() or entry.suffix not in WEIGHTS else entry.stem) == task
+        if task_named(entry.name if entry.is_dir() or entry.suffix.lower() not in WEIGHTS else entry.stem) == task
     ]
 
 
 def _weights(folder: Path, stems: Sequence[str]) -> Iterator[Path]:
-    return (path for stem in stems for suffix in WEIGHTS if (path := folder / f"{stem}{suffix}").is_file())
+    files = {entry.name.removesuffix(entry.suffix) + entry.suffix.lower(): entry for entry in _entries(folder)}
+    names = (f"{stem}{suffix}" for stem in stems for suffix in WEIGHTS)
+    return (files[name] for name in names if name in files and files[name].is_file())
 
 
 def _entries(folder: Path) -> list[Path]:

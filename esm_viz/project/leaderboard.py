@@ -36,7 +36,7 @@ class _Board:
     rows: tuple[Evaluation, ...]
 
 
-class Standing(NamedTuple):
+class LeaderboardEntry(NamedTuple):
     """One method's row: what was measured, and the seconds it took to merge, search α and measure (0: kept)."""
 
     recipe: Recipe
@@ -44,7 +44,7 @@ class Standing(NamedTuple):
     seconds: float
 
 
-def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[Standing]:
+def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[LeaderboardEntry]:
     """Yield every method's row as it is measured: at its defaults, with its α searched on validation images.
 
     Args:
@@ -60,10 +60,10 @@ def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS
             found = project.search_alpha(own, inside.part(0.0, _SEARCH))
             own = with_parameters(own, alpha=found.alpha)
         scores = project.evaluate(own, "test", progress=inside.part(_SEARCH, 1.0))
-        yield Standing(own, scores, time.perf_counter() - begun)
+        yield LeaderboardEntry(own, scores, time.perf_counter() - begun)
 
 
-def write_board(project: Project, rows: Sequence[Standing], path: Path) -> None:
+def write_board(project: Project, rows: Sequence[LeaderboardEntry], path: Path) -> None:
     """Keep a board: every row's record, without the seconds, which are the machine's."""
     records = tuple(dataclasses.replace(row.evaluation, seconds=0.0) for row in rows)
     board = _Board(_FORMAT, project.labels_digest("test"), records)
@@ -71,7 +71,7 @@ def write_board(project: Project, rows: Sequence[Standing], path: Path) -> None:
     path.write_text(text.replace('},{"recipe', '},\n{"recipe') + "\n", encoding="utf-8")
 
 
-def kept_board(project: Project) -> list[Standing]:
+def kept_board(project: Project) -> list[LeaderboardEntry]:
     """Return the rows kept beside a project's recipe that are about its files as they are; none without such a file."""
     path = project.recipe.folder / KEPT
     if not path.is_file() or not project.has_labels("test"):
@@ -80,7 +80,7 @@ def kept_board(project: Project) -> list[Standing]:
         board = restored(_Board, json.loads(path.read_text(encoding="utf-8")))
         if (board.format, board.test_images_sha256) != (_FORMAT, project.labels_digest("test")):
             return []
-        rows = [Standing(_recipe_of(record, project.recipe), record, 0.0) for record in board.rows]
+        rows = [LeaderboardEntry(_recipe_of(record, project.recipe), record, 0.0) for record in board.rows]
     except (OSError, ValueError, RecursionError, EsmVizError):  # written by another version, or by hand
         return []
     return [row for row in rows if row.evaluation.recipe_sha256 == project.sha256(row.recipe)]

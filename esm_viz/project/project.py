@@ -109,7 +109,7 @@ class Project(OpenedProject):
     encode = merged_model.encode
     encode_routed = merged_model.encode_routed
     merge = label_free_measures.merge
-    at_hand = label_free_measures.at_hand
+    is_cached = label_free_measures.is_cached
     evaluate = accuracy_measurement.evaluate
     confusion = model_comparison.confusion
     flips = model_comparison.flips

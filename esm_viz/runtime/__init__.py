@@ -1,1 +1,1 @@
-"""Where and how work runs: the stage cache, threads, freed memory, and results recorded on another machine."""
+"""Running work: the stage cache, threads, devices, freed memory, and results recorded on another machine."""

@@ -1,4 +1,4 @@
-"""Which device tensors live on: the processor, or a CUDA device."""
+"""The device of tensors: CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def resolve_device(name: str) -> str:
     """Return "cpu" or "cuda" for auto, cpu, cuda.
 
     Raises:
-        DeviceError: the device is unknown or not there.
+        DeviceError: the device is unknown or not available.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,7 +26,7 @@ def resolve_device(name: str) -> str:
 
 
 def device_title(device: str) -> str:
-    """Return what a person calls a device: the GPU's name, or "CPU" with the cores that torch uses."""
+    """Return a device's name to show: the GPU's name, or "CPU" with the number of cores that torch uses."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     cores = torch.get_num_threads()

@@ -1,7 +1,7 @@
-"""What the C library keeps of memory that was freed: few heaps, and given back now and then (glibc; nothing elsewhere).
+"""Returning freed memory to the system: few malloc heaps, trimmed from time to time (glibc only).
 
-Left alone, glibc makes up to eight heaps a core, one for each thread that comes along, and keeps in each what a merge
-of that thread once needed: a gigabyte after some dozen merges of the demo (benchmarks/README.md).
+By default, glibc makes up to eight heaps per core, one for each new thread, and keeps the freed memory of each: one
+gigabyte after a few dozen merges of the demo (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ HEAPS = 2
 
 
 def few_heaps() -> None:
-    """Let all threads share a few heaps; to be called before many have begun."""
+    """Make all threads share a few heaps; to be called before many threads have started."""
     if hasattr(_C, "mallopt"):
         _C.mallopt(_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
-    """Return whole free pages to the system."""
+    """Return free pages to the system."""
     if hasattr(_C, "malloc_trim"):
         _C.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Silence for what other libraries warn of while they read a stranger's file: the file is judged, not the warning."""
+"""Suppressing warnings of other libraries while they read a user's file; the file's own checks report what is wrong."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 _lock = threading.Lock()
 _inside = 0  # threads that are reading
-_before = warnings.catch_warnings(action="ignore")  # keeps the filters of before the first of them
+_before = warnings.catch_warnings(action="ignore")  # restores the filters from before the first thread
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore warnings; of threads side by side the last one restores the filters that the first one found.
+    """Ignore warnings in the block; of concurrent threads, the last one restores the original filters.
 
-    Python keeps one list of filters for all threads. If each thread put back what it found itself, one that began later
-    and ended last would leave warnings off for good.
+    Python has one list of filters for all threads. If each thread restored the list that it found, a thread that starts
+    later and ends last would leave warnings off forever.
     """
     global _inside, _before  # noqa: PLW0603 - the filters are the process's too
     with _lock:

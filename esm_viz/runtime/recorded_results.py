@@ -1,7 +1,7 @@
-"""Results recorded on another machine: a project shows them at once, while this machine still computes its own.
+"""Results recorded on another machine, which a project shows at once while this machine still computes its own.
 
-The demo ships the results that its opening page shows. Each is kept under its question: the name, the arguments and the
-SHA-256 of whatever it depends on, so that a result of other files is never shown. A test computes every one again.
+The demo ships the results of its opening page. Each has a key made of the question's name, its arguments and the
+SHA-256 of everything it depends on, so a result of other files is never shown. A test recomputes all of them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ T = TypeVar("T")
 
 
 class RecordedResults:
-    """Results as plain data, by their questions."""
+    """Results as plain data, by the keys of their questions."""
 
     def __init__(self, plain: Mapping[str, Any] | None = None) -> None:
-        """Keep these results; without any, record those that are computed from now on."""
+        """Keep these results; if None, record the results that are computed from now on."""
         self.plain = dict(plain or {})
         self._writes = plain is None
 
     @classmethod
     def read(cls, path: Path) -> RecordedResults | None:
-        """Return the results in a file; None where there is none, or it is of another version."""
+        """Return the results in a file; None if there is no file or it is from another version."""
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -36,12 +36,12 @@ class RecordedResults:
         return cls(raw["answers"]) if raw["version"] == __version__ else None
 
     def write(self, path: Path) -> None:
-        """Write the results to a file, with the version whose numbers they are."""
+        """Write the results to a file, with the version that computed them."""
         text = json.dumps({"version": __version__, "answers": self.plain}, ensure_ascii=False, separators=(",", ":"))
         path.write_text(text.replace('},"{', '},\n"{') + "\n", encoding="utf-8")
 
     def give(self, question: str, kind: type[T], compute: Callable[[], T]) -> T:
-        """Return the result of a question, computed where it is not known."""
+        """Return the recorded result of a question, or compute it."""
         if question in self.plain:
             return restored(kind, self.plain[question])
         result = compute()
@@ -51,14 +51,14 @@ class RecordedResults:
 
 
 def as_plain_data(record: Any) -> Any:
-    """Return a record as plain data; for `json`, which keeps NaN and infinities as msgspec's own writer does not."""
-    return msgspec.to_builtins(record, enc_hook=dict)  # a read-only mapping is the only thing that it does not know
+    """Return a record as plain data to be written by `json`, which keeps NaN and infinities, unlike msgspec."""
+    return msgspec.to_builtins(record, enc_hook=dict)  # the hook is for read-only mappings
 
 
 def restored(kind: type[T], raw: Any) -> T:
-    """Return the record of this type that `as_plain_data` made.
+    """Return the record of this type from the plain data of `as_plain_data`.
 
     Raises:
-        msgspec.ValidationError: it is of another form.
+        msgspec.ValidationError: the data do not fit the type.
     """
     return msgspec.convert(raw, kind)

@@ -1,8 +1,8 @@
-"""One cache for all stages: explicit keys, bounded in bytes, least recently used leaves first.
+"""The cache of all stages: an LRU cache with explicit keys and a limit in bytes.
 
-A key is a tuple of everything its stage reads (content digests, knobs). Two threads that ask for the same key compute
-it once; a computation that fails or is cancelled leaves nothing behind. What was costly to compute and is small to
-keep may move to a folder of its own instead of leaving: files that only this cache, in this process, ever reads.
+A key is a tuple of everything that its stage depends on (file digests, knobs). If two threads request the same key, it
+is computed once; a computation that fails or is cancelled leaves nothing. Small values that are slow to compute may be
+moved to files instead of being evicted; only this cache in this process reads these files.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch import Tensor
 from esm_viz.runtime.container_limits import machine_memory
 
 T = TypeVar("T")
-SHARE_OF_MEMORY = 4  # the default bound is a quarter of the memory there is
-SHARE_OF_STAGES = 4  # decoded images may take a quarter of what the stages may
-SPILL_FACTOR = 8  # what is on disk may be this many times what is in memory
-_OVERHEAD = 256  # bytes counted for any entry, so that small ones are bounded too
+SHARE_OF_MEMORY = 4  # the default limit is a quarter of the memory there is
+SHARE_OF_STAGES = 4  # decoded images may take a quarter of the limit for stages
+SPILL_FACTOR = 8  # limit on disk, as a multiple of the limit in memory
+_OVERHEAD = 256  # bytes added to the size of every entry, so that the number of small ones is limited too
 _own = threading.local()
 
 
@@ -37,7 +37,7 @@ def default_limit() -> int:
 
 
 def computing() -> bool:
-    """Say whether this thread is computing a value that others may be waiting for."""
+    """Say whether this thread is computing a value for which others may be waiting."""
     return getattr(_own, "depth", 0) > 0
 
 
@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
 
 class StageCache:
-    """Values of stages by key, at most `limit` bytes of them.
+    """A cache of stages' values by key, with at most `limit` bytes in memory.
 
     Attributes:
         limit: bytes that values may take.
@@ -61,26 +61,26 @@ class StageCache:
         """Start empty.
 
         Args:
-            limit: bytes; a quarter of memory where None.
-            spill: folder in which one is made for what leaves memory; what leaves is gone where None.
-            of_images: whether this is itself the cache of images beside another.
+            limit: bytes; by default a quarter of memory.
+            spill: folder in which to make a folder for evicted values; without it, evicted values are lost.
+            of_images: whether this is the cache of decoded images of another cache.
         """
         self.limit = default_limit() if limit is None else limit
         self.images = self if of_images else StageCache(self.limit // SHARE_OF_STAGES, of_images=True)
         self.bytes = 0
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        self._holders: Counter[int] = Counter()  # how many entries hold the memory at an address
-        self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # with how many use it
+        self._holders: Counter[int] = Counter()  # number of entries that hold the memory at an address
+        self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # lock and number of its users
         self._guard = threading.Lock()
         self._disk = _Spill(spill, SPILL_FACTOR * self.limit) if spill is not None else None
 
     def get(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
-        """Return the value of `key`, computing it once if it is not there.
+        """Return the value of `key`; compute it if it is not cached.
 
         Args:
-            key: everything that `compute` reads.
-            compute: gives the value.
-            spills: the value is a named tuple of tensors that is worth a file when it has to leave memory.
+            key: everything that `compute` depends on.
+            compute: returns the value.
+            spills: whether to write the value, a named tuple of tensors, to a file when it is evicted from memory.
         """
         found, value = self._find(key)
         if found:
@@ -92,24 +92,24 @@ class StageCache:
             with turn:
                 found, value = self._find(key)
                 if not found:
-                    with torch.inference_mode(False):  # tensors of that mode serve nobody who asks outside of it
+                    with torch.inference_mode(False):  # tensors of that mode could not be used outside of it
                         value = self._disk.take(key) if self._disk and spills else None
                         value = _computed(compute) if value is None else value
                     self._keep(key, value, spills)
         finally:
-            with self._guard:  # the lock goes with the last who waits for it, also after a failure
+            with self._guard:  # the last user deletes the lock, also after a failure
                 turn, users = self._running.pop(key)
                 if users > 1:
                     self._running[key] = turn, users - 1
         return cast(T, value)
 
     def has(self, key: Hashable) -> bool:
-        """Say whether a value is at hand."""
+        """Say whether a value is cached."""
         with self._guard:
             return key in self._entries
 
     def forget(self, digests: Iterable[str]) -> None:
-        """Drop every value that was computed from one of these files, by the digests that its key names."""
+        """Drop every value that was computed from one of these files, as its key has a file's digest."""
         gone = tuple(digests)
         with self._guard:
             for key in [key for key in self._entries if _names_any(key, gone)]:
@@ -139,7 +139,7 @@ class StageCache:
             while self.bytes > self.limit:
                 leaving.append(self._entries.popitem(last=False))
                 self._subtract(leaving[-1][1])
-        for left, entry in leaving if self._disk else ():  # no other thread waits for the disk
+        for left, entry in leaving if self._disk else ():  # outside the lock, so that no thread waits for the disk
             if entry.spills and self._disk:
                 self._disk.put(left, cast(tuple[Tensor, ...], entry.value))
 
@@ -166,7 +166,7 @@ def _computed(compute: Callable[[], T]) -> T:
 
 
 class _Spill:
-    """Named tuples of tensors in files of a fresh folder, at most `limit` bytes of them, gone with their owner."""
+    """Named tuples of tensors in files of a new folder, at most `limit` bytes; deleted with this object."""
 
     def __init__(self, parent: Path, limit: int) -> None:
         self._folder = parent / f"esm_viz-{secrets.token_hex(8)}"
@@ -177,7 +177,7 @@ class _Spill:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def put(self, key: Hashable, value: tuple[Tensor, ...]) -> None:
-        """Write a value; where the disk has no room it is forgotten, as if there were no folder."""
+        """Write a value to a file; if the disk is full, drop it."""
         path = self._folder / f"{secrets.token_hex(8)}.safetensors"
         size = size_in_bytes(value)
         with self._guard:
@@ -205,7 +205,7 @@ class _Spill:
                 self._bytes -= freed
 
     def take(self, key: Hashable) -> object | None:
-        """Read a value back; None where it never was, or its file is gone or broken."""
+        """Read a value; None if it was not written, or its file is missing or broken."""
         with self._guard:
             found = self._files.get(key)
             if found is not None:
@@ -223,7 +223,7 @@ class _Spill:
 
 
 def _names_any(key: Hashable, digests: tuple[str, ...]) -> bool:
-    """Say whether a digest stands in a key, or in a text of it, as a recipe's identity is one."""
+    """Say whether a key contains a digest, also inside texts such as a recipe's identity."""
     if isinstance(key, str):
         return any(digest in key for digest in digests)
     return isinstance(key, tuple) and any(_names_any(part, digests) for part in key)

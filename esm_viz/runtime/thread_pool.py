@@ -1,7 +1,7 @@
-"""Independent pieces of work on all cores: one thread a piece, so that small matrices do not wait for each other.
+"""Independent pieces of work on all cores, each computed by one thread.
 
-Two eigenproblems of side 768, each on its own core, take a third of the time of one after the other on both cores.
-A piece is always computed by one thread, so its bits do not depend on how many others run beside it.
+Two eigenproblems of size 768, each on its own core, take a third of the time of one after the other on both cores. The
+bits of a result do not depend on how many pieces run at the same time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def parallel_map(
     """Return [work(piece) for each piece], computed on all cores.
 
     Args:
-        work: of one piece; must not wait for another piece of the same call.
-        pieces: started in this order.
-        boundary: told how many pieces are done, before the first and after each, in the caller's thread; where it
-            raises, no further piece is started, and those that run are waited for.
+        work: function of one piece; must not wait for another piece of the same call.
+        pieces: pieces in the order in which they start.
+        boundary: called in the caller's thread, before the first and after each piece, with the number of finished
+            ones; if it raises, no further piece starts, and the running ones are completed.
     """
     boundary(0)
     results: dict[int, R] = {}
@@ -67,7 +67,7 @@ def parallel_map(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in this thread alone, as every piece of `parallel_map` does, so that the bits are the same."""
+    """Compute in the calling thread only, like a piece of `parallel_map`, so that the bits are the same."""
     before = torch.get_num_threads()
     if before > 1:
         torch.set_num_threads(1)
@@ -97,13 +97,13 @@ def begin_thread(count: int) -> None:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return cores_at_start()
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the process's workers, each of which computes with one thread."""
+    """Return the process's pool of workers, each of which computes with one thread."""
     before, ready = torch.get_num_threads(), threading.Barrier(cores() + 1)
 
     def begin() -> None:

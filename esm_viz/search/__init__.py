@@ -1,1 +1,1 @@
-"""Searches over knobs: α alone, a grid over some, several at once."""
+"""Searches over knobs: the α search, sweeps over a grid of knobs, and the search over several knobs at once."""

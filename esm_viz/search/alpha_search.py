@@ -1,4 +1,4 @@
-"""α: the places of its curve, and the search for it: a coarse bracket, then golden section, on any number."""
+"""The α search (a coarse bracket, then golden section), and the curve of accuracy over α."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, unseen
+from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate, evaluate_to_normalise
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.search.search_requirements import images_counted
@@ -16,14 +16,14 @@ from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 
 START = (0.125, 0.25, 0.5, 1.0, 2.0)
-"""A merge's best α lies within these by experience; where the first or last is best, the bracket goes on to the end."""
+"""The coarse steps; a merge's best α usually lies between them. If the first or last is best, the bracket continues."""
 GOLDEN = (math.sqrt(5) - 1) / 2
-WIDTH = 0.02  # of the last bracket; finer differences drown in the validation images' own noise
-DIGITS = 3  # of an α: what is searched is what is written
+WIDTH = 0.02  # of the last bracket; smaller differences are below the noise of the validation images
+DIGITS = 3  # decimals of α, in the search and in recipes
 
-INTERVALS = 12  # of α's range on its curve: 0.25 apart
-CURVE_POINTS = INTERVALS + 2  # α of a curve: both ends of the range, what lies between, and the recipe's own
-SEARCH_STEPS = 15  # about how many α a search visits, for its progress
+INTERVALS = 12  # of the curve over α's range, 0.25 each
+CURVE_POINTS = INTERVALS + 2  # both ends of the range, the points between, and the recipe's own α
+SEARCH_STEPS = 15  # about the number of steps of a search, for its progress
 
 
 @question
@@ -32,16 +32,16 @@ def alpha_curve(
     recipe: Recipe,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = unseen,
+    seen: Callable[[Evaluation], None] = ignore_record,
 ) -> AlphaCurve:
-    """Measure every task on validation images over the whole range of α, the recipe's own α among its points.
+    """Measure every task's validation accuracy over the whole range of α, including the recipe's own α.
 
     Args:
         project: the opened project.
-        recipe: of this project, with a number for α.
-        limit: validation images a task, spread over its set; 0 = all.
-        progress: progress, may raise Cancelled.
-        seen: gets each point as it is measured, from coarse to fine.
+        recipe: a recipe of this project, with a number for α.
+        limit: validation images per task, spread evenly over its set; 0 = all.
+        progress: callback, may raise Cancelled.
+        seen: called with each point as it is measured, from coarse to fine.
 
     Raises:
         ImagesError: a task has no labelled validation images.
@@ -62,19 +62,19 @@ def search_alpha(
     project: OpenedProject,
     recipe: Recipe,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = unseen,
+    seen: Callable[[Evaluation], None] = ignore_record,
 ) -> AlphaSearch:
-    """Find α on validation accuracy, each task normalised by its expert's (METHOD, ESM step 4).
+    """Find the α with the highest mean of merged / expert validation accuracy (METHOD, ESM step 4).
 
     Args:
         project: the opened project.
-        recipe: of this project; its own α does not matter.
-        progress: progress, may raise Cancelled.
-        seen: gets each step's evaluation as it is made.
+        recipe: a recipe of this project; its own α is ignored.
+        progress: callback, may raise Cancelled.
+        seen: called with the evaluation of each step.
 
     Raises:
         ImagesError: a task has no labelled validation images.
-        HeadError: an expert is never right on its own, so that nothing can be normalised by it.
+        HeadError: an expert has a validation accuracy of 0, so accuracy cannot be divided by it.
     """
     recipe = with_parameters(project.settled(recipe), alpha=1.0)
     project.scorer.need_labels("validation")
@@ -95,7 +95,7 @@ def search_alpha(
 
 @question
 def with_alpha_found(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Recipe:
-    """Return the recipe with `alpha: search` replaced by what the search finds; others unchanged."""
+    """Return the recipe with `alpha: search` replaced by the α that the search finds; other recipes unchanged."""
     recipe = project.settled(recipe)
     if recipe.parameters["alpha"] != "search":
         return recipe
@@ -103,26 +103,27 @@ def with_alpha_found(project: OpenedProject, recipe: Recipe, progress: Progress 
 
 
 def curve_alphas(most: float, own: float) -> tuple[float, ...]:
-    """Return the α of a curve over [0, most]: the recipe's own first, then the range from coarse to fine.
+    """Return the values of α of a curve over [0, most]: first the recipe's own, then the range from coarse to fine.
 
-    So the curve has its shape early, and each α is there once.
+    In this order, the curve shows its shape early. No value occurs twice.
     """
     coarse_to_fine = (place for step in (12, 6, 3, 1) for place in range(0, INTERVALS + 1, step))
     return tuple(dict.fromkeys([own, *(round(most * place / INTERVALS, DIGITS) for place in coarse_to_fine)]))
 
 
 def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[AlphaPoint, tuple[AlphaPoint, ...]]:
-    """Maximise a number over α in [0, most] (METHOD, ESM step 4: α is found on validation accuracy).
+    """Maximise a function of α over [0, most] (METHOD, ESM step 4: α is found on validation accuracy).
 
-    Accuracy is a staircase, so the best α *seen* is returned, the smallest of equals, and not where the section ends.
-    An end of the range is looked at where the bracket reaches it: a section comes near its ends, never to them.
+    Accuracy is a step function of α. So the best α that was measured is returned (of equal ones the smallest), not the
+    point where golden section ends. An end of the range is measured if the bracket reaches it, since golden section
+    never reaches the ends.
 
     Args:
-        measure: mean normalised validation accuracy at an α; NaN counts as the lowest.
+        measure: returns the mean normalised validation accuracy at an α; NaN counts as the lowest.
         most: upper end of α's range, above 0.
 
     Returns:
-        The best point, and all points in the order visited.
+        The best point, and all points in the order measured.
     """
     seen: dict[float, float] = {}
 
@@ -161,7 +162,7 @@ def _height(value: float) -> float:
 
 
 def _most_alpha(recipe: Recipe) -> float:
-    """Return the upper end of α's range, a number in every method."""
+    """Return the upper end of α's range in the recipe's method."""
     reach = METHODS[recipe.method].knobs["alpha"].range
     assert reach is not None
     return reach[1]

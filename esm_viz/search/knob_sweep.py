@@ -1,4 +1,4 @@
-"""A sweep: one measurement a cell of a grid over knobs, in the order of work that wakes the fewest stages."""
+"""The sweep: a measurement in every cell of a grid over knobs, in the order that recomputes the fewest stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, unseen
+from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
@@ -20,7 +20,7 @@ from esm_viz.search.search_requirements import images_counted, need_measurable, 
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 
-MOST_CELLS = 400  # 20 x 20; more is a search's work
+MOST_CELLS = 400  # 20 x 20; for more, use a knob search
 Grid = tuple[tuple[str, tuple[Value, ...]], ...]
 Measure = Callable[[Recipe, Progress], SweepCell]
 
@@ -33,24 +33,24 @@ def sweep(
     split: Split | Literal["none"] | None = None,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Sweep], None] = unseen,
+    seen: Callable[[Sweep], None] = ignore_record,
 ) -> Sweep:
-    """Measure every cell of a grid over knobs, each stage run once per value of the knobs that it reads.
+    """Measure every cell of a grid over knobs; each stage runs once per combination of the knobs that it reads.
 
     Args:
         project: the opened project.
-        recipe: of this project; knobs outside the grid stay as it has them.
-        grid: values by knob; words too (alpha_scope: all, essential; alpha: search).
-        split: labelled images to score on. None: validation where every task has it, since knobs are chosen by
-            looking at a sweep; else test; else none, and the cells hold interference only, as for "none".
-        limit: images a task, spread over its set; 0 = all.
-        progress: progress, may raise Cancelled.
-        seen: gets the sweep so far after each cell.
+        recipe: a recipe of this project; knobs outside the grid keep its values.
+        grid: values by knob, numbers or words (alpha_scope: all, essential; alpha: search).
+        split: split of the labelled images. By default validation if every task has it, since sweeps are used to choose
+            knobs; or else test; or else none. With "none", the cells have only interference.
+        limit: images per task, spread evenly over its set; 0 = all.
+        progress: callback, may raise Cancelled.
+        seen: called with the sweep so far after each cell.
 
     Raises:
         RecipeError: the grid is wrong.
         NumericsError: one of its ranks is impossible.
-        ImagesError: a task has no labelled images of that split, or there is nothing to measure by.
+        ImagesError: a task has no labelled images of that split, or neither labels nor proxies.
     """
     begun, recipe = time.perf_counter(), project.settled(recipe)
     known = checked_grid(recipe, grid)
@@ -84,7 +84,7 @@ def sweep(
 
 @question
 def spaced(project: OpenedProject, recipe: Recipe, name: str, steps: int) -> tuple[Value, ...]:
-    """Return values of a knob for a sweep: spread over its range, the recipe's own among them, none impossible.
+    """Return possible values of a knob for a sweep, spread over its range and including the recipe's own.
 
     Raises:
         RecipeError: there is no such knob.
@@ -99,10 +99,10 @@ def spaced(project: OpenedProject, recipe: Recipe, name: str, steps: int) -> tup
 
 
 def checked_grid(recipe: Recipe, raw: Mapping[str, Sequence[Value]]) -> Grid:
-    """Return a grid as the method reads it, in the order given.
+    """Return a grid with checked values, in the given order.
 
     Args:
-        recipe: whose method's knobs are swept.
+        recipe: a recipe with the method whose knobs are swept.
         raw: values by knob.
 
     Raises:
@@ -127,7 +127,7 @@ def checked_grid(recipe: Recipe, raw: Mapping[str, Sequence[Value]]) -> Grid:
 
 
 def points_of(recipe: Recipe, grid: Grid) -> list[Recipe]:
-    """Return every cell's recipe; the last knob varies fastest."""
+    """Return the recipe of every cell; the last knob varies fastest."""
     names = [name for name, _ in grid]
     return [
         with_parameters(recipe, **dict(zip(names, values, strict=True)))
@@ -136,9 +136,9 @@ def points_of(recipe: Recipe, grid: Grid) -> list[Recipe]:
 
 
 def work_order(method: str, grid: Grid) -> list[int]:
-    """Return the cells' indices in the order of work: the knob that wakes the earliest stage varies slowest.
+    """Return the cells' indices in the order of work: the knob that the earliest stage depends on varies slowest.
 
-    So what ρ and γ cost is paid once a value, and not once a cell, whatever the order of the grid.
+    So the slow stages of ρ and γ run once per value and not once per cell, whatever the order of the grid.
     """
     stages, knobs = get_args(Stage), METHODS[method].knobs
     slowest_first = sorted(range(len(grid)), key=lambda at: stages.index(knobs[grid[at][0]].wakes))
@@ -147,15 +147,15 @@ def work_order(method: str, grid: Grid) -> list[int]:
 
 
 def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
-    """Return values of a knob spread evenly over its range, on its steps, the recipe's own among them.
+    """Return values of a knob spread evenly over its range, on its steps, including the recipe's own value.
 
-    The own value takes the place of the nearest one between the ends, so that the recipe's cell is on the grid and the
-    grid no larger. A knob of words gives all of them.
+    The recipe's value replaces the nearest one between the ends, so the grid includes the recipe without being larger.
+    For a knob with words, all words are returned.
 
     Args:
-        knob: whose range.
-        own: the recipe's value; a word that stands for a search (α) takes no place.
-        steps: how many values, at least 3; fewer where the range has fewer.
+        knob: the knob.
+        own: the recipe's value; `search` is not included.
+        steps: number of values, at least 3; fewer are returned if the range has fewer.
     """
     if knob.range is None:
         return knob.choices
@@ -173,16 +173,16 @@ def measured(
     grid: Grid,
     measure: Measure,
     progress: Progress,
-    seen: Callable[[tuple[SweepCell, ...]], None] = unseen,
+    seen: Callable[[tuple[SweepCell, ...]], None] = ignore_record,
 ) -> tuple[SweepCell, ...]:
     """Measure every cell in the order of work and return them in the order of the grid.
 
     Args:
-        recipe: knobs outside the grid stay as it has them.
-        grid: as checked.
-        measure: makes the cell of a recipe.
-        progress: progress, may raise Cancelled.
-        seen: gets all cells after each that was measured.
+        recipe: the recipe; knobs outside the grid keep its values.
+        grid: a grid from `checked_grid`.
+        measure: returns the cell of a recipe.
+        progress: callback, may raise Cancelled.
+        seen: called with all cells after each measurement.
     """
     points = points_of(recipe, grid)
     cells = [SweepCell(point.parameters, "", None, None, 0.0) for point in points]
@@ -197,12 +197,12 @@ def measured(
 
 
 def written(value: Value) -> str:
-    """Write a knob's value the short way."""
+    """Return a knob's value as short text."""
     return value if isinstance(value, str) else f"{value:g}"
 
 
 def _to_score_on(project: OpenedProject, split: Split | Literal["none"] | None) -> Split | None:
-    """Return the split of a sweep: the one asked for, or the first of validation and test that every task has."""
+    """Return the split of a sweep: the requested one, or the first of validation and test that every task has."""
     splits: tuple[Split, ...] = ("validation", "test")
     if split is None:
         return next((each for each in splits if project.has_labels(each)), None)

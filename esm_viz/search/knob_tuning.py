@@ -1,7 +1,7 @@
-"""The search over several knobs at once: Optuna's TPE, seeded, stoppable, resumable.
+"""The search over several knobs at once with Optuna's TPE; it is seeded and can be stopped and resumed.
 
-A proposal is a function of the seed, its number and the trials before it, so 5 trials and then 10 are the same 10 as in
-one go: Optuna is told of the trials anew for each proposal.
+A proposal depends only on the seed, its number and the trials before it, so a search that stops after 5 trials and
+resumes gives the same 10 trials as one without a stop. For this, each proposal uses a new Optuna study with all trials.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from esm_viz.core.errors import Cancelled, NumericsError, RecipeError, SearchStopped
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, checked_seed
-from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, unseen
+from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, knob_of, with_parameters
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 MOST_TRIALS = 1000
-PROPOSALS = 50  # for one trial: on a knob's steps TPE may well propose a point again
+PROPOSALS = 50  # most proposals for one trial, since TPE may propose a known point again
 _QUIET = threading.Lock()
 
 Measure = Callable[[Recipe, Progress], KnobTrial]
@@ -50,30 +50,31 @@ def search_knobs(
     storage: Path | None = None,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[KnobSearch], None] = unseen,
+    seen: Callable[[KnobSearch], None] = ignore_record,
 ) -> KnobSearch:
-    """Search several knobs at once with Optuna's TPE, for validation accuracy or, without labels, interference.
+    """Search several knobs at once with Optuna's TPE, by validation accuracy or, without labels, by interference.
 
-    The objective is the mean normalised validation accuracy, as in the search for α, where every task has labelled
-    validation images; else minus the mean interference. The first trial is the recipe itself.
+    The objective is the mean normalised validation accuracy, as in the α search, if every task has labelled validation
+    images; otherwise it is minus the mean interference. The first trial is the recipe itself.
 
     Args:
         project: the opened project.
-        recipe: of this project; `alpha: search` is found anew in every trial unless α is searched here.
-        knobs: the knobs to search, all of the method's where None.
-        trials: how many in all; fewer where no new point is left.
-        seed: of the proposals; the recipe's where None.
-        storage: a file that keeps the trials, so that a stopped search goes on from there.
-        limit: validation images a task, spread over its set; 0 = all.
-        progress: progress, may raise Cancelled.
-        seen: gets the search so far after each trial.
+        recipe: a recipe of this project; with `alpha: search`, every trial has its own α search, unless α is one of
+            the knobs here.
+        knobs: the knobs to search; by default all of the method's.
+        trials: total number of trials; fewer if there are no new points.
+        seed: seed of the proposals; by default the recipe's.
+        storage: a file that keeps the trials, from which a stopped search resumes.
+        limit: validation images per task, spread evenly over its set; 0 = all.
+        progress: callback, may raise Cancelled.
+        seen: called with the search so far after each trial.
 
     Raises:
-        RecipeError: a knob or the number of trials is wrong, or the storage is another search's.
-        ImagesError: there is nothing to measure by.
-        HeadError: an expert is never right on its own.
-        NumericsError: the recipe as it is cannot be merged.
-        SearchStopped: the user stopped it; the trials until then are in `found`, and in the storage.
+        RecipeError: a knob or the number of trials is wrong, or the storage belongs to another search.
+        ImagesError: a task has neither labels nor proxies.
+        HeadError: an expert has a validation accuracy of 0.
+        NumericsError: the recipe itself cannot be merged.
+        SearchStopped: the user stopped it; the trials so far are in `found` and in the storage.
     """
     recipe = project.settled(recipe)
     space, trials = space_of(recipe, knobs), checked_trials(trials)
@@ -98,7 +99,7 @@ def search_knobs(
             else -merge(project, own, second).interference.mean
         )
         if math.isnan(value):
-            raise NumericsError("no task moved, so there is no interference", "give fine-tunes of the base")
+            raise NumericsError("no task changed a layer", "give models fine-tuned from the base")
         return KnobTrial(own.parameters, value)
 
     record = KnobSearch(
@@ -115,7 +116,7 @@ def search_knobs(
 
 
 def space_of(recipe: Recipe, names: Sequence[str] | None) -> Space:
-    """Return the knobs to search, all of the method's where none is named.
+    """Return the knobs to search; by default all of the method's.
 
     Raises:
         RecipeError: a name is unknown or given twice, or the list is empty.
@@ -134,10 +135,10 @@ def space_of(recipe: Recipe, names: Sequence[str] | None) -> Space:
 
 
 def checked_trials(trials: int) -> int:
-    """Return a number of trials.
+    """Return the number of trials if it is valid.
 
     Raises:
-        RecipeError: it is no whole number from 1 to MOST_TRIALS.
+        RecipeError: it is not a whole number from 1 to MOST_TRIALS.
     """
     if type(trials) is not int or not 1 <= trials <= MOST_TRIALS:
         raise RecipeError(f"the number of trials is {trials!r}", f"give a whole number from 1 to {MOST_TRIALS}")
@@ -152,24 +153,24 @@ def search(
     measure: Measure,
     storage: Storage | None,
     progress: Progress,
-    seen: Callable[[KnobSearch], None] = unseen,
+    seen: Callable[[KnobSearch], None] = ignore_record,
 ) -> KnobSearch:
-    """Return the record with its trials; the first is the recipe as it is, so that the best is never worse than it.
+    """Return the record with its trials; the first is the start itself, so the best trial is never worse than it.
 
     Args:
-        record: of the search, without trials.
-        start: the recipe to start from; knobs that are not searched stay as it has them.
+        record: the record of the search, without trials.
+        start: the recipe to start from; knobs that are not searched keep its values.
         space: the knobs to search.
-        trials: how many in all, kept ones among them; fewer are made where no new point is left.
-        measure: makes the trial of a recipe; its NumericsError is a value of NaN, except in the first trial.
-        storage: keeps the trials; None keeps none.
-        progress: progress, may raise Cancelled.
-        seen: gets the record after each trial.
+        trials: total number of trials, including stored ones; fewer are made if there are no new points.
+        measure: returns the trial of a recipe; if it raises NumericsError, the value is NaN, except in the first trial.
+        storage: keeps the trials; None to keep none.
+        progress: callback, may raise Cancelled.
+        seen: called with the record after each trial.
 
     Raises:
-        RecipeError: the storage is no storage, or that of another search.
-        NumericsError: the recipe as it is cannot be merged.
-        SearchStopped: the user stopped it; the record until then is in `found`.
+        RecipeError: the storage is not valid, or belongs to another search.
+        NumericsError: the start cannot be merged.
+        SearchStopped: the user stopped it; the record so far is in `found`.
     """
     done = storage.read(start, space) if storage else []
     try:
@@ -199,7 +200,7 @@ def _measured(recipe: Recipe, measure: Measure, progress: Progress, first: bool)
 
 
 def _next(start: Recipe, space: Space, done: Sequence[KnobTrial], seed: int) -> Recipe | None:
-    """Return a recipe that was not tried yet, None where none is found."""
+    """Return a recipe that was not tried yet; None if none is found."""
     tried = [tuple(trial.parameters[name] for name in space) for trial in done]
     for attempt in range(PROPOSALS):
         values = propose(space, done, _seed_of(seed, len(done), attempt))
@@ -209,14 +210,14 @@ def _next(start: Recipe, space: Space, done: Sequence[KnobTrial], seed: int) -> 
 
 
 def propose(space: Space, done: Sequence[KnobTrial], seed: int) -> dict[str, Value]:
-    """Return what TPE would try next, on the knobs' own steps [J. Bergstra et al., NIPS 2011].
+    """Return the next proposal of TPE, on the knobs' steps [J. Bergstra et al., NIPS 2011].
 
     Args:
         space: the knobs to search.
         done: trials so far; NaN ranks below all numbers. The first ten proposals are uniform draws.
         seed: below 2³²; the same seed and trials give the same proposal.
     """
-    import optuna  # a quarter of a second, which only a search should pay
+    import optuna  # imported late: takes a quarter of a second and only a search needs it
     from optuna.trial import TrialState
 
     distributions = {name: _distribution(knob) for name, knob in space.items()}
@@ -253,12 +254,12 @@ def _on_step(value: Any, knob: Knob) -> Value:
 
 
 def _seed_of(seed: int, trial: int, attempt: int) -> int:
-    """Return a seed of its own for every proposal, in the range that a generator takes."""
+    """Return a different seed for every proposal, below 2³²."""
     return int.from_bytes(hashlib.sha256(f"{seed} {trial} {attempt}".encode()).digest()[:4], "big")
 
 
 def _of_trial(progress: Progress, done: Sequence[KnobTrial], trials: int) -> Progress:
-    """Turn one trial's progress into the search's."""
+    """Return the progress of one trial as part of the search's."""
     at, known = len(done), [trial.value for trial in done if not math.isnan(trial.value)]
     words = f"trial {at + 1} of {trials}" + (f", best so far {abs(max(known)):.4f}" if known else "")
     return progress.part(at / trials, (at + 1) / trials, words, fixed=True)
@@ -266,7 +267,7 @@ def _of_trial(progress: Progress, done: Sequence[KnobTrial], trials: int) -> Pro
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna's lines off our output, and leave its logging as it was."""
+    """Suppress Optuna's log messages in the block, and restore its logging afterwards."""
     from optuna import logging
 
     with _QUIET:

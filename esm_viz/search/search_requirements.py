@@ -1,4 +1,4 @@
-"""What a search can measure by: refused before work starts where there is nothing, or a recipe cannot be merged."""
+"""Checks before a search: that there are labels or proxies to measure with, and that the recipe can be merged."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from esm_viz.stages.opened_project import OpenedProject
 
 
 def need_measurable(project: OpenedProject, recipe: Recipe, split: Split | None, limit: int) -> None:
-    """Refuse, before work starts, what could not be merged or measured later.
+    """Check before work starts that a recipe can be merged and measured.
 
     Args:
         project: the opened project.
-        recipe: of this project.
-        split: labelled images to measure on; None where the merge is measured on proxies.
-        limit: images a task.
+        recipe: a recipe of this project.
+        split: split of the labelled images; None to measure on proxies.
+        limit: images per task.
 
     Raises:
-        RecipeError: the number of images is none.
-        ImagesError: there is nothing to measure by.
-        NumericsError: the rank leaves a layer no direction.
+        RecipeError: the number of images is not valid.
+        ImagesError: the labelled images or the proxies are missing.
+        NumericsError: the rank is 0 at a layer.
     """
     if type(limit) is not int or limit < 0:
         raise RecipeError(f"the number of images is {limit!r}", "give a whole number; 0 is all of them")
@@ -35,7 +35,7 @@ def need_measurable(project: OpenedProject, recipe: Recipe, split: Split | None,
 
 
 def rank_is_possible(project: OpenedProject, recipe: Recipe) -> bool:
-    """Say whether a recipe's rank leaves every layer a direction."""
+    """Say whether a recipe's rank is at least 1 at every layer."""
     try:
         project.stages.need_rank(recipe)
     except NumericsError:
@@ -44,6 +44,6 @@ def rank_is_possible(project: OpenedProject, recipe: Recipe) -> bool:
 
 
 def images_counted(project: OpenedProject, split: Split | None, limit: int) -> int:
-    """Return the labelled images that one evaluation counts, over all tasks, as far as is known by now."""
+    """Return the number of labelled images of one evaluation over all tasks, without known broken ones."""
     labelled = project.headers.labelled[split].values() if split else ()
     return sum(listed.usable_of(evenly_spaced(listed.count, limit)) for listed in labelled)

@@ -1,8 +1,8 @@
-"""The trials of a search over knobs in a file, so that a stopped search goes on from them.
+"""The file with the trials of a knob search, from which a stopped search resumes.
 
-Optuna's own storages keep no random state (a resumed search draws its first points again), its journal is spoilt by a
-half-written line, and both trust what they read. So trials are kept in a plain JSON file, written whole after each one
-and judged like any other input.
+Optuna's own storages keep no random state, so a resumed search would draw its first points again; its journal is broken
+by a half-written line; and both trust what they read. So trials are kept in a JSON file, which is written atomically
+after each trial and checked like any other input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Knob, KnobTrial
 from esm_viz.merge import METHODS, with_parameters
 
-LARGEST_STORAGE = 1 << 22  # bytes; a trial takes some 300
+LARGEST_STORAGE = 1 << 22  # bytes; a trial needs about 300
 _FORMAT = "esm_viz knob search 1"
 Space = Mapping[str, Knob]
 
@@ -31,18 +31,18 @@ class Storage:
     """A file that keeps the trials of one search.
 
     Attributes:
-        path: where it lies; made with the first trial.
-        identity: what the trials depend on, by the words that an error says it in.
+        path: path of the file, which is made with the first trial.
+        identity: digests and settings that the trials depend on, by their names in error messages.
     """
 
     path: Path
     identity: Mapping[str, Any]
 
     def read(self, start: Recipe, space: Space) -> list[KnobTrial]:
-        """Return the trials kept so far, none where there is no file yet.
+        """Return the trials kept so far; empty if there is no file yet.
 
         Raises:
-            RecipeError: the file is no storage, or that of another search; nothing in it is run, nothing written.
+            RecipeError: the file is not a storage, or belongs to another search.
             ExportError: there is no file, and none can be written.
         """
         if not os.path.lexists(self.path):
@@ -67,24 +67,24 @@ class Storage:
         return trials
 
     def write(self, trials: Sequence[KnobTrial]) -> None:
-        """Keep trials, all of them at once, so that the file is whole whenever the search is stopped."""
+        """Write all trials atomically, so that the file is valid whenever the search is stopped."""
         kept = [{"parameters": dict(t.parameters), "value": None if math.isnan(t.value) else t.value} for t in trials]
         text = json.dumps({"format": _FORMAT, "search": self.identity, "trials": kept}, indent=1, ensure_ascii=False)
         write_text(self.path, text)
 
 
 def _trial(raw: Mapping[str, Any], start: Recipe, space: Space) -> KnobTrial:
-    """Return a trial that was read from a file, judged as if it had just been made.
+    """Return a trial from a file, with its parameters checked.
 
     Raises:
-        ValueError: a value is no number, or a knob moved that is not searched.
+        ValueError: a value is not a number, or a knob that is not searched has another value.
         RecipeError: a parameter is unknown or out of range.
     """
     parameters = with_parameters(start, **raw["parameters"]).parameters
     knobs, value = METHODS[start.method].knobs, math.nan if raw["value"] is None else raw["value"]
     if type(value) not in (int, float) or math.isinf(value) or set(raw["parameters"]) != set(parameters):
         raise ValueError
-    words = [name for name, knob in knobs.items() if parameters[name] == knob.word]  # what is still to be searched
+    words = [name for name, knob in knobs.items() if parameters[name] == knob.word]  # not a number yet
     fixed = [name for name, own in start.parameters.items() if name not in space and own != knobs[name].word]
     if (words and not math.isnan(value)) or any(parameters[name] != start.parameters[name] for name in fixed):
         raise ValueError

@@ -1,1 +1,1 @@
-"""The stages of a merge, cached: from opened files to second moments, decompositions, merged layers and adapters."""
+"""The cached stages of a merge: second moments, decompositions, merged layers, adapters and predictions."""

@@ -1,8 +1,8 @@
-"""The fine-tuned models' forward passes over their proxies, one block at a time.
+"""Forward passes of the experts over their proxies, one block at a time.
 
-What flows between two blocks is small; the inputs of a block's layers are not, and neither are the weights. So a task's
-stream is held at the last two blocks that were asked for, and whoever goes through the tower block by block pays one
-forward pass, without ever holding a whole checkpoint or the inputs of more than one block.
+The residual stream between two blocks is small, but the inputs of a block's layers and the weights are large. So only
+the stream is kept, at the last two requested blocks of each task. Going through the tower block by block then costs one
+forward pass, and never holds a whole checkpoint or the inputs of more than one block.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.families.vision_tower import Architecture
 
 
-class Streams:
-    """Residual streams of several tasks, each at the blocks where it is held."""
+class BlockInputs:
+    """Residual streams of several tasks, each kept at its last two requested blocks."""
 
     def __init__(self, arch: Architecture, device: str) -> None:
-        """Hold nothing yet."""
+        """Start without any stream."""
         self._arch, self._device = arch, device
         self._held: defaultdict[Hashable, dict[int, Tensor]] = defaultdict(dict)
         self._locks: defaultdict[Hashable, threading.Lock] = defaultdict(threading.Lock)
@@ -33,10 +33,10 @@ class Streams:
         """Return the inputs of a block's layers by layer name, each (images, tokens, d_in), float32.
 
         Args:
-            key: of the task: weights and images.
-            checkpoint: the fine-tuned model.
-            images: gives its preprocessed proxies, (n, 3, H, W).
-            block: counted from 0; asking in ascending order costs one block each.
+            key: identity of the task's weights and images.
+            checkpoint: the expert.
+            images: returns its preprocessed proxies, (n, 3, H, W).
+            block: index of the block, from 0; in ascending order, each call runs one block.
         """
         arch = self._arch
         with self._locks[key], torch.inference_mode():

@@ -1,6 +1,6 @@
-"""Predictions on labelled images, and accuracy from them: of base, experts and merged model alike, on the same images.
+"""Cached predictions of base, experts and merged models on labelled images, and accuracy from them.
 
-Every single prediction of a model on a task is kept, so that scores, confusions and flips cost one forward pass.
+Every prediction is kept, so scores, confusions and flips of a model on a task need one forward pass together.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CHUNK = 256  # images decoded and kept together
 
 
 class Predictions(NamedTuple):
-    """What a model predicted, an entry an image.
+    """A model's predictions for n images.
 
     Attributes:
-        chosen: class indices, (n,), int32.
-        routes: the adapter of every image at every routed layer, (layers, n), int32; no rows for one set of weights.
-        places: where in the labelled set each image stands, n of them.
+        chosen: predicted classes, (n,), int32.
+        routes: task of the adapter of every image at every routed layer, (layers, n), int32; no rows without adapters.
+        places: index of each image in the labelled set, n of them.
     """
 
     chosen: Tensor
@@ -45,7 +45,7 @@ class Predictions(NamedTuple):
 
 
 class ScoredModel(NamedTuple):
-    """A model to be scored: what its predictions are kept under, how its tower is made, and what people call it."""
+    """A model to be scored: the cache key of its predictions, a function that makes its tower, and its title."""
 
     identity: tuple[Hashable, ...]
     make: Callable[[], nn.Module]
@@ -59,26 +59,26 @@ def predict(
     boundary: Boundary = lambda images: None,
     where: str = "",
 ) -> Predictions:
-    """Ask a model for the class of every image.
+    """Return a model's predictions for all images.
 
     Args:
         tower: the model, routed or not.
-        head: of the task.
-        batches: images, each batch at least one.
-        boundary: told the number of images in each batch when it is done; may raise to stop.
-        where: which model and images these are, for people.
+        head: the task's head.
+        batches: batches of at least one image.
+        boundary: called after each batch with its number of images; may raise to stop.
+        where: the model and images, for error messages.
 
     Raises:
-        NumericsError: the model is finite, and its features are not.
+        NumericsError: the features hold NaN or Inf.
     """
     if isinstance(tower, RoutedTower):
-        tower.take_routes()  # of whatever it ran before
+        tower.take_routes()  # discards routes of earlier images
     chosen: list[Tensor] = []
     places: list[int] = []
     device = next(tower.parameters()).device
     for read in batches:
         features = encode(tower, read.on(device))
-        if not torch.isfinite(features).all():  # or else the largest of them would be called a prediction
+        if not torch.isfinite(features).all():  # argmax would give a meaningless prediction
             raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
         chosen.append(head.predict(features).to(torch.int32))
         places += read.kept
@@ -90,16 +90,16 @@ def predict(
 
 @dataclass(frozen=True)
 class Scorer:
-    """Predictions on one project's labelled images, kept by the model's identity, a merged one's by its recipe.
+    """Predictions on one project's labelled images, cached by the model's identity (for merged models, the recipe's).
 
-    An image that cannot be read is asked of no model, and is in no count.
+    Images that cannot be read are skipped for all models and not counted.
 
     Attributes:
-        recipe: as opened, for paths.
+        recipe: the project's recipe, to resolve paths.
         headers: the opened files.
         digests: SHA-256 by path as the recipe writes it.
-        device: where towers run.
-        cache: of all stages.
+        device: device on which towers run.
+        cache: the cache of all stages.
     """
 
     recipe: Recipe
@@ -115,7 +115,7 @@ class Scorer:
         return set(self.headers.labelled[split]) == set(self.recipe.tasks)
 
     def need_labels(self, split: Split) -> None:
-        """Refuse a split that some task does not have.
+        """Raise if a task has no labelled images of a split, or no head.
 
         Raises:
             ImagesError: a task has no labelled images of it.
@@ -128,7 +128,7 @@ class Scorer:
                 raise HeadError(f"{task} has no head", "give `head` in the recipe")
 
     def labels_digest(self, split: Split) -> str:
-        """Return one digest of all labelled images of a split and of the heads that predict on them."""
+        """Return one digest of all labelled images of a split and of their tasks' heads."""
         parts = [
             f"{self._images_digest(model.name, split)} {self.headers.heads[model.name].digest}"
             + (f" {json.dumps(model.classes)}" if model.classes else "")
@@ -137,7 +137,7 @@ class Scorer:
         return sha256_text("\n".join(parts))
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """Fill a tower that runs in float32 on the device."""
+        """Return a tower with these weights that runs in float32 on the device."""
         return self.headers.arch.tower(
             {name: tensor.to(self.device, torch.float32) for name, tensor in weights.items()}
         )
@@ -149,10 +149,10 @@ class Scorer:
 
         Args:
             merged: the merged tower, with adapters or without.
-            identity: the recipe's canonical JSON, under which merged scores are kept.
-            split: which labelled images.
-            limit: images a task; 0 = all.
-            progress: progress.
+            identity: the recipe's canonical JSON, the cache key of the merged model's predictions.
+            split: split of the labelled images.
+            limit: images per task; 0 = all.
+            progress: callback, may raise Cancelled.
         """
         rows = []
         for at, task in enumerate(self.recipe.tasks):
@@ -164,15 +164,15 @@ class Scorer:
     def routing(
         self, tower: RoutedTower, identity: str, split: Split, limit: int, oracle: bool, progress: Progress
     ) -> Routing:
-        """Return which adapters the images of every task found, and how well they do with the right ones.
+        """Return the routing of every task's images, and the scores with oracle routing.
 
         Args:
             tower: the routed model.
-            identity: the recipe's canonical JSON, under which scores are kept.
-            split: which labelled images.
-            limit: images a task; 0 = all.
-            oracle: whether to send them through their own adapters as well.
-            progress: progress.
+            identity: the recipe's canonical JSON, the cache key of the predictions.
+            split: split of the labelled images.
+            limit: images per task; 0 = all.
+            oracle: whether to also score each task's images with their own task's adapters.
+            progress: callback, may raise Cancelled.
         """
         tasks, told, chosen = self.recipe.tasks, [], []
         for at, task in enumerate(tasks):
@@ -194,12 +194,12 @@ class Scorer:
         )
 
     def alone(self, which: Literal["pretrained", "finetuned"], split: Split, progress: Progress) -> dict[str, Score]:
-        """Score the base, or each task's own expert, on the tasks that have labelled images, whatever others have.
+        """Score the base, or each task's own expert, on every task that has labelled images.
 
         Args:
             which: the base or the experts.
-            split: which labelled images, all of them.
-            progress: progress.
+            split: split of the labelled images; all of them are used.
+            progress: callback, may raise Cancelled.
         """
         found = {}
         for at, task in enumerate(self.recipe.tasks):
@@ -210,7 +210,7 @@ class Scorer:
         return found
 
     def score_tower(self, tower: nn.Module, split: Split, progress: Progress = NO_PROGRESS) -> tuple[Score, ...]:
-        """Score a tower that came from elsewhere on all images of a split, past every kept score."""
+        """Score a tower from outside the project on all images of a split, without using the cache."""
         tower, found = tower.to(self.device), []
         for at, task in enumerate(self.recipe.tasks):
             boundary = self._counting(progress, at, task, split, 0, 1, "images of the file")
@@ -220,12 +220,12 @@ class Scorer:
         return tuple(found)
 
     def base(self) -> ScoredModel:
-        """Return the pre-trained model."""
+        """Return the base."""
         identity = self.recipe.arch, self.digests[self.recipe.base]
         return ScoredModel(identity, lambda: self._stored(self.headers.base), "the base")
 
     def expert(self, task: str) -> ScoredModel:
-        """Return the model that was fine-tuned on a task."""
+        """Return the expert of a task."""
         path = next(model.path for model in self.recipe.models if model.name == task)
         identity = self.recipe.arch, self.digests[path]
         return ScoredModel(identity, lambda: self._stored(self.headers.experts[task]), task)
@@ -233,7 +233,7 @@ class Scorer:
     def predictions(
         self, model: ScoredModel, task: str, split: Split, limit: int, boundary: Boundary = lambda images: None
     ) -> Predictions:
-        """Return what a model predicts on a task's labelled images; asked once for all who want to know."""
+        """Return a model's predictions for a task's labelled images, from the cache if possible."""
         head = self.headers.heads[task]
         key = ("predictions", model.identity, self._images_digest(task, split), head.digest, split, limit, self.device)
         where = f"{model.title} on the {split} images of {task}"
@@ -248,7 +248,7 @@ class Scorer:
         return self._scored(self.predictions(model, task, split, limit, boundary), task, split, limit)
 
     def labels(self, task: str, split: Split, limit: int = 0) -> Tensor:
-        """Return the true class of each image that `predictions` is about, (n,), int64."""
+        """Return the true class of each image in `predictions`, (n,), int64."""
         labels = self._listed(task, split).labels
         assert labels is not None  # labelled sets have labels
         return labels[self.places(task, split, limit)]
@@ -258,14 +258,14 @@ class Scorer:
         return int(self.labels(task, split, limit).bincount().max())
 
     def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
-        """Return where in the labelled set each image stands that `predictions` is about."""
+        """Return the index in the labelled set of each image in `predictions`."""
         if (task, split, limit) not in self._places:
             found = [self._read(task, split, chunk).kept for chunk in self._chunks(task, split, limit)]
             self._places[task, split, limit] = tuple(place for kept in found for place in kept)
         return list(self._places[task, split, limit])
 
     def classes(self, task: str, split: Split) -> tuple[str, ...]:
-        """Return the names of a task's classes: the head's, else the class folders', else numbers."""
+        """Return the names of a task's classes, from the head or the class folders; numbers if neither has names."""
         head = self.headers.heads[task]
         numbers = tuple(f"class {row}" for row in range(len(head.weight)))
         return head.classes or self._listed(task, split).classes or numbers
@@ -287,7 +287,7 @@ class Scorer:
         return Score(int((found.chosen == labels).sum()), len(labels))
 
     def _images_digest(self, task: str, split: Split) -> str:
-        """Return the digest of a task's labelled images, hashed when they are first asked for."""
+        """Return the digest of a task's labelled images; they are hashed at the first call."""
         model = next(model for model in self.recipe.models if model.name == task)
         path = self.recipe.resolve(model.validation if split == "validation" else model.test)
         if path not in self._hashed:
@@ -305,7 +305,7 @@ class Scorer:
             raise ImagesError(f"none of the {split} images asked for can be read", "remove or replace them", task)
 
     def _chunks(self, task: str, split: Split, limit: int) -> Iterator[tuple[int, ...]]:
-        """Yield the places of the images asked for, as many as are decoded together."""
+        """Yield the indices of the requested images in chunks that are decoded together."""
         asked = evenly_spaced(self._listed(task, split).count, limit)
         for start in range(0, len(asked), _CHUNK):
             yield tuple(asked[start : start + _CHUNK])
@@ -321,7 +321,7 @@ class Scorer:
     def _counting(
         self, progress: Progress, at: int, task: str, split: Split, limit: int, passes: int, words: str
     ) -> Boundary:
-        """Return a boundary that turns images done, `passes` times over, into a fraction of all tasks."""
+        """Return a callback that turns a number of finished images into a fraction of all tasks' images and passes."""
         total, done, tasks = (
             passes * len(evenly_spaced(self._listed(task, split).count, limit)),
             0,

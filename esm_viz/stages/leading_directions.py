@@ -1,4 +1,4 @@
-"""The leading essential directions of a task at a layer, and what they depend on."""
+"""The leading essential directions of a task at a layer, and the cache keys of results computed from them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from esm_viz.stages.merge_stages import Stages
 
 
 def rank_of(stages: Stages, recipe: Recipe, layer: Layer) -> int:
-    """Return r at a layer; methods without the rank knob are shown at ρ = 1.
+    """Return r at a layer; ρ = 1 for methods without the rank knob.
 
     Raises:
-        NumericsError: the rank leaves this layer, or another one of the tower, no direction.
+        NumericsError: the rank is 0 at this or another layer.
     """
     stages.need_rank(recipe)
     knob = METHODS[recipe.method].roles.get("rank")
@@ -26,16 +26,16 @@ def rank_of(stages: Stages, recipe: Recipe, layer: Layer) -> int:
 
 
 def leading(decomposition: Decomposition, rank: int) -> Tensor:
-    """Return Ê, the first r directions that carry energy, (d_out, <= r)."""
-    live = int(live_directions(decomposition.eigenvalues[:rank]).sum())  # descending: what lives comes first
+    """Return Ê, the first r directions with λ above the noise floor, (d_out, <= r)."""
+    live = int(live_directions(decomposition.eigenvalues[:rank]).sum())  # λ is descending, so these are the first ones
     return decomposition.vectors[:, :live]
 
 
 def task_key(stages: Stages, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
-    """Return what a task's decompositions depend on besides the layer: its files, its proxies, their draw."""
+    """Return the cache key of a task's decompositions without the layer: its files, its proxies and their draw."""
     return stages.files(recipe, task), stages.proxy_key(recipe, task)
 
 
 def decomposed(stages: Stages, recipe: Recipe) -> tuple[Hashable, ...]:
-    """Return what the decompositions of all tasks depend on besides the layer, in the recipe's order."""
+    """Return the cache key of all tasks' decompositions without the layer, in the recipe's order."""
     return tuple(task_key(stages, recipe, task) for task in recipe.tasks)

@@ -1,18 +1,18 @@
-"""The stages of a merge, each run once per distinct input: from files to moments, decompositions and merged layers.
+"""The stages of a merge, each computed once per distinct input: moments, decompositions, merged layers and more.
 
-| stage | per | key: digests of its files, and |
+| stage | computed per | key: digests of its files, and |
 |---|---|---|
 | delta | task, parameter | |
 | moments | task, block | proxies drawn |
 | inputs | task, layer | proxies drawn |
 | decomposition | task, layer | proxies drawn, number of tasks |
-| frame, basis, coordinates, product (a method's own) | layer | the knobs each one names |
-| merged | layer or parameter | the knobs `merge_layer` names |
+| frame, basis, coordinates, product (stages within a method) | layer | the knobs that the stage reads |
+| merged | layer or parameter | the knobs that `merge_layer` reads |
 | cutoff | task | the share of entries that a method keeps |
 | shift | task, layer | proxies drawn |
-| pulls | layer | proxies drawn, and the knobs `merge_layer` names |
+| pulls | layer | proxies drawn, and the knobs that `merge_layer` reads |
 
-The inter-layer level and α are numbers a layer and cost nothing: they act after `merged`.
+The inter-layer level and α are one number per layer, applied after `merged`; changing them needs no new stage.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from esm_viz.numerics.second_moments import Moment, MomentSum
 from esm_viz.runtime.container_limits import free_memory
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
-from esm_viz.stages.block_forward import Streams
+from esm_viz.stages.block_forward import BlockInputs
 
-Small = Literal["norm", "effects", "pulls"]  # stages of a few numbers a layer
+Small = Literal["norm", "effects", "pulls"]  # stages with a few numbers per layer
 T = TypeVar("T")
 R = TypeVar("R")
 _NO_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)  # torch's words
-_PREPARING = 0.6  # about the share of a first merge that goes into decompositions
+_PREPARING = 0.6  # decompositions take about this share of a first merge
 
 
 class Merged(NamedTuple):
@@ -66,13 +66,13 @@ class Merged(NamedTuple):
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages over one set of opened files.
+    """All stages of merges of one set of opened files.
 
     Attributes:
         headers: the opened files.
         digests: SHA-256 by path as the recipe writes it.
-        device: where tensors live.
-        cache: shared by all who may see these files.
+        device: device of the tensors.
+        cache: the cache, which may be shared with other projects.
     """
 
     headers: Headers
@@ -82,7 +82,7 @@ class Stages:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Return the matrices ESM treats by name."""
+        """Return the tower's layers."""
         return self.headers.arch.layers
 
     @cached_property
@@ -103,12 +103,12 @@ class Stages:
 
     @cached_property
     def others(self) -> tuple[str, ...]:
-        """Return every other parameter of the tower."""
+        """Return the names of all other parameters of the tower."""
         named = {layer.name for layer in self.layers}
         return tuple(name for name in self.headers.arch.shapes if name not in named)
 
     def files(self, recipe: Recipe, task: str) -> tuple[str, str]:
-        """Return the digests a task's change depends on."""
+        """Return the digests of the files that a task's change depends on."""
         return self.digests[recipe.base], self.digests[_entry(recipe, task).path]
 
     def delta(self, recipe: Recipe, task: str, name: str) -> Tensor:
@@ -129,7 +129,7 @@ class Stages:
         return drawn(listed, MOST_PROXIES, recipe.seed)
 
     def proxy_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
-        """Return what shapes the moments besides the weights: architecture, proxies, and the seed where it decides."""
+        """Return what moments depend on besides weights: architecture, proxies, and the seed if they are drawn."""
         return self._proxies_of(_entry(recipe, task), recipe.arch, recipe.seed)
 
     def _proxies_of(self, model: ModelEntry, arch: str, seed: int) -> tuple[Hashable, ...]:
@@ -138,10 +138,10 @@ class Stages:
         return arch, self.digests[model.proxies] if model.proxies else "", drawn
 
     def moment(self, recipe: Recipe, task: str, layer: Layer) -> Moment:
-        """Return the second moment of a layer's input in the fine-tuned model.
+        """Return the second moment of a layer's input in the expert.
 
         Raises:
-            NumericsError: a finite weight is so large that what flows through the model is not.
+            NumericsError: the layer's input holds NaN or Inf, although the weights are finite.
         """
 
         def compute() -> Mapping[str, Moment]:
@@ -158,7 +158,7 @@ class Stages:
         return self.kept(("moments", *self._forward_key(recipe, task), layer.block), compute)[layer.name]
 
     def inputs(self, recipe: Recipe, task: str, layer: Layer) -> Tensor:
-        """Return a layer's input in the fine-tuned model, (images, tokens, d_in), float32, image by image."""
+        """Return a layer's input in the expert, (images, tokens, d_in), float32."""
 
         def compute() -> Tensor:
             return self._block_inputs(recipe, task, layer.block)[layer.name].clone()
@@ -166,7 +166,7 @@ class Stages:
         return self.kept(("inputs", *self._forward_key(recipe, task), layer.name), compute)
 
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
-        """Return the ESD of a task's change at a layer, at full useful rank: the directions that a merge can keep."""
+        """Return the ESD of a task's change at a layer, with all directions that a merge can keep."""
         useful = max(layer.d_out // len(recipe.models), 1)
 
         def key(of: Sequence[str]) -> tuple[Hashable, ...]:
@@ -177,7 +177,7 @@ class Stages:
             deltas = [self.delta(recipe, one, layer.name) for one in of]
             return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], useful)
 
-        if self.device == "cpu":  # cores share the tasks; what one task needs is the same whoever else is there
+        if self.device == "cpu":  # one task per core, each with its own cache entry
             return self.kept(key([task]), lambda: compute([task])[0], spills=True)
         return self.kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
 
@@ -187,9 +187,9 @@ class Stages:
         return self.kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
 
     def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
-        """Return the magnitude from which on entries belong to the largest `share` of a task's whole change.
+        """Return the smallest magnitude among the largest `share` of the entries of a task's whole change.
 
-        Over every parameter of the tower, without the task's weight; the change is read once for each pass.
+        It is taken over all parameters of the tower, without the task's weight; each pass reads the change once.
         """
         shapes = self.headers.arch.shapes
         entries = sum(math.prod(shape) for shape in shapes.values())
@@ -201,7 +201,7 @@ class Stages:
         return self.cache.get(key, compute)
 
     def updates(self, recipe: Recipe, name: str, layer: Layer | None) -> list[LayerUpdate]:
-        """Return the tasks' changes of one parameter in the recipe's order, their tensors not yet made."""
+        """Return the tasks' changes of one parameter in the recipe's order; their tensors are computed when needed."""
         shape = self.headers.arch.shapes[name]
         made = []
         for model in recipe.models:
@@ -241,11 +241,11 @@ class Stages:
         return self.kept(key, compute, spills=True)
 
     def norm(self, recipe: Recipe, layer: Layer) -> float:
-        """Return ‖ΔW‖_F of a merged layer, before the inter-layer level and α; it outlives ΔW in the cache."""
+        """Return ‖ΔW‖_F of a merged layer, before the inter-layer level and α; it stays cached when ΔW is evicted."""
         return self._small("norm", recipe, layer, lambda: float(self.merged(recipe, layer.name, layer).norm))
 
     def layer_effects(self, recipe: Recipe, layer: Layer) -> Mapping[str, tuple[float, float]]:
-        """Return what the formulas of a method's knobs make at one layer now, (least, most)."""
+        """Return the (least, greatest) value of each knob's formula at one layer."""
         method = METHODS[recipe.method]
 
         def compute() -> Mapping[str, tuple[float, float]]:
@@ -257,7 +257,7 @@ class Stages:
         return self._small("effects", recipe, layer, compute)
 
     def effects(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
-        """Return what every knob's formula makes now over all layers, (least, most)."""
+        """Return the (least, greatest) value of each knob's formula over all layers."""
         spans: dict[str, list[float]] = {}
         for layer in self.layers:
             for name, span in self.layer_effects(recipe, layer).items():
@@ -276,10 +276,9 @@ class Stages:
         return remember
 
     def prepare(self, recipe: Recipe, layers: Sequence[Layer], progress: Progress = NO_PROGRESS) -> None:
-        """Decompose every task's change at some layers, block by block: one forward pass a task.
+        """Decompose every task's change at some layers, block by block, with one forward pass per task.
 
-        As many tasks go abreast as there are cores, so that no core waits for another's forward pass, and the inputs
-        of a block are used at once.
+        As many tasks run in parallel as there are cores. The inputs of a block are used immediately and not kept.
         """
         tasks, step = recipe.tasks, cores()
         by_block = sorted(layers, key=lambda layer: layer.block)
@@ -300,21 +299,21 @@ class Stages:
         self._prepared.add(recipe.seed)
 
     def run(self, recipe: Recipe, measured: bool, progress: Progress = NO_PROGRESS) -> None:
-        """Merge every layer on all cores, a layer a piece; afterwards all that one may ask of the merge is cached.
+        """Merge all layers in parallel, one layer per thread; afterwards all stages of the merge are cached.
 
         Args:
-            recipe: settled.
-            measured: also measure what the merge does on every task's tokens.
-            progress: progress, may raise Cancelled: no further layer is begun.
+            recipe: a recipe with all parameters, as from `settle`.
+            measured: whether to also compute the `pulls`, from which interference follows.
+            progress: callback; if it raises Cancelled, no further layer starts.
 
         Raises:
-            NumericsError: the rank leaves some layer no direction.
+            NumericsError: the rank is 0 at a layer.
         """
         self.need_rank(recipe)
         self._survey(recipe, progress)
         begun = 0.0
         if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
-            begun = _PREPARING  # in another order than layers are merged in, so that a block's inputs serve once
+            begun = _PREPARING  # block by block, unlike the merge, so that a block's inputs are computed once
             essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
             self.prepare(recipe, essential, progress.part(0.0, begun))
 
@@ -330,10 +329,10 @@ class Stages:
                 self.layer_effects(recipe, layer)
 
         missing = self.missing(recipe, measured)
-        self.parallel_map(merge, missing, boundary)  # what is known does not stand in line behind other people's layers
+        self.parallel_map(merge, missing, boundary)  # cached layers must not wait in the pool
 
     def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
-        """Return the layers of which `run` has something to compute, in its order."""
+        """Return the layers that `run` still has to compute, in its order."""
         asked: tuple[Small, ...] = ("norm", "pulls", "effects") if measured else ("norm",)
         return [
             layer
@@ -344,7 +343,7 @@ class Stages:
     def parallel_map(
         self, work: Callable[[T], R], pieces: Sequence[T], boundary: Callable[[int], None] = lambda done: None
     ) -> list[R]:
-        """Do pieces of work on all cores; one after the other where a GPU does each."""
+        """Run pieces of work on all cores, or one after the other on a GPU."""
         if self.device == "cpu":
             return parallel_map(work, pieces, boundary)
         results = []
@@ -355,9 +354,9 @@ class Stages:
         return results
 
     def layer_factors(self, recipe: Recipe) -> dict[str, float]:
-        """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 where the method has none.
+        """Return the inter-layer level's factor of every layer (METHOD, inter-layer); 1 without that level.
 
-        After `run`, which merges the layers on all cores, these are a few numbers.
+        Call `run` first, which merges the layers in parallel.
         """
         norms = {layer.name: self.norm(recipe, layer) for layer in self.layers}
         knob = METHODS[recipe.method].roles.get("layer")
@@ -372,7 +371,7 @@ class Stages:
         return factors
 
     def _survey(self, recipe: Recipe, progress: Progress) -> None:
-        """Let the method read each task as a whole, where it does, so that this can be told and stopped."""
+        """Run the method's survey of each task, if it has one, with progress."""
         survey, arguments = METHODS[recipe.method].survey, METHODS[recipe.method].arguments(recipe.parameters)
         if survey is None:
             return
@@ -384,9 +383,9 @@ class Stages:
         self.parallel_map(lambda update: survey(update, **arguments), updates, boundary)
 
     def scales(self, recipe: Recipe) -> dict[str, float]:
-        """Return the number each merged parameter is multiplied with: inter-layer factor times α, where α reaches.
+        """Return the factor of each merged parameter: the inter-layer factor, times α where α's scope includes it.
 
-        After `run`, as `layer_factors`.
+        Call `run` first, as for `layer_factors`.
         """
         alpha = float(recipe.parameters["alpha"])
         reach = dict.fromkeys(self.headers.arch.shapes, alpha)
@@ -397,12 +396,12 @@ class Stages:
         return {name: reach[name] * factors.get(name, 1.0) for name in reach}
 
     def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
-        """Return a task's own shift on its own tokens at one layer; no knob touches it."""
+        """Return a task's own shift on its own tokens at one layer, which depends on no knob."""
         key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
         return self.kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
 
     def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
-        """Return what the merge (at scale 1) does on every task's tokens at one layer."""
+        """Return the measures of the merge at scale 1 on every task's tokens at one layer."""
 
         def compute() -> tuple[Pull, ...]:
             delta = self.merged(recipe, layer.name, layer).delta
@@ -415,7 +414,7 @@ class Stages:
         return self._small("pulls", recipe, layer, compute)
 
     def _small(self, stage: Small, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
-        """Keep a few numbers of a merged layer."""
+        """Return a cached stage of a few numbers of a merged layer."""
         return self.kept(self._small_key(stage, recipe, layer), compute)
 
     def _small_key(self, stage: Small, recipe: Recipe, layer: Layer) -> tuple[Hashable, ...]:
@@ -428,7 +427,7 @@ class Stages:
         return self._streams.inputs(key, self.headers.experts[task], lambda: self.proxies(recipe, task), block)
 
     def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
-        """Return what a fine-tuned model's activations depend on."""
+        """Return the cache key of an expert's activations."""
         return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
 
     def kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
@@ -442,7 +441,7 @@ class Stages:
 
     @contextmanager
     def _memory_told(self, stage: str) -> Iterator[None]:
-        """Say what was needed and what would fit, instead of the allocator's own words.
+        """Replace an out-of-memory error by one that says how much memory is needed and free.
 
         Raises:
             OutOfMemory: memory ran out.
@@ -450,7 +449,7 @@ class Stages:
         try:
             yield
         except (MemoryError, RuntimeError) as error:  # torch's own error for GPUs is a RuntimeError
-            # Its allocator for the CPU has none of its own, so that there the library's words are all there is.
+            # torch has no error class for CPU memory, so it is recognised by its words.
             if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not _NO_MEMORY.search(str(error)):
                 raise
             needed = self.headers.inspection.memory_bytes / 1e9
@@ -462,21 +461,21 @@ class Stages:
 
     @cached_property
     def _prepared(self) -> set[int]:
-        """Return the seeds whose decompositions were all made once; what is missing since was evicted for others."""
+        """Return the seeds of which all decompositions were computed once; missing ones were evicted from the cache."""
         return set()
 
     @cached_property
-    def _streams(self) -> Streams:
-        return Streams(self.headers.arch, self.device)
+    def _streams(self) -> BlockInputs:
+        return BlockInputs(self.headers.arch, self.device)
 
     def _identity(self, recipe: Recipe, name: str) -> tuple[Hashable, ...]:
-        """Return what a merged parameter depends on besides knobs: contents, weights, order, place, device."""
+        """Return what a merged parameter depends on besides knobs: file contents, weights, order, name, device."""
         reads_proxies = METHODS[recipe.method].needs != "delta"
         models = self._models(recipe.models, recipe.arch, recipe.seed, reads_proxies)
         return name, self.digests[recipe.base], models, self.device
 
     def _models(self, models: tuple[ModelEntry, ...], arch: str, seed: int, proxies: bool) -> tuple[Hashable, ...]:
-        """Return the fine-tunes' contents and weights, in order; looked up, since every live layer asks."""
+        """Return the experts' digests and weights, in order; cached, since every layer needs them."""
         key = models, arch, seed, proxies
         if key not in self._known_models:
             self._known_models[key] = tuple(
@@ -495,5 +494,5 @@ def _entry(recipe: Recipe, task: str) -> ModelEntry:
 
 
 def _later(function: Callable[..., T], *arguments: object) -> Callable[[], T]:
-    """Bind now, call later: loops must not hand out their last task to everyone."""
+    """Bind arguments now and call later; a lambda in a loop would use the loop's last task."""
     return lambda: function(*arguments)

@@ -1,4 +1,4 @@
-"""The merged model of a recipe: its weights, its adapters, the tower that runs, and the features it gives."""
+"""The merged model of a recipe: weights, adapters, tower and features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def known_alpha(recipe: Recipe) -> float:
     """Return a recipe's α.
 
     Raises:
-        RecipeError: it is still to be searched.
+        RecipeError: α has still to be searched.
     """
     alpha = recipe.parameters["alpha"]
     if isinstance(alpha, str):
@@ -33,10 +33,10 @@ def known_alpha(recipe: Recipe) -> float:
 
 @question
 def materialize(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> dict[str, Tensor]:
-    """Return the merged tower's tensors in the recipe's dtype: the one source of preview, evaluation and export.
+    """Return the merged tower's tensors in the recipe's dtype; preview, evaluation and export all use them.
 
-    Sums run in float64; each tensor is rounded once, at the end. Do not change the tensors: they are cached. Adapters
-    are not among them, see `routed_adapters`.
+    Sums run in float64; each tensor is rounded once, at the end. Do not modify the tensors: they are cached. They do
+    not include adapters, see `routed_adapters`.
 
     Raises:
         NumericsError: a number is too large for the dtype.
@@ -66,7 +66,7 @@ def materialize(project: OpenedProject, recipe: Recipe, progress: Progress = NO_
 
 @question
 def routed_adapters(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> dict[str, Adapters]:
-    """Return every routed layer's adapters and prototypes, in the order of the tower; none for a static method."""
+    """Return every routed layer's adapters and prototypes, in the tower's order; empty for methods without adapters."""
     recipe = project.settled(recipe)
     weights = materialize(project, recipe, progress.part(0.0, 0.5))
     return make_adapters(project.stages, recipe, weights, progress.part(0.5, 1.0))
@@ -74,7 +74,7 @@ def routed_adapters(project: OpenedProject, recipe: Recipe, progress: Progress =
 
 @question
 def tower(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRESS) -> nn.Module:
-    """Return the merged model, ready to run in float32 on the device; with its adapters where it is routed."""
+    """Return the merged model, with its adapters if it is routed, ready to run in float32 on the device."""
     recipe = project.settled(recipe)
     weights = materialize(project, recipe, progress.part(0.0, 0.5))
     found = make_adapters(project.stages, recipe, weights, progress.part(0.5, 1.0))
@@ -92,13 +92,13 @@ def encode(project: OpenedProject, recipe: Recipe, images: Tensor, progress: Pro
 def encode_routed(
     project: OpenedProject, recipe: Recipe, images: Tensor, progress: Progress = NO_PROGRESS
 ) -> tuple[Tensor, Tensor | None]:
-    """Return image features, and the task whose adapter every image took at every routed layer.
+    """Return image features, and the task to whose adapter every image was routed at every routed layer.
 
     Args:
         project: the opened project.
-        recipe: of this project.
+        recipe: a recipe of this project.
         images: preprocessed, (n, 3, H, W).
-        progress: progress, may raise Cancelled.
+        progress: callback, may raise Cancelled.
 
     Returns:
         Features, (n, embed_dim), float32; routes, (layers, n), int64, indices into `tasks`, layers in the order of

@@ -1,4 +1,4 @@
-"""A recipe's files, opened once, with the stages over them: what every question is asked of."""
+"""The opened project: a recipe's files, opened once, with their stages; every question takes one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from esm_viz.stages.merge_stages import Stages
 
 
 class OpenedProject:
-    """One recipe's files and the stages over them.
+    """One recipe's opened files and their stages.
 
     Attributes:
-        recipe: as opened, every parameter written out.
-        tasks, layers: in order.
-        device, device_title: "cpu" or "cuda", and what a person calls it.
-        inspection: what the headers said.
-        files_sha256: of everything that shapes the weights, whatever the method and its knobs.
-        image_size: pixels of a side that the tower reads.
-        preprocessing: what happens to an image before it does.
+        recipe: the recipe with all parameters.
+        tasks, layers: names of the tasks and the tower's layers, in order.
+        device, device_title: "cpu" or "cuda", and its name to show.
+        inspection: the result of checking the headers.
+        files_sha256: digest of all files that merged weights depend on, without method and knobs.
+        image_size: width and height of the tower's images in pixels.
+        preprocessing: the tower's preprocessing.
         headers: the opened files.
-        stages: of a merge, cached.
+        stages: stages of merges, cached.
         scorer: predictions on labelled images, cached.
-        recorded: results of another machine, shown until this project has been prepared; None: everything is computed.
+        recorded: results of another machine, used until this project has been prepared; None to compute everything.
     """
 
     def __init__(self, recipe: Recipe, headers: Headers, stages: Stages) -> None:
@@ -54,10 +54,10 @@ class OpenedProject:
         self.recorded: RecordedResults | None = None
 
     def settled(self, recipe: Recipe) -> Recipe:
-        """Return a recipe with every parameter written out.
+        """Return a recipe with all parameters filled in.
 
         Raises:
-            RecipeError: it names other files than the opened project, or a value is out of range.
+            RecipeError: it has other files than the opened project, or a value is out of range.
         """
         if _files(recipe) != _files(self.recipe):
             raise RecipeError(
@@ -70,7 +70,7 @@ class OpenedProject:
         return least_ratio(self.stages.narrowest.d_out, len(self.tasks), step)
 
     def known_task(self, name: str) -> str:
-        """Return a task's name.
+        """Return a task's name if the project has it.
 
         Raises:
             RecipeError: there is no such task.
@@ -95,11 +95,11 @@ class OpenedProject:
         return recipes.canonical(self.settled(recipe), self.stages.digests)
 
     def sha256(self, recipe: Recipe) -> str:
-        """Return the recipe's identity: contents, knobs and dtype, whatever the paths."""
+        """Return the SHA-256 of the recipe's identity, which does not depend on paths."""
         return recipes.sha256_text(self.canonical(recipe))
 
     def identity(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """Return a question's arguments with the recipe, its files and the images it is measured on as digests."""
+        """Return a question's arguments with digests in place of the recipe, its files and its images."""
         told = dict(arguments)
         recipe, split = told.get("recipe", self.recipe), told.get("split")
         assert isinstance(recipe, Recipe)
@@ -118,12 +118,12 @@ class OpenedProject:
         return set(self.headers.proxies) == set(self.tasks)
 
     def labels_digest(self, split: Split) -> str:
-        """Return one digest of all labelled images of a split and of the heads that predict on them."""
+        """Return one digest of all labelled images of a split and of their tasks' heads."""
         return self.scorer.labels_digest(split)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Return a sentence for each set of images of which some were found to be broken so far, and are not used."""
+        """Return a sentence for each image set in which broken images were found so far; these are not used."""
         return self.headers.left_out
 
     @property
@@ -132,11 +132,11 @@ class OpenedProject:
         return frozenset(self.stages.digests.values()) | self.scorer.image_digests
 
     def forget(self, others: Iterable[OpenedProject]) -> None:
-        """Drop what is cached of this project's files, but for files that other projects read as well."""
+        """Drop cached values computed from this project's files, except files that other projects use too."""
         self.stages.cache.forget(self.digests.difference(*(other.digests for other in others)))
 
 
 def _files(recipe: Recipe) -> tuple[object, ...]:
-    """Return what a project is opened on; method, parameters, weights, dtype and seed may change under it."""
+    """Return the parts of a recipe that are fixed in a project: not method, parameters, weights, dtype or seed."""
     models = tuple(dataclasses.replace(model, weight=1.0, sha256="") for model in recipe.models)
     return recipe.arch, recipe.base, models, recipe.folder

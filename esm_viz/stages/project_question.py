@@ -1,7 +1,7 @@
-"""Questions: functions of an opened project, each registered once where it is defined.
+"""The registry of questions: functions of an opened project, registered by decorators where they are defined.
 
-A registered question is a method of `Project` under its name, and its result may be recorded: a project that holds
-recorded results gives them at once, while this machine still computes its own.
+A registered question becomes a method of `Project`. Its result may be recorded: a project with recorded results returns
+them at once, while this machine still computes its own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _NOT_IDENTITY = ("project", "progress")  # arguments that the result does not de
 def question(
     ask: Callable[Concatenate[OpenedProject, P], T],
 ) -> Callable[Concatenate[OpenedProject, P], T]:
-    """Register a question whose result is never recorded: its arguments cannot all be written down.
+    """Register a question whose result is never recorded, since its arguments cannot be written as a key.
 
     Args:
-        ask: takes the project, then the question's own arguments.
+        ask: function of the project and the question's arguments.
 
     Raises:
-        ValueError: there is a question of that name.
+        ValueError: there is already a question of that name.
     """
     name: str = ask.__name__
     if name in QUESTIONS:
@@ -43,20 +43,20 @@ def question(
 def recorded_question(
     compute: Callable[Concatenate[OpenedProject, P], T],
 ) -> Callable[Concatenate[OpenedProject, P], T]:
-    """Register a question whose result is a record, given from the project's recorded results where it is known.
+    """Register a question whose result is a record, which is taken from the project's recorded results if possible.
 
     Args:
-        compute: takes the project, then the question's own arguments, all of them words, numbers, recipes or progress.
+        compute: function of the project and the question's arguments, which are texts, numbers, recipes or progress.
 
     Raises:
-        ValueError: there is a question of that name.
+        ValueError: there is already a question of that name.
     """
     signature = inspect.signature(compute)
     name: str = compute.__name__
 
     @wraps(compute)
     def ask(project: OpenedProject, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        recorded = project.recorded  # once: another thread may put it away
+        recorded = project.recorded  # read once, since another thread may set it to None
         if recorded is None:
             return compute(project, *args, **kwargs)
         bound = signature.bind(project, *args, **kwargs)

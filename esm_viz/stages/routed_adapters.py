@@ -1,10 +1,10 @@
-"""A recipe's adapters (METHOD, ESM++): made at every routed layer from what the merged weights lack of each fine-tune.
+"""A recipe's adapters (METHOD, ESM++), computed at every routed layer from the difference of expert and merged weights.
 
-| stage | per | key: the identity of the merged weights (files, proxies, every knob that makes them), and |
+| stage | computed per | key: identity of the merged weights (files, proxies, knobs), and |
 |---|---|---|
 | adapters | routed layer | expert_rank |
 
-So they wait for every knob of the merge, α too, but layers that are no longer routed, or again, cost nothing.
+So adapters are recomputed when any knob of the merge changes, also α, but not when other layers are routed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from esm_viz.stages.merge_stages import Stages
 def make_adapters(
     stages: Stages, recipe: Recipe, weights: Mapping[str, Tensor], progress: Progress = NO_PROGRESS
 ) -> dict[str, Adapters]:
-    """Return every routed layer's adapters in the order in which the tower runs them; none for a method without.
+    """Return every routed layer's adapters in the order in which the tower runs them; empty for other methods.
 
     Args:
-        stages: of the opened files.
-        recipe: settled, α a number.
-        weights: W_ESM, the merged tower as it is evaluated and exported: α, scales and rounding included.
-        progress: told at every layer; may raise Cancelled.
+        stages: stages of the opened files.
+        recipe: a recipe with all parameters and a number for α.
+        weights: W_ESM, the merged tower as it is evaluated and exported, including α, scales and rounding.
+        progress: callback, called at every layer; may raise Cancelled.
 
     Returns:
         By layer name: A and B in the weights' dtype, prototypes at least in float32.
@@ -61,7 +61,7 @@ def make_adapters(
 
 
 def _adapters_of(stages: Stages, recipe: Recipe, merged: Tensor, layer: Layer, rank: int) -> Adapters:
-    """Make T adapters of one layer and fill them up with zeros to the largest rank among them."""
+    """Compute the T adapters of one layer, padded with zeros to the largest rank among them."""
     pairs, prototypes = [], []
     for task in recipe.tasks:
         tuned = stages.headers.experts[task].tensors([layer.name], torch.float64)[layer.name].to(stages.device)

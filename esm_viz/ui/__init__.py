@@ -1,4 +1,4 @@
-"""The studio: Gradio pages over the pipeline. Handlers call the pipeline and draw figures; no mathematics here."""
+"""The studio: the Gradio page. Handlers call the other packages and draw figures; there is no mathematics here."""
 
 from esm_viz.ui.studio_server import serve
 

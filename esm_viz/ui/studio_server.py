@@ -1,4 +1,4 @@
-"""Serve the studio: our own files under /studio, downloads under tokens, nothing asked from another host."""
+"""The studio's server: Gradio's page, own files under /studio, downloads by token; loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from esm_viz.ui.page.page_update import TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import join_page, temporary_folders
 from esm_viz.ui.server.call_schema import handlers
-from esm_viz.ui.server.request_gate import Guard, Watch
+from esm_viz.ui.server.request_gate import GateState, RequestGate
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.static_assets import PLOTLY_ROUTE, SHEETS, Preload, plotly_script
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
@@ -41,7 +41,7 @@ from esm_viz.ui.tabs.export.export_tab import ROUTE
 
 ASSETS = assets_folder() / "ui"
 DEMO = assets_folder() / "demo" / "recipe.yaml"
-OPENING = DEMO.with_name("opening.json")  # what the demo's opening page shows, made by `esm_viz.demo.opening_results`
+OPENING = DEMO.with_name("opening.json")  # recorded results of the demo, made by `esm_viz.demo.opening_results`
 HEAD = "".join(f'<link rel="stylesheet" href="./studio/ui/{sheet}.css">' for sheet in SHEETS)
 _PRIVATE = {"Cache-Control": "no-store"}
 
@@ -54,7 +54,7 @@ def build(
     limits: Limits = USUAL,
     state: Path | None = None,
 ) -> Studio:
-    """Open a recipe, the demo where none is given, and return the studio on it.
+    """Open a recipe, by default the demo's, and return the studio on it.
 
     Raises:
         EsmVizError: the recipe or its files are wrong.
@@ -88,20 +88,20 @@ def serve(
     """Build the studio and serve it until interrupted.
 
     Args:
-        recipe: a recipe file; the demo where None.
+        recipe: a recipe file; by default the demo's.
         host: address to listen on.
         port: port to listen on.
         device: "auto", "cpu" or "cuda".
         share: make a public link.
         block: wait until interrupted; False returns at once, for tests.
-        cache: of all projects' stages; a quarter of memory where None.
-        folder: whose projects visitors may open by name; none where None.
-        limits: what one visitor may have.
-        address: by which others reach it, `http://NAME:PORT`; found where empty.
-        auth: names with their passwords; nobody is asked where empty.
-        state: private folder from which sessions come back after a restart; nothing is kept where None.
-        aliases: more names by which others reach it.
-        framers: origins whose pages may show the studio in a frame; none but its own where empty.
+        cache: cache of all projects' stages; by default limited to a quarter of memory.
+        folder: folder whose projects visitors may open by name; None to allow none.
+        limits: limits of one visitor.
+        address: public address, `http://NAME:PORT`; found automatically if empty.
+        auth: passwords by name; empty for no password.
+        state: private folder that keeps sessions for restarts; None to keep nothing.
+        aliases: further host names of the server.
+        framers: other origins whose pages may show the studio in a frame.
 
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
@@ -132,32 +132,32 @@ def serve(
     except OSError as error:
         raise RecipeError(f"nothing can listen on {host}:{port}", "choose another --port", "command line") from error
     if share and not address:
-        site.address = (public or "").rstrip("/")  # none where the tunnel could not be made
+        site.address = (public or "").rstrip("/")  # empty if the tunnel could not be made
     print(f"esm_viz: {site.url()}/  (for the wall, with a code to scan: {site.url()}/{join_page.PAGE})", flush=True)
     if not auth and not site.local_only:
         print("esm_viz: whoever reaches this address may come in; --auth asks for a password", flush=True)
     if block:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files of visitors go then too
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are deleted then too
         studio.blocks.block_thread()
     return studio
 
 
 def app_settings(studio: Studio, site: Site) -> dict[str, Any]:
-    """Return what Gradio's application is made with: our routes, and the gate before all of them."""
-    watch = Watch(site, studio.inbox, handlers(studio.blocks))
+    """Return arguments for Gradio's application: the studio's routes, and the request filter before all routes."""
+    watch = GateState(site, studio.inbox, handlers(studio.blocks))
     return {
         "routes": routes(studio, site),
-        "middleware": [Middleware(Guard, watch=watch), Middleware(Preload)],
+        "middleware": [Middleware(RequestGate, watch=watch), Middleware(Preload)],
         "docs_url": None,
         "redoc_url": None,
     }
 
 
 def _keep_uploads_private() -> None:
-    """Have Gradio put uploads in a new folder that nobody else can guess or read, and that goes with the server.
+    """Make Gradio write uploads to a new private folder with a random name, which is deleted with the server.
 
-    What servers that were killed have left goes now.
+    Also delete the folders that killed servers have left.
     """
     temporary_folders.clear()
     around = os.environ.get("GRADIO_TEMP_DIR")
@@ -170,7 +170,7 @@ def _keep_uploads_private() -> None:
 
 
 def routes(studio: Studio, site: Site) -> list[Route | Mount]:
-    """Return what is served beside Gradio's own pages."""
+    """Return the routes besides Gradio's own."""
 
     def download(request: Request) -> Response:
         path = studio.store.file(request.path_params["token"], request.path_params["name"])
@@ -192,10 +192,10 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
         return HTMLResponse(page, headers={"Content-Security-Policy": join_page.POLICY} | _PRIVATE)
 
     def here(_: Request) -> Response:
-        return JSONResponse({"here": join_page.told_here(studio.store.here())}, headers=_PRIVATE)
+        return JSONResponse({"here": join_page.visitors_sentence(studio.store.here())}, headers=_PRIVATE)
 
     def code(request: Request) -> Response:
-        """Return the code of a link to what a page shows, and that of the server where no tab is named."""
+        """Return the QR code of a link to a page's state, or of the server's address if no tab is given."""
         session, url, tab = studio.store.ticket(request.path_params["ticket"]), site.url(request.headers), _tab(request)
         if session is None:
             return PlainTextResponse("This page has expired, reload it.", status_code=404)
@@ -204,7 +204,11 @@ def routes(studio: Studio, site: Site) -> list[Route | Mount]:
             drawn = join_page.code(to, "Code that opens what is on screen" if tab else f"Code that opens {url}")
         except EsmVizError as error:
             return PlainTextResponse(str(error), status_code=400)
-        said = {"code": drawn, "address": join_page.short(url), "here": join_page.told_here(studio.store.here())}
+        said = {
+            "code": drawn,
+            "address": join_page.short(url),
+            "here": join_page.visitors_sentence(studio.store.here()),
+        }
         return JSONResponse(said, headers=_PRIVATE)
 
     return [
@@ -227,6 +231,6 @@ def _recipe(text: str | None) -> Response:
 
 
 def _tab(request: Request) -> str:
-    """Return the tab that a request names, if there is such a one."""
+    """Return the tab in a request if it exists; empty otherwise."""
     tab = request.query_params.get("tab", "")
     return tab if tab in {known.name for known in TABS} else ""

@@ -72,7 +72,7 @@ def served(recipe: Path, folder: Path, *flags: str, **variables: str) -> Iterato
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)  # of a busy machine
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,27 @@ BODIES: dict[str, bytes] = {
     "exec": proto(2) + b"cbuiltins\nexec\n" + word(f"import os; os.system('{COMMAND}')") + b"\x85R.",
     "a module imported": proto(2) + b"cimportlib\nimport_module\n" + word("antigravity") + b"\x85R.",
     "getattr of torch": proto(2) + b"cbuiltins\ngetattr\n" + b"ctorch\nload\n" + word("__globals__") + b"\x86R.",
+    "getattr of a stand-in, called": proto(2)
+    + b"cbuiltins\ngetattr\ncthing\nThing\n"
+    + word("system")
+    + b"\x86R"
+    + ARGUMENT
+    + b"\x85R.",
+    "getattr of a function": proto(2)
+    + b"c__builtin__\ngetattr\nctorch._utils\n_rebuild_tensor\n"
+    + word("__globals__")
+    + b"\x86R.",
+    "getattr of a text": proto(2) + b"cbuiltins\ngetattr\n" + word("{0.__class__}") + word("format") + b"\x86R.",
+    "getattr of getattr": proto(2) + 2 * b"cbuiltins\ngetattr\n" + word("__self__") + b"\x86R.",
+    "getattr of a module": proto(2)
+    + b"cbuiltins\ngetattr\n"
+    + b"cthing\nos\n"
+    + word("system")
+    + b"\x86R"
+    + ARGUMENT
+    + b"\x85\x81.",
+    "getattr with a default": proto(2) + b"cbuiltins\ngetattr\ncthing\nThing\n" + word("a") + SYSTEM + b"\x87R.",
+    "items of a stand-in": proto(2) + b"cthing\nThing\n)\x81" + word("__class__") + SYSTEM + b"s.",
     "torch's own loader": proto(2) + b"ctorch.hub\nload\n" + word("someone/else") + word("x") + b"\x86R.",
     "torch compiles": proto(2) + b"ctorch\ncompile\n" + ARGUMENT + b"\x85R.",
     "runpy": proto(2) + b"crunpy\nrun_path\n" + word("/etc/passwd") + b"\x85R.",

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from esm_viz.checkpoints.checkpoint import sha256_file
 from esm_viz.core.errors import CheckpointError, EsmVizError, ExportError, NumericsError
+from esm_viz.core.progress import Progress
 from esm_viz.export import verified_export
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.project.project import Project
@@ -161,7 +162,8 @@ def test_killed_before_all_is_proved_an_export_leaves_the_earlier_one_whole(
     out, other = tmp_path / "out", with_parameters(project.recipe, alpha=0.6)
     project.export(project.recipe, out)
     before = digests(out)
-    killed(lambda: project.export(other, out, lambda _, said: die() if words in said else None))
+    progress = Progress(lambda _, said: die() if words in said else None)
+    killed(lambda: project.export(other, out, progress))
     left = [path for path in out.iterdir() if path.name not in before]
     assert len(left) == 1
     shutil.copytree(out, tmp_path / "seen", ignore=lambda *_: [left[0].name])

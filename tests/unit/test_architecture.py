@@ -338,3 +338,15 @@ def test_the_licence_is_the_one_the_metadata_names() -> None:
     assert "Apache License" in licence
     assert "The esm_viz authors" in licence
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_unit_tests_lie_in_the_folders_of_what_they_test() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit) for path in unit.rglob("test_*.py")} - {Path()}
+    assert [str(folder) for folder in folders if not (PACKAGE / folder).is_dir()] == []
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """A file is known by its name alone, whatever room it is in."""
+    names = [path.stem for path in sources() if path.stem not in ("__init__", "__main__")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

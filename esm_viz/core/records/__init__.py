@@ -16,7 +16,7 @@ from esm_viz.core.records.basic_types import (
     Split,
     Stage,
     Value,
-    unseen,
+    ignore_record,
 )
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
 from esm_viz.core.records.file_verdict import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
@@ -104,5 +104,5 @@ __all__ = [
     "Verdict",
     "Which",
     "WrittenFile",
-    "unseen",
+    "ignore_record",
 ]

@@ -15,7 +15,7 @@ Value = float | int | str
 WILSON_Z = 1.959963984540054  # 97.5 % point of the normal distribution: two-sided 95 %
 
 
-def unseen(record: object) -> None:
+def ignore_record(record: object) -> None:
     """Do nothing: the default for callbacks that show an intermediate record."""
 
 

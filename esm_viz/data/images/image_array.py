@@ -20,14 +20,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from esm_viz.core.errors import ImagesError
+from esm_viz.data.class_labels import whole_numbers
 from esm_viz.data.images.image_decoder import MOST_PIXELS, Unreadable
 from esm_viz.data.images.image_folder import METHODS, MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Decode, Fetch, ImageSet
-from esm_viz.data.random_access_stream import Stepping
+from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES, LABELS = ("images", "x"), ("labels", "y")
 LARGEST_HEADER = 10_000  # bytes of an array's header, which is a line of text
+_KINDS = {"b": "bool", "f": "float", "U": "words", "S": "words"}  # of arrays that hold no whole numbers
 _SHAPES = "(n, H, W), (n, H, W, 3) or (n, 3, H, W)"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, LookupError, SyntaxError)
 
@@ -55,10 +57,14 @@ def open_safetensors(path: Path, how: Preprocessing, labelled: bool) -> ImageSet
         raise ImagesError(f"images are {dtype}", "give float32 (preprocessed) or uint8 pixels", path.name)
     if labelled and labels is None:
         raise ImagesError("the file has no tensor `labels`", "save labels as int64 (n,)", path.name)
-    if labels is not None and (labels.dtype != torch.int64 or tuple(labels.shape) != shape[:1] or (labels < 0).any()):
-        raise ImagesError(
-            f"labels are {labels.dtype} {tuple(labels.shape)}", f"give int64 ({shape[0]},) from 0", path.name
-        )
+    if labels is not None:
+        told = f"labels are {labels.dtype} {tuple(labels.shape)}"
+        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+            kind = "bool" if labels.dtype == torch.bool else "float"
+            raise ImagesError(told, whole_numbers(kind), path.name)
+        labels = labels.long()
+        if tuple(labels.shape) != shape[:1] or (labels < 0).any():
+            raise ImagesError(told, f"give whole numbers from 0, ({shape[0]},)", path.name)
     return ImageSet(path.name, shape[0], labels, _Tensors(path, dtype == "U8"), how)
 
 
@@ -170,6 +176,10 @@ def _labels(
                 f"the file has no array `{LABELS[0]}`", f"save labels as whole numbers ({count},)", path.name
             )
         return None
+    if header.dtype.kind in _KINDS:
+        raise ImagesError(
+            f"labels are {header.dtype} {header.shape}", whole_numbers(_KINDS[header.dtype.kind]), path.name
+        )
     fits = header.shape in ((count,), (count, 1)) and header.dtype.kind in "iu"
     if not fits or header.begins + count * header.row != header.member.file_size:
         raise ImagesError(f"labels are {header.dtype} {header.shape}", f"give whole numbers ({count},)", path.name)
@@ -185,7 +195,7 @@ class _Arrays:
 
     def __init__(self, path: Path, header: _Header) -> None:
         self._path, self._header = path, header
-        self._stream = Stepping(header.shape[0], (0,), self._rows)
+        self._stream = RandomAccessStream(header.shape[0], (0,), self._rows)
 
     def named(self, index: int) -> str:
         return f"image {index}"

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from esm_viz.core.errors import ImagesError
-from esm_viz.data.class_labels import Classes, rows_of_folders, rows_of_numbers
+from esm_viz.data.class_labels import Classes, rows_of_numbers, rows_of_words, whole_numbers
 from esm_viz.data.images.image_decoder import MOST_BYTES, Unreadable, decode
 from esm_viz.data.images.image_folder import MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Decode, Fetch, ImageSet
-from esm_viz.data.random_access_stream import Stepping
+from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES = ("image", "img", "img_bytes", "image_bytes")
 LABELS = ("label", "labels", "fine_label")  # CIFAR-100 has two; the papers' task is `fine_label`
@@ -44,6 +44,13 @@ class _Group(NamedTuple):
     rows: int
 
 
+class _Labels(NamedTuple):
+    """One file's labels: numbers, int64, with the names of the classes if the schema has them, or words."""
+
+    values: Any
+    names: tuple[str, ...]
+
+
 def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:
     """List the rows of one table; reads only the files' footers and the label column.
 
@@ -57,22 +64,21 @@ def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes:
         ImagesError: a file cannot be read, has no column of images or labels, or its labels do not fit the head.
     """
     groups: list[_Group] = []
-    labels: list[Tensor] = []
-    known: tuple[str, ...] = ()
+    labels: list[_Labels] = []
     try:
         for file in files:
             with pq.ParquetFile(file) as table:
                 image = _image_column(table.schema_arrow, path)
                 groups += _groups(table, file, image, path)
                 if classes is not None:
-                    found, known = _labels(table, classes, path)
-                    labels.append(found)
+                    labels.append(_labels(table, path))
     except _DAMAGED as error:
         raise ImagesError("the parquet file cannot be read", "save or download it again", path.name) from error
     count = sum(group.rows for group in groups)
     if not 0 < count <= MOST_FILES:
         raise ImagesError(f"there are {count} images", f"give 1 to {MOST_FILES}", path.name)
-    return ImageSet(path.name, count, torch.cat(labels) if labels else None, _Rows(path, groups, image), how, known)
+    rows, known = _rows(labels, classes, path.name) if classes is not None else (None, ())
+    return ImageSet(path.name, count, rows, _Rows(path, groups, image), how, known)
 
 
 def names_in(file: Path) -> tuple[str, ...]:
@@ -138,8 +144,8 @@ def _groups(table: pq.ParquetFile, file: Path, image: str, path: Path) -> Iterat
         yield _Group(file, at, group.num_rows)
 
 
-def _labels(table: pq.ParquetFile, classes: Classes, path: Path) -> tuple[Tensor, tuple[str, ...]]:
-    """Read one file's labels as rows of the head, and name the rows."""
+def _labels(table: pq.ParquetFile, path: Path) -> _Labels:
+    """Read one file's labels."""
     column = label_column(table.schema_arrow)
     if column is None:
         raise ImagesError("the table has no column `label`", f"name it one of {', '.join(LABELS)}", path.name)
@@ -149,19 +155,37 @@ def _labels(table: pq.ParquetFile, classes: Classes, path: Path) -> tuple[Tensor
     values = table.read(columns=[column]).column(column)
     if values.null_count:
         raise ImagesError(f"`{column}` has {values.null_count} empty rows", "give every image a label", path.name)
+    if pa.types.is_dictionary(kind):  # a category of pandas; its codes may be in any order, so only the values count
+        kind = kind.value_type
+        values = values.cast(kind)
     if pa.types.is_integer(kind):
-        numbers = values.to_numpy().astype(np.int64)
-        names = class_names(table.schema_arrow, column)
-        rows = rows_of_numbers(names, classes, path.name)
+        return _Labels(values.to_numpy().astype(np.int64), class_names(table.schema_arrow, column))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _Labels(values.to_pylist(), ())
+    remedy = whole_numbers("bool" if pa.types.is_boolean(kind) else "float" if pa.types.is_floating(kind) else "")
+    raise ImagesError(f"`{column}` holds {kind}", f"{remedy}, or give words", path.name)
+
+
+def _rows(labels: Sequence[_Labels], classes: Classes, where: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Map the labels of a table's parts to rows of the head, and name the rows."""
+    if all(isinstance(part.values, list) for part in labels):
+        words = [word for part in labels for word in part.values]
+        order, known = rows_of_words(sorted(set(words)), classes, where, "label")
+        return torch.tensor([order[word] for word in words]), known
+    if any(isinstance(part.values, list) for part in labels):
+        wrong = "labels are numbers in one part of the table and words in another"
+        raise ImagesError(wrong, "give one kind in all parts", where)
+    if not classes.names and len({part.names for part in labels}) > 1:
+        wrong = "the parts of the table have different names for their classes"
+        raise ImagesError(wrong, "name the model's `classes` in the recipe", where)
+    found = []
+    for part in labels:
+        numbers, rows = part.values, rows_of_numbers(part.names, classes, where)
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(rows):
             wrong = f"labels go from {numbers.min()} to {numbers.max()} for {len(rows)} classes"
-            raise ImagesError(wrong, "give whole numbers from 0 that the head has rows for", path.name)
-        return torch.tensor(rows)[torch.from_numpy(numbers)], classes.names or names
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        words = values.to_pylist()
-        order, known = rows_of_folders(sorted(set(words)), classes, path.name)
-        return torch.tensor([order[word] for word in words]), known
-    raise ImagesError(f"`{column}` holds {kind}", "give whole numbers or words", path.name)
+            raise ImagesError(wrong, "give whole numbers from 0 that the head has rows for", where)
+        found.append(torch.tensor(rows)[torch.from_numpy(numbers)])
+    return torch.cat(found), classes.names or labels[0].names
 
 
 class _Rows:
@@ -170,7 +194,7 @@ class _Rows:
     def __init__(self, path: Path, groups: Sequence[_Group], image: str) -> None:
         self._path, self._groups, self._image = path, groups, image
         starts = np.cumsum([0, *(group.rows for group in groups)]).tolist()
-        self._stream = Stepping(starts[-1], starts[:-1], self._items)
+        self._stream = RandomAccessStream(starts[-1], starts[:-1], self._items)
 
     def named(self, index: int) -> str:
         return f"row {index}"

@@ -79,6 +79,7 @@ class ImageSet:
         pictures: the source of the images.
         how: the tower's preprocessing.
         classes: names of the classes, by label, if class folders give them.
+        notes: sentences on what lies in the source and is not in the set.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ImageSet:
     pictures: Pictures
     how: Preprocessing
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     _broken: dict[int, Unreadable] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -161,8 +163,12 @@ class ImageSet:
 
     def _broken_words(self) -> str:
         names = self.broken
-        more = " …" if len(names) > SHOWN else ""
-        return f"{len(names)} of {self.count} images cannot be read ({', '.join(names[:SHOWN])}{more})"
+        return f"{len(names)} of {self.count} images cannot be read ({shown(names)})"
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first few names for a sentence."""
+    return f"{', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"
 
 
 def _read(fetch: Fetch, index: int) -> Decode | Unreadable:

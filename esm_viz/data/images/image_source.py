@@ -13,13 +13,14 @@ Other packages import from this module.
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import Classes, by_name, folded
 from esm_viz.data.images.image_array import open_npz, open_safetensors
 from esm_viz.data.images.image_decoder import SUFFIXES
-from esm_viz.data.images.image_folder import open_folder, open_zip
+from esm_viz.data.images.image_folder import class_levels, open_folder, open_zip
 from esm_viz.data.images.image_preprocessing import (
     MEAN,
     STD,
@@ -71,10 +72,13 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
     """
     how = Preprocessing(how) if isinstance(how, int) else how
     if path.is_dir():
-        files = sorted(path.glob("*.parquet"))
+        files = _tables(path)
         return _open_table(path, files, how, classes) if files else open_folder(path, how, classes)
     if not path.is_file():
         raise ImagesError("there are no such images", "check the path in the recipe", path.name)
+    other = _saved_instead(path)
+    if other:
+        raise ImagesError(f"{other}, no images", "download the file itself", path.name)
     kind = path.suffix.lower()
     if kind == ".zip":
         return open_zip(path, how, classes)
@@ -89,22 +93,35 @@ def open_images(path: Path, how: Preprocessing | int, classes: Classes | None = 
     )
 
 
-def class_names(path: Path) -> tuple[str, ...]:
-    """Return the class names of a labelled set: its class folders, sorted, or a table's names; empty without names.
+def _saved_instead(path: Path) -> str:
+    try:
+        return saved_instead(first_bytes(path))
+    except OSError:  # the reader of this kind of file reports it
+        return ""
+
+
+def class_names(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Return the names that could be a labelled set's classes, likeliest first; empty without names.
+
+    They are a table's names, or those of the folders below the set, sorted, and then those of the innermost folders.
 
     Raises:
         ImagesError: it cannot be read.
     """
-    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path] * (path.suffix.lower() == ".parquet")
+    tables = _tables(path) if path.is_dir() else [path] * (path.suffix.lower() == ".parquet")
     if tables:
         from esm_viz.data.images.image_parquet import names_in
 
-        return names_in(tables[0])
+        names = names_in(tables[0])
+        return (names,) if names else ()
     if not path.is_dir() and path.suffix.lower() != ".zip":
         return ()
     listed = open_images(path, 1)
-    folders = {PurePosixPath(listed.pictures.named(index)).parent.name for index in range(listed.count)}
-    return tuple(sorted(folders - {""}))
+    return class_levels([listed.pictures.named(index) for index in range(listed.count)])
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".parquet" and file.name[0] != ".")
 
 
 def _open_table(path: Path, files: list[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:

@@ -1,1 +1,1 @@
-"""What every tab is made of: HTML pieces, Gradio blocks, messages and the definition of a tab."""
+"""Parts that all tabs use: HTML snippets, checks of the browser's messages, private functions of Gradio."""

@@ -1,4 +1,4 @@
-"""What a message of the page may hold: a few short words and numbers, whoever sent it."""
+"""The check of a browser's message, which may hold only a few short texts and numbers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LARGEST = 1 << 53  # whole numbers that JavaScript writes exactly
 
 
 def checked_fields(raw: object) -> dict[str, Any]:
-    """Return a message's small and plain entries; what is not is as if nobody had sent it."""
+    """Return a message's entries that are small and plain; others are ignored."""
     if not isinstance(raw, dict) or len(raw) > MOST_ENTRIES:
         return {}
     return {key: value for key, value in raw.items() if _is_word(key) and _is_small(value)}
 
 
 def number(message: dict[str, Any], key: str, most: int) -> int | None:
-    """Return a whole number of a message, brought between 0 and the most; None where there is none."""
+    """Return a whole number in a message, clipped to 0 … `most`; None if there is none."""
     value = message.get(key)
     return min(max(value, 0), most) if type(value) is int else None
 
 
 def word(message: dict[str, Any], key: str) -> str | None:
-    """Return a text of a message; None where there is none."""
+    """Return a text in a message; None if there is none."""
     value = message.get(key)
     return value if isinstance(value, str) else None
 
@@ -45,5 +45,5 @@ def _is_plain(value: object) -> bool:
 
 
 def _is_word(value: object) -> bool:
-    """Say whether it is a short text that can be written: no half of a character that was torn apart."""
+    """Say whether a value is a short text without lone surrogates, which cannot be encoded."""
     return isinstance(value, str) and len(value) <= LONGEST and not any("\ud800" <= half <= "\udfff" for half in value)

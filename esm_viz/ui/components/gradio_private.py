@@ -1,11 +1,11 @@
-"""What Gradio keeps to itself and the studio needs all the same; no other module names it.
+"""The private functions of Gradio that the studio uses; no other module uses any.
 
-Names of this kind can change with any release, so the tests of this module say which ones they were tried with.
+Private names can change with any release, so `TRIED` lists the releases that this module was tested with.
 
-Of an event with many outputs Gradio makes a new component for each one that is not painted, sends each one that is
-through a thread of its own, and keeps every value for every page for an hour after it was closed. Our pieces are
-strings that need none of it: with thirty people that would be most of the server's work and memory. So `Plain` hands
-them through as they are.
+For an event with many outputs, Gradio makes a new component for each output that did not change, processes each changed
+one in a thread, and keeps all values for an hour after a page was closed. The studio's values are plain strings that
+need none of this, and with thirty people it would take most of the server's time and memory. So `Plain` passes the
+strings on unchanged.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from starlette.requests import Request
 
 TRIED = ("6.31",)  # Gradio's releases with which this module's tests have passed, MAJOR.MINOR
 
-if importlib.util.find_spec("matplotlib") is None:  # at every event Gradio searches the whole path for it, twice
+if importlib.util.find_spec("matplotlib") is None:  # Gradio looks for it at every event, twice
     setattr(gr.utils, "MatplotlibBackendMananger", nullcontext)  # noqa: B010 - the name is Gradio's
 
 
-class Plain(gr.Blocks):
-    """Blocks whose handlers answer with a string for each component they paint, by component."""
+class PlainBlocks(gr.Blocks):
+    """Gradio Blocks whose handlers return a dict with a string for each changed component."""
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
     ) -> list[Any]:
-        """Return what the page is sent: the strings as they are, and for every other output that nothing changed."""
+        """Return the strings unchanged, and "no change" for all other outputs."""
         if not isinstance(predictions, dict) or not all(isinstance(part, gr.blocks.Block) for part in predictions):
             return await super().postprocess_data(block_fn, predictions, state)
         unchanged = gr.skip()
@@ -42,12 +42,12 @@ class Plain(gr.Blocks):
 
 
 def message_of(event: gr.EventData) -> Any:
-    """Return what the page sent with an event, as it came."""
+    """Return the data that the page sent with an event, unchecked."""
     return event._data
 
 
 def handlers(blocks: gr.Blocks, events: Collection[str]) -> dict[int, int]:
-    """Return the number of inputs of every handler that one of these events calls, by the handler's number."""
+    """Return the number of inputs of every handler of these events, by the handler's number."""
     return {
         number: len(fn.inputs)
         for number, fn in blocks.fns.items()
@@ -66,7 +66,7 @@ def has_password(request: Request) -> bool:
 
 
 def is_locked_out(request: Request) -> bool:
-    """Say whether there is a password that this visitor has not given."""
+    """Say whether the server has a password that this visitor has not given yet."""
     app = request.app
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return has_password(request) and not any(request.cookies.get(name) in app.tokens for name in names)

@@ -1,4 +1,4 @@
-"""Small pieces of HTML that the page's blocks are made of; every name that a visitor chose is escaped here."""
+"""HTML snippets for the page's blocks; texts from visitors are escaped here."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ICONS = {"good": OK, "warn": WARN, "bad": BAD}
 
 
 def mark(index: int) -> str:
-    """Return a task's glyph in its colour."""
+    """Return a task's symbol in its colour."""
     return f'<span style="color:{task_colour(index)}">{task_glyph(index)}</span>'
 
 
 def badge(letter: str) -> str:
-    """Return the square that stands for the pinned state A or the state on screen B; empty for neither."""
+    """Return the square badge of the pinned state A or the state on screen B; empty for neither."""
     return f'<span class="badge {letter.lower()}">{letter}</span>'
 
 
 def pill(kind: str, text: str = "") -> str:
-    """Return an icon, with words where there are any, in one of the colours good, warn, bad."""
+    """Return an icon with optional words, in the colour good, warn or bad."""
     return f'<span class="pill {kind}">{ICONS[kind]}{safe(text)}</span>'
 
 
 def sentence(kind: str, text: str) -> str:
-    """Return one sentence in its place: what happened and what to do."""
+    """Return a message of one sentence, which says what happened and what to do."""
     return f'<p class="sentence {kind}" role="alert">{ICONS[kind]}<span>{safe(text)}</span></p>'
 
 
@@ -55,7 +55,7 @@ def button(act: str, label: str, kind: str = "", title: str = "", off: bool = Fa
 
 
 def select(act: str, label: str, options: Sequence[tuple[str, str]], chosen: str) -> str:
-    """Return a list to choose from, (value, words) each; the chosen value is sent as a message."""
+    """Return a select with options (value, words); the chosen value is sent as a message."""
     lines = "".join(
         f'<option value="{safe(value)}"{" selected" if value == chosen else ""}>{safe(words)}</option>'
         for value, words in options
@@ -64,7 +64,7 @@ def select(act: str, label: str, options: Sequence[tuple[str, str]], chosen: str
 
 
 def segments(act: str, choices: dict[str, str], chosen: str, label: str, hint: str = "") -> str:
-    """Return a few choices side by side, values with trusted HTML, of which one is on; each sends its `value`."""
+    """Return a segmented control with one active choice, labels as trusted HTML; a click sends the `value`."""
     buttons = "".join(
         f'<button role="radio" class="{"on" if value == chosen else ""}" aria-checked="{str(value == chosen).lower()}"'
         f' data-do="{act}" data-value="{safe(value)}">{text}</button>'
@@ -75,18 +75,18 @@ def segments(act: str, choices: dict[str, str], chosen: str, label: str, hint: s
 
 
 def stat(name: str, value: str, kind: str = "") -> str:
-    """Return one number a talk quotes, with its name; both are trusted HTML."""
+    """Return a large number with its name; both are trusted HTML."""
     return f'<div class="stat"><span class="k">{name}</span><span class="n {kind}">{value}</span></div>'
 
 
 def panel(title: str, how: str, body: str, right: str = "") -> str:
-    """Return a card of text: title, one sentence, what it holds, and what stands at the right of the title."""
+    """Return a card with a title, one sentence, a body, and content at the right of the title."""
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{right}</div></div>'
     return f'<section class="card">{head}<p class="how">{how}</p>{body}</section>'
 
 
 def chip(words: str) -> str:
-    """Return a remark beside a picture, trusted HTML; nothing where there are no words."""
+    """Return a remark beside a picture, as trusted HTML; empty without words."""
     return f'<span class="chip">{words}</span>' if words else ""
 
 
@@ -97,7 +97,7 @@ def table(kind: str, head: str, rows: str, label: str = "") -> str:
         kind: class of the table.
         head: its header cells.
         rows: its rows.
-        label: name of the scrolling region, for a table without a control in it that keys could reach.
+        label: name of the scrolling region, for a table without controls that the keyboard could reach.
     """
     reach = f' tabindex="0" role="region" aria-label="{safe(label)}"' if label else ""
     return (
@@ -107,5 +107,5 @@ def table(kind: str, head: str, rows: str, label: str = "") -> str:
 
 
 def arch_text(arch: str) -> str:
-    """Return the architecture's name with a true multiplication sign."""
+    """Return the architecture's name with the multiplication sign ×."""
     return safe(arch).replace(" x ", " × ")

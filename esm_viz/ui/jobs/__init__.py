@@ -1,1 +1,1 @@
-"""Work beside the page: the job queue, progress and cancelling, and estimates of time."""
+"""Background jobs: the job queue, progress and cancelling."""

@@ -1,7 +1,7 @@
-"""Work that runs beside the page: a place in the line, a fraction to show, and an end at the next layer or batch.
+"""The background job: it waits in the job queue, has a progress, and can be cancelled at the next layer or batch.
 
-Gradio's own `cancels=` lets a plain function run to its end; here the stages call `Job.progress` at every boundary, and
-it raises Cancelled once somebody wants the job gone. There too it lets more urgent work of others go first.
+Gradio's own `cancels=` lets a plain function run to its end. Here, the stages call `Job.progress` at every layer or
+batch; it raises Cancelled after the job was cancelled, and lets more urgent jobs run first.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 from esm_viz.core.errors import Cancelled, EsmVizError
 from esm_viz.core.progress import Progress
-from esm_viz.ui.jobs.job_queue import LONG, NOW, Turn, Workers
+from esm_viz.ui.jobs.job_queue import LONG, NOW, JobQueue, Turn
 
 UNEXPECTED = "Something went wrong that should not have, try again or load the demo"
-WORKERS = Workers()  # the process's
+WORKERS = JobQueue()  # the process's
 _LOG = logging.getLogger("esm_viz.ui")
 
 Steps = Iterator[Turn]
@@ -26,16 +26,16 @@ class Job:
     """One piece of work of one session.
 
     Attributes:
-        what: what the job line says.
-        tells: it is long, and its words stand on the job line.
-        owner: whose it is; people take turns.
-        fraction, words: how far it is.
-        progress: tells how far it is, lets more urgent work go first, and raises Cancelled once somebody stopped it.
-        first: set when there is something to show, or when it ended.
+        what: name of the job in the header's status line.
+        tells: whether it is long, so that the status line also shows its words.
+        owner: id of the session; owners take turns.
+        fraction, words: its progress.
+        progress: callback for the work; lets more urgent jobs run first and raises Cancelled after `cancel`.
+        first: event that is set when there is a first result, or when the job has ended.
     """
 
     def __init__(self, what: str, tells: bool = False, owner: str = "", urgency: int | None = None) -> None:
-        """Start it with `start`; one that tells is long work, any other what a hand on a knob waits for."""
+        """Make a job, to be started with `start`; by default, it is LONG if `tells` and NOW otherwise."""
         self.what = what
         self.tells = tells
         self.owner = owner
@@ -60,12 +60,12 @@ class Job:
         failed: Callable[[str], None],
         ended: Callable[[], None] = lambda: None,
     ) -> Job:
-        """Take a place in the line.
+        """Put the job into the queue.
 
         Args:
-            work: does everything at once, or yields a `Turn` wherever somebody else may have the thread.
-            failed: gets the one sentence if it does not end well.
-            ended: called at the end, whatever it was.
+            work: a function, or a generator that yields a `Turn` wherever another job may take over the thread.
+            failed: called with one sentence if the job fails.
+            ended: called at the end in any case.
         """
         self._begin, self._failed, self._ended = work, failed, ended
         try:
@@ -75,10 +75,10 @@ class Job:
         return self
 
     def _tell(self, fraction: float, words: str) -> None:
-        """Note the progress, and let others go first who have a better claim.
+        """Keep the progress, and let more urgent jobs run first.
 
         Raises:
-            Cancelled: somebody stopped the job.
+            Cancelled: the job was cancelled.
         """
         if not self.cancelled:
             WORKERS.boundary(self)
@@ -87,36 +87,36 @@ class Job:
         self.fraction, self.words = min(1.0, max(0.0, fraction)), words
 
     def cancel(self) -> None:
-        """Ask the job to end at its next boundary; what waits in line ends at once."""
+        """End the job at its next call of `progress`, or at once if it is still waiting in the queue."""
         self._stop.set()
         self.first.set()
         WORKERS.withdraw(self)
 
     @property
     def cancelled(self) -> bool:
-        """Say whether somebody stopped it."""
+        """Say whether it was cancelled."""
         return self._stop.is_set()
 
     @property
     def alive(self) -> bool:
-        """Say whether it still has something to do for somebody."""
+        """Say whether it has not ended and was not cancelled."""
         return not self._over and not self.cancelled
 
     @property
     def running(self) -> bool:
-        """Say whether somebody waits for it."""
+        """Say whether the page waits for its result."""
         return not self.done.is_set() and not self.cancelled and not self.resting
 
     @property
     def place(self) -> int:
-        """Return its place in the line, the first being 1; 0 where it does not wait for others."""
+        """Return its place in the queue, from 1; 0 if it does not wait for other jobs."""
         return WORKERS.place(self)
 
     def pause(self, seconds: float) -> None:
-        """Leave the processor to others for a moment.
+        """Sleep for some seconds without a permit, so that other jobs can run.
 
         Raises:
-            Cancelled: somebody stopped the job meanwhile.
+            Cancelled: the job was cancelled meanwhile.
         """
 
         def sleep() -> None:
@@ -127,11 +127,11 @@ class Job:
 
     @property
     def age(self) -> float:
-        """Return the seconds since it was asked for."""
+        """Return the seconds since the job was made."""
         return time.monotonic() - self._asked
 
     def step(self) -> Turn | None:
-        """Work until the end (None) or until the next turn; whatever goes wrong stays in the job."""
+        """Run to the end (None) or to the next `Turn`; errors are handled inside the job."""
         try:
             if self._steps is None:
                 self.progress(0.0, "")
@@ -154,7 +154,7 @@ class Job:
         return None
 
     def withdrawn(self) -> None:
-        """End without having been given another turn."""
+        """End because the queue dropped the job."""
         self._end()
 
     def _end(self, wrong: str = "") -> None:
@@ -168,4 +168,4 @@ class Job:
             self.done.set()
             self.first.set()
             self._ended()
-            self._over = True  # only now: until then there is something for somebody to come back for
+            self._over = True  # set last, since the page stops asking for results then

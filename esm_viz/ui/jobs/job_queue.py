@@ -1,9 +1,9 @@
-"""Whose work is done next: one bounded line for everybody, and as many permits to work as there are cores.
+"""The job queue: a bounded priority queue for all visitors, with as many permits to run as there are cores.
 
-Short work goes before long work, and people of equal claim take turns, whoever was served longest ago first. Work that
-has begun gives its permit away at its next boundary when something more urgent waits, and after a second of work to
-whoever waits as urgently. So one person's sweep goes on while nobody else wants anything, and a slider never waits for
-it. What waits grows more urgent with time: it may be late, but it comes.
+Short jobs run before long jobs. At equal urgency, owners take turns; the one who ran longest ago is first. A running
+job gives up its permit at its next boundary (a call of `progress`) if a more urgent job waits, and after one second if
+an equally urgent one does. So a long sweep runs while nothing else is to be done, and a slider never waits for it.
+Waiting jobs become more urgent with time, so each of them runs eventually.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from esm_viz.core.errors import Busy
 from esm_viz.runtime.stage_cache import computing
 from esm_viz.runtime.thread_pool import begin_thread, cores, thread_count
 
-# All is known already; a hand on a knob waits; a first look at it; the rest of that; whatever takes long.
+# Urgency: all stages are cached; a moved knob waits for it; its first images; its other images; long jobs.
 AT_ONCE, NOW, SOON, LATER, LONG = range(5)
-AGEING = 5.0  # seconds in line that make work one step more urgent
+AGEING = 5.0  # seconds of waiting that make a job one step more urgent
 QUANTUM = 1.0  # seconds of work until others of the same urgency come
-EASE = 0.5  # seconds at most that other work stands still at each of its boundaries while a knob's own work is done
-MOST = 200  # in line
-SPARE = 8  # threads of work that has begun and gave its permit away
+EASE = 0.5  # most seconds for which other jobs pause at each boundary while a moved knob's job runs
+MOST = 200  # waiting jobs
+SPARE = 8  # threads for jobs that have begun and gave up their permit
 
 
 class Work(Protocol):
-    """What a job is to the line."""
+    """The interface of a job that the queue uses."""
 
     owner: str
 
     @property
     def cancelled(self) -> bool:
-        """Say whether nobody wants it any more."""
+        """Say whether it was cancelled."""
 
     def step(self) -> Turn | None:
-        """Work until the end (None) or until the next turn."""
+        """Run to the end (None) or to the next `Turn`."""
 
     def withdrawn(self) -> None:
-        """Hear that no further step will come."""
+        """Called when the queue drops the job, so that no further step runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a piece of work asks for when it gives its thread back: how urgent its next step is, and after how long."""
+    """The request of a job between two steps: the urgency of its next step, and the seconds until it may run."""
 
     urgency: int
     after: float = 0.0
@@ -55,41 +55,41 @@ class Turn:
 
 @dataclass(eq=False, slots=True)
 class _Place:
-    """One place in the line."""
+    """The entry of one job in the queue."""
 
     work: Work
     urgency: int
-    since: float  # when its turn may come, in the future for what was put off
+    since: float  # time of waiting since, or of the earliest start if it is in the future
     number: int
-    go: threading.Event | None = None  # of work that has begun and waits in its own thread
+    go: threading.Event | None = None  # set when a job that has begun and waits in its own thread may go on
 
 
 @dataclass(eq=False, slots=True)
 class _Permit:
-    """The right to work, held by one piece of work at a time."""
+    """The right to run, held by one job at a time."""
 
-    least: int  # the least urgent work that may have it
-    urgency: int = NOW  # of its holder
-    claim: int = NOW  # with which its holder got it, for so long as a quantum
+    least: int  # least urgency of jobs that may hold it
+    urgency: int = NOW  # urgency of its holder
+    claim: int = NOW  # urgency with which its holder got it, valid for a quantum
     since: float = 0.0
-    extra: bool = False  # beyond the usual ones
+    extra: bool = False  # whether it is beyond the usual number
 
 
 def usual(count: int) -> tuple[int, ...]:
-    """Return what so many cores' permits are for: half are kept for what people wait for, one for the instant."""
+    """Return the least urgency of each core's permit: half are reserved for short jobs, one for cached results."""
     count = max(2, count)
     return (AT_ONCE, *(NOW,) * (count // 2), *(LONG,) * (count - count // 2))
 
 
 @dataclass
-class Workers:
-    """The line and its permits.
+class JobQueue:
+    """The queue, its permits and its worker threads.
 
     Attributes:
-        kinds: the least urgent work that each permit is for.
-        most: places in the line.
-        clock: seconds that only grow.
-        threads: of the libraries, with which each worker computes what has no pieces; as who makes the line does.
+        kinds: least urgency of the jobs for each permit.
+        most: most waiting jobs.
+        clock: monotonic time in seconds.
+        threads: number of threads of the libraries in each worker thread; by default that of the calling thread.
     """
 
     kinds: Sequence[int] = field(default_factory=lambda: usual(cores()))
@@ -109,10 +109,10 @@ class Workers:
         self._bound = len(self._free) + SPARE
 
     def join(self, work: Work, urgency: int) -> None:
-        """Take a place at the end of the line.
+        """Add a job at the end of the queue.
 
         Raises:
-            Busy: the line is full.
+            Busy: the queue is full.
         """
         with self._change:
             if len(self._line) >= self.most:
@@ -121,7 +121,7 @@ class Workers:
         self._unless_cancelled(work)
 
     def withdraw(self, work: Work) -> None:
-        """Leave the line; what has begun goes on without a permit, to its end at the next boundary."""
+        """Remove a job from the queue; one that has begun goes on without a permit and ends at its next boundary."""
         with self._change:
             place = self._place_of(work)
             if place is None:
@@ -133,7 +133,7 @@ class Workers:
             work.withdrawn()
 
     def place(self, work: Work) -> int:
-        """Return its place in the line, the first being 1; 0 where it waits for nobody else's work, or not at all."""
+        """Return a job's place in the queue, from 1; 0 if it does not wait for jobs of other owners."""
         with self._change:
             own, now = self._place_of(work), self.clock()
             if own is None or own.since > now or not self._has_company(work.owner, now):
@@ -141,20 +141,20 @@ class Workers:
             return 1 + sum(p.since <= now and self._claim(p) < self._claim(own) for p in self._line)
 
     def _has_company(self, owner: str, now: float) -> bool:
-        """Say whether work of somebody else is done or waits; what has no owner is the server's own."""
+        """Say whether a job of another owner runs or waits; jobs without an owner are the server's own."""
         working = {*self._held, *(place.work for place in self._line if place.since <= now)}
         return not {work.owner for work in working} <= {owner, ""}
 
     def others(self, owner: str) -> int:
-        """Return how many pieces of other people's work wait for their turn now."""
+        """Return the number of waiting jobs of other owners."""
         with self._change:
             now = self.clock()
             return sum(place.since <= now and place.work.owner != owner for place in self._line)
 
     def boundary(self, work: Work) -> None:
-        """Let go first whoever has a better claim, and stand aside while somebody's knob moves.
+        """Let more urgent jobs run first, and pause while a moved knob's job runs.
 
-        While others may be waiting for what this thread is computing it only stands still, for a moment.
+        If other threads may wait for the value that this thread computes, only pause for a moment.
         """
         permit = self._held.get(work)
         if permit is None:
@@ -176,7 +176,7 @@ class Workers:
         go.wait()
 
     def _better(self, best: _Place | None, work: Work, own: int, over: bool) -> bool:
-        """Say whether the first in line has a better claim than work that has begun."""
+        """Say whether the first job in the queue comes before a running job."""
         if best is None:
             return False
         theirs = self._claim(best)[0]
@@ -223,7 +223,7 @@ class Workers:
         return running or any(place.urgency <= NOW and place.since <= self.clock() for place in self._line)
 
     def _unless_cancelled(self, work: Work) -> None:
-        """Leave the line again where somebody cancelled the work before it stood there."""
+        """Remove a job again if it was cancelled before it entered the queue."""
         if work.cancelled:
             self.withdraw(work)
 
@@ -231,12 +231,12 @@ class Workers:
         return next((place for place in self._line if place.work is work), None)
 
     def _claim(self, place: _Place) -> tuple[int, float, int]:
-        """Return what orders the line: urgency with age, when the person was served last, and who came first."""
+        """Return the sort key of the queue: urgency including age, time of the owner's last job, order of arrival."""
         aged = place.urgency - int((self.clock() - place.since) / AGEING)
         return max(AT_ONCE, aged), self._served.get(place.work.owner, 0.0), place.number
 
     def _best(self, least: int, now: float) -> _Place | None:
-        """Return who is next for a permit; long work leaves threads for short work, and cores to a knob that moves."""
+        """Return the next job for a permit; long jobs must leave threads to short ones, and cores to a moved knob's."""
         worst = NOW if self._pressing() else LONG
         spare = self._bound - self._threads + self._idle - len(self._begun)
         able = (
@@ -250,7 +250,7 @@ class Workers:
         return min(able, key=self._claim, default=None)
 
     def _deal(self) -> None:
-        """Give the free permits to the best claims; those that are for short work alone first."""
+        """Give the free permits to the first jobs in the queue, beginning with permits for short jobs only."""
         now = self.clock()
         for permit in sorted(self._free, key=lambda permit: permit.least):
             best = self._best(permit.least, now)
@@ -273,20 +273,20 @@ class Workers:
             self._served = {place.work.owner: self._served.get(place.work.owner, 0.0) for place in self._line}
 
     def _give_back(self, permit: _Permit) -> None:
-        """Free a permit; one that was made because the holder's own was lent for too long is gone."""
+        """Free a permit, or delete it if it was an extra one, made because another was lent for too long."""
         if not permit.extra:
             self._free.append(permit)
         self._deal()
-        self._change.notify_all()  # whoever stood still for it
+        self._change.notify_all()  # wakes jobs that paused for it
 
     def _work(self) -> None:
-        """Do one step after the other, as long as the process lives."""
+        """Run steps of jobs in a worker thread, until the process ends."""
         begin_thread(self.threads)
         while True:
             work = self._next()
             turn = work.step()
             with self._change:
-                permit = self._held.pop(work, None)  # None: it was withdrawn while it stood aside
+                permit = self._held.pop(work, None)  # None if the job was withdrawn while it waited
                 if turn is not None:
                     self._wait(work, turn.urgency, turn.after)
                 if permit is not None:

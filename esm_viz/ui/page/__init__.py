@@ -1,1 +1,1 @@
-"""The page as a whole: header, tabs and sessions put together, and what a page does when it opens."""
+"""The page: header, tabs, updates, share links, and the sessions that pages open with."""

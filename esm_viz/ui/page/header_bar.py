@@ -1,4 +1,4 @@
-"""The header: name, what is loaded, where it runs, and the line that says what is being done."""
+"""The header bar: name, project, device, buttons, and the status line of the running job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.session_store import EVERYTHING, Session
-from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
+from esm_viz.ui.tabs.evaluate.comparison_with_a import compare_models
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.tabs.merge import merge_tab
 
@@ -33,11 +33,11 @@ BRAND_NAME = f'<h1 class="brand">{BRAND}esm_viz</h1>'
 SEPARATOR = '<span class="sep"></span>'
 GONE = "This page has expired, reload it"
 REST = "Up to date"
-WRONG = ("board", "export", "live")  # keys of Session.errors that are told on the job line
+WRONG = ("board", "export", "live")  # keys of Session.errors that the status line shows
 
 
 def bar(session: Session) -> dict[str, Any]:
-    """Return the header; `busy` makes the page ask again, `said` is read out, though not with every change."""
+    """Return the header; `busy` makes the page ask again, `said` is for screen readers and changes less often."""
     line, said = _line(session)
     html = (
         f'<header class="hdr">{BRAND_NAME}{SEPARATOR}<span class="meta loaded">{_loaded(session)}</span>'
@@ -49,28 +49,28 @@ def bar(session: Session) -> dict[str, Any]:
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Cancel what runs, or do what the Merge tab does: undo, redo, unpin."""
+    """Handle the header's buttons: cancel the running job, or undo, redo and unpin as on the Merge tab."""
     if message.get("do") == "cancel":
         session.stop()
-        session.explored = None  # the pictures of Explore are to be measured when somebody comes back to them
+        session.explored = None  # Explore's pictures will be measured when the tab is opened again
         return (EVERYTHING,)
     if message.get("do") == "dismiss":
         session.lost = None
-        return ()  # any message takes what was wrong with a link away
+        return ()  # any message removes the error of a share link
     merge_tab.act(session, message)
     explore_tab.arrive(session)
-    if session.closer:  # somebody has looked at Evaluate
-        look_closer(session)
+    if session.comparison_records:  # the Evaluate tab was opened before
+        compare_models(session)
     return (EVERYTHING,)
 
 
 def gone() -> dict[str, Any]:
-    """Return the header of a page whose session is over."""
+    """Return the header of a page whose session has ended."""
     return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE}
 
 
 def _loaded(session: Session) -> str:
-    """Return the project's name, its tasks, its architecture, and where there is room how many weights that is."""
+    """Return the project's name, number of tasks and architecture, and on wide screens its number of weights."""
     facts = session.project.inspection
     weights = f'<span class="roomy">, {_millions(facts.files[0].parameters)} weights</span>'
     return f"<b>{safe(session.name)} · {len(session.project.tasks)} tasks</b> · {arch_text(facts.arch)}{weights}"
@@ -81,7 +81,7 @@ def _millions(count: int) -> str:
 
 
 def _tools(session: Session) -> str:
-    """Return the buttons: undo and redo, and what a narrow screen folds into a menu."""
+    """Return undo and redo, and the buttons that are in a menu on narrow screens."""
     recipe = f'<a class="btn" href="./{RECIPE_ROUTE}/{session.ticket}/recipe.yaml" download>{DOWNLOAD}Recipe</a>'
     link = share_link.write(share_link.link_of(session))
     return (
@@ -98,12 +98,12 @@ def _tools(session: Session) -> str:
 
 
 def _icon(act: str, icon: str, title: str, off: bool = False, **data: str) -> str:
-    """Return a button that is an icon, and an icon with a word in the menu of a narrow screen."""
+    """Return an icon button, which shows its word too in the menu of narrow screens."""
     return button(act, f'{icon}<span class="word">{title}</span>', "q sq", title=title, off=off, **data)
 
 
 def _notice(session: Session) -> str:
-    """Return what was wrong with the link that opened the page, and what an earlier server took along, until read."""
+    """Return messages to dismiss: an error of the share link, or a project that is lost since a server's restart."""
     wrong, lost = session.errors.get(share_link_actions.PLACE, ""), session.lost
     told = sentence("warn", wrong) if wrong else ""
     if lost is not None:
@@ -114,8 +114,8 @@ def _notice(session: Session) -> str:
 
 
 def _line(session: Session) -> tuple[str, str]:
-    """Return what is being done, or what went wrong, or that all is up to date; and the same in a few words."""
-    for job in (session.task, session.live, session.close_look, session.look):
+    """Return the status line (running job, error, or up to date), and the same in a few words."""
+    for job in (session.task, session.live, session.comparison_job, session.explore_job):
         if job is not None and job.running:
             return _running(job)
     wrong = next((session.errors[place] for place in WRONG if place in session.errors), "")
@@ -133,7 +133,7 @@ def _running(job: Job) -> tuple[str, str]:
         return '<div class="job"><span class="what">Updating</span></div>', ""
     done = round(100 * job.fraction)
     left = ""
-    if job.age > 2 and job.fraction > 0.05:  # enough to tell
+    if job.age > 2 and job.fraction > 0.05:  # enough for an estimate of the remaining time
         left = f", {_time(job.age * (1 - job.fraction) / job.fraction)} left"
     words = f" · {safe(job.words)}" if job.tells and job.words else ""
     if place := job.place:
@@ -149,7 +149,7 @@ def _running(job: Job) -> tuple[str, str]:
 
 
 def ordinal(number: int) -> str:
-    """Write a place in a line: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    """Return a number as an ordinal: 1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 

@@ -1,7 +1,7 @@
-"""The three kinds of component that the studio is made of, each a Gradio HTML with a script of ours.
+"""The three kinds of component of the page; each is a Gradio HTML component with a script of the studio.
 
-Their value is a JSON string with a version; the page keeps the node and repaints it (see assets/ui). Each has one
-event, `act`, which carries a small message, and blocks have `tick`, with which the page asks for late results.
+A component's value is a JSON string with a version; the page's scripts draw it (see assets/ui). Each component has an
+event `act`, which carries a small message. Blocks also have `tick`, by which the page asks for late results.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ def make(piece: Piece, value: str = EMPTY) -> gr.HTML:
 
 
 def block(name: str, value: str = EMPTY) -> gr.HTML:
-    """Return a block of HTML made on the server."""
+    """Return a component with HTML made on the server."""
     script = "studio.block(element, props, trigger, watch, 'act', 'tick')"
     return _component(name, value, script)
 
 
 def card(name: str, value: str = EMPTY) -> gr.HTML:
-    """Return a card with one picture."""
+    """Return a component with one figure."""
     # The name stands in the script: Gradio drops own props of components that are updated before their tab is opened.
     return _component(f"card-{name}", value, f"studio.card(element, props, trigger, watch, 'act', '{name}')")
 
 
 def rail(name: str, value: str = EMPTY) -> gr.HTML:
-    """Return the rail of knobs."""
+    """Return the component with the knobs."""
     return _component(name, value, "studio.rail(element, props, trigger, watch, 'act')")
 
 

@@ -1,20 +1,20 @@
-"""The session that every visitor's begins as: the opening project, merged and measured."""
+"""The opening session, which every new session copies: the opening project, merged and measured."""
 
 from __future__ import annotations
 
 import time
 
 from esm_viz.ui.session.session_store import Session, Store
-from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.explore.explore_tab import PICTURES, look
+from esm_viz.ui.session.studio_settings import StudioSettings
+from esm_viz.ui.tabs.explore.explore_tab import PICTURES, measure_selected
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
 from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
 
-LOOK = 0.02  # seconds between two looks whether there is something to show
+LOOK = 0.02  # seconds between two checks for a first result
 
 
-def begin(store: Store, place: Place) -> Session:
-    """Merge the opening project and measure it on a few images, so that the page opens painted; the rest follows."""
+def begin(store: Store, place: StudioSettings) -> Session:
+    """Merge the opening project and measure it on a few images, so that pages open with results; the rest follows."""
     first = store.open(place)
     adopt(first, Arrival.of(first, place.name, place.demo, place.demo.with_alpha_found(place.demo.recipe)))
     set_recipe(first, first.recipe)
@@ -22,36 +22,37 @@ def begin(store: Store, place: Place) -> Session:
         time.sleep(LOOK)
     with first.lock:
         if first.report is not None and first.report[0] == first.recipe:
-            remember(first, *first.report)  # so that whoever moves a knob at once can undo it
-    look(first)
+            remember(first, *first.report)  # so that the first moved knob can be undone
+    measure_selected(first)
     return first
 
 
 def copy(first: Session, store: Store, session_id: str = "") -> Session:
-    """Return a new visitor's session, as the first one is now; nothing that can change is shared.
+    """Return a new session with the state of the opening session; they share nothing mutable.
 
     Args:
-        first: the session that every visitor's begins as.
-        store: where it is kept.
-        session_id: under which a visitor comes back; a new one where empty.
+        first: the opening session.
+        store: the store that gets the new session.
+        session_id: the id of a visitor who comes back; a new one if empty.
     """
     session = store.open(first.place, session_id)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own
-    session.board, session.looks, session.closer = list(first.board), dict(first.looks), dict(first.closer)
+    session.board, session.explore_records = list(first.board), dict(first.explore_records)
+    session.comparison_records = dict(first.comparison_records)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair
     session.version = first.version
-    if first.live is not None and first.live.running:  # still being measured: this page follows by itself
+    if first.live is not None and first.live.running:  # still being measured, so the new session measures itself
         set_recipe(session, session.recipe)
-    if len(session.looks) < len(PICTURES):
-        look(session)
+    if len(session.explore_records) < len(PICTURES):
+        measure_selected(session)
     return session
 
 
 def resume(session: Session) -> None:
-    """Go on with what was stopped when the last page of a session was closed."""
+    """Restart the jobs that were stopped when the session's last page was closed."""
     if session.live is not None and session.live.cancelled:
         set_recipe(session, session.recipe)
-    if session.look is not None and session.look.cancelled:
-        look(session)
+    if session.explore_job is not None and session.explore_job.cancelled:
+        measure_selected(session)

@@ -1,4 +1,4 @@
-"""All tabs of the page, and how a piece becomes the JSON string that is sent."""
+"""The page's pieces (components with a name) from all tabs, and the JSON strings that update them in the browser."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from esm_viz.version import __version__
 TABS = (load_tab.TAB, explore_tab.TAB, merge_tab.TAB, evaluate_tab.TAB, export_tab.TAB)
 HEADER = Tab("", (Piece("bar", "block", header_bar.bar), Piece("states", "block", merge_tab.states)), header_bar.act)
 PIECES = {piece.name: piece for tab in (HEADER, *TABS) for piece in tab.pieces}
-_SCRIPT = re.compile("<(?=script)", re.IGNORECASE)  # in a message: a component's value must not even look like one
+_SCRIPT = re.compile("<(?=script)", re.IGNORECASE)  # escaped, since a component's value must not contain a script tag
 
 
 def paint(session: Session, names: Iterable[str], page: str, tick: bool = False) -> dict[str, str]:
-    """Return the JSON of the named pieces, with one new version; the header always comes along.
+    """Return the JSON strings of the named pieces and the header, with one new version.
 
     Args:
-        session: whose they are.
-        names: of pieces, or EVERYTHING.
-        page: the one that is sent them.
-        tick: whether the page asked for what is late.
+        session: the visitor's session.
+        names: names of pieces, or EVERYTHING.
+        page: the page that gets them.
+        tick: whether the page asked for late results.
     """
     wanted = {**_whole(names), "bar": None}
     with session.lock:
@@ -54,25 +54,25 @@ def paint(session: Session, names: Iterable[str], page: str, tick: bool = False)
 
 
 def touch(session: Session, names: Iterable[str]) -> None:
-    """Note that pieces have changed, so that the session's other pages are sent them too."""
+    """Mark pieces as changed, so that the session's other pages get them too."""
     session.touch(_whole(names))
 
 
 def _recipe_id(session: Session) -> str:
-    """Return the first figures of the recipe's identity, which a picture that is saved carries."""
+    """Return the first digits of the recipe's SHA-256, which saved pictures contain."""
     if session.report is not None and session.report[0] == session.recipe:
         return session.report[1].recipe_sha256[:8]
     return session.project.sha256(session.recipe)[:8]
 
 
 def encode(piece: dict[str, Any], version: int) -> str:
-    """Return a piece as the JSON string that a component takes."""
+    """Return a piece as the JSON string that is its component's value."""
     text = orjson.dumps({"v": version, **piece}, option=orjson.OPT_NON_STR_KEYS).decode()
     return _SCRIPT.sub(r"\\u003c", text)
 
 
 def _whole(names: Iterable[str]) -> dict[str, None]:
-    """Return the names with those of pieces that show the same recipe."""
+    """Return the names and those of other pieces that show the same recipe."""
     wanted = dict.fromkeys(names)
     if EVERYTHING in wanted:
         return dict.fromkeys(PIECES)
@@ -80,7 +80,7 @@ def _whole(names: Iterable[str]) -> dict[str, None]:
 
 
 def _safely(piece: Piece, session: Session) -> dict[str, Any]:
-    """Paint one piece; what goes wrong stays inside its card."""
+    """Return the content of one piece, or an error message in its card."""
     try:
         return piece.paint(session)
     except EsmVizError as error:

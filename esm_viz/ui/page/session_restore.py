@@ -1,4 +1,4 @@
-"""How a session comes back after its server was restarted: on its project where the files are there, else told so."""
+"""Restoring a session after a restart of the server: with its project if the files exist, or with a message."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.project_to_load import Candidate
-from esm_viz.ui.session.session_archive import FOLDER, OPENING, Kept
+from esm_viz.ui.session.session_archive import FOLDER, OPENING, ArchivedSession
 from esm_viz.ui.session.session_jobs import start
-from esm_viz.ui.session.session_store import EVERYTHING, Lost, Session
+from esm_viz.ui.session.session_store import EVERYTHING, LostProject, Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
@@ -17,44 +17,44 @@ RETURNING = "Loading again"
 
 
 def waits(session: Session) -> bool:
-    """Say whether a session's project is still on its way back."""
+    """Say whether a session's project is still being restored."""
     return session.runs(RETURNING)
 
 
-def bring_back(session: Session, kept: Kept) -> None:
-    """Bring a new session, which has the opening project on screen, to what was kept of it.
+def bring_back(session: Session, kept: ArchivedSession) -> None:
+    """Restore the kept state in a new session, which shows the opening project.
 
-    A project of the allowed folder is read and decomposed beside the page. What cannot come back is told in one
-    sentence, with the recipe, and the session stays on the opening project.
+    A project of the allowed folder is read and decomposed in the background. If a project cannot be restored, the
+    session stays on the opening project and shows one sentence with a link to the recipe.
     """
     session.lost = kept.lost
     name = kept.link.project
     if kept.source == FOLDER and session.place.folder is not None:
-        session.lost = Lost(f"This server was restarted, {name} has to be loaded again", kept.recipe)
+        session.lost = LostProject(f"This server was restarted, {name} has to be loaded again", kept.recipe)
         start(session, RETURNING, lambda job: _load(session, job, kept), share_link_actions.PLACE, (EVERYTHING,))
     elif kept.source == OPENING and kept.link.files == share_link.files_of(session):
         _show(session, kept)
     elif kept.source == OPENING:
-        session.lost = Lost(f"This server was restarted with other files than those of {name}", kept.recipe)
+        session.lost = LostProject(f"This server was restarted with other files than those of {name}", kept.recipe)
     elif kept.source == FOLDER:
-        session.lost = Lost(f"This server was restarted without the folder in which {name} lies", kept.recipe)
+        session.lost = LostProject(f"This server was restarted without the folder in which {name} lies", kept.recipe)
     else:
         words = f"This server was restarted, and the files of {name} went with it: bring them again with its recipe"
-        session.lost = Lost(words, kept.recipe)
+        session.lost = LostProject(words, kept.recipe)
 
 
-def _show(session: Session, kept: Kept) -> None:
-    """Show what was on screen of the project that is there; a value that no longer fits is one sentence."""
+def _show(session: Session, kept: ArchivedSession) -> None:
+    """Restore what was on screen of a project that is open; if a value does not fit any more, show one sentence."""
     try:
         share_link_actions.bring(session, kept.link)
-        dtype = kept.parsed(session.project.recipe.folder).dtype  # which no link says
+        dtype = kept.parsed(session.project.recipe.folder).dtype  # links do not contain it
         if dtype != session.recipe.dtype:
             set_recipe(session, session.recipe.replace(dtype=dtype))
     except EsmVizError as error:
-        session.lost = Lost(f"What was on screen did not come back: {error}", kept.recipe)
+        session.lost = LostProject(f"What was on screen did not come back: {error}", kept.recipe)
 
 
-def _load(session: Session, job: Job, kept: Kept) -> None:
+def _load(session: Session, job: Job, kept: ArchivedSession) -> None:
     """Read a project of the allowed folder again, decompose it and put it on screen."""
     name, place = kept.link.project, session.place.folder
     try:
@@ -74,5 +74,5 @@ def _load(session: Session, job: Job, kept: Kept) -> None:
             _show(session, kept)
             session.touch((EVERYTHING,))
     except EsmVizError as error:
-        session.lost = Lost(f"This server was restarted, and {name} did not come back: {error}", kept.recipe)
+        session.lost = LostProject(f"This server was restarted, and {name} did not come back: {error}", kept.recipe)
         session.touch((EVERYTHING,))

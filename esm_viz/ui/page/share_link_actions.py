@@ -1,4 +1,4 @@
-"""What a page does with a share link: the same messages that clicks would have sent, with the same checks."""
+"""Restoring the state of a share link, with the same messages and checks as clicks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACE = "link"  # key of Session.errors
 
 
 def follow(session: Session, text: str) -> None:
-    """Bring a session to what a link says; what is wrong with the link is one sentence, and all else stays."""
+    """Restore the state of a link; if the link is wrong, show one sentence and keep the session as it was."""
     try:
         bring(session, share_link.read(text))
     except EsmVizError as error:
@@ -26,10 +26,10 @@ def follow(session: Session, text: str) -> None:
 
 
 def bring(session: Session, link: share_link.Link) -> None:
-    """Bring a session to a link's state, or leave it as it was.
+    """Restore a link's state, or leave the session as it was.
 
     Raises:
-        EsmVizError: the link is for other files, or names what this project does not have.
+        EsmVizError: the link is for other files, or names something that this project does not have.
     """
     if link.files != share_link.files_of(session):
         here = f"this page has {session.name} open, with other files"
@@ -53,7 +53,7 @@ def bring(session: Session, link: share_link.Link) -> None:
 
 
 def _pin(session: Session, recipe: Recipe) -> None:
-    """Merge and measure the state A of a link beside the page."""
+    """Merge and measure the state A of a link in the background."""
 
     def work(job: Job) -> None:
         project = session.project
@@ -65,7 +65,7 @@ def _pin(session: Session, recipe: Recipe) -> None:
             measured = dataclasses.replace(state, evaluation=scores)
 
             def write() -> None:
-                if session.pinned is state:  # nobody has pinned another one meanwhile
+                if session.pinned is state:  # no other one was pinned meanwhile
                     session.pinned = measured
 
             keep(session, job, (*LIVE, *SCORES), write)

@@ -1,4 +1,4 @@
-"""The page: five tabs of components, wired to handlers that check who asks and answer with pieces to paint."""
+"""The page: five tabs of components, and handlers that find the caller's session and return updated pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
 from esm_viz.runtime.thread_pool import begin_thread
 from esm_viz.ui.components.browser_message import checked_fields, number
-from esm_viz.ui.components.gradio_private import Plain, message_of, upload_folder
+from esm_viz.ui.components.gradio_private import PlainBlocks, message_of, upload_folder
 from esm_viz.ui.jobs.background_job import UNEXPECTED, WORKERS, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
@@ -24,34 +24,34 @@ from esm_viz.ui.page.opening_session import begin, copy, resume
 from esm_viz.ui.page.page_update import HEADER, PIECES, TABS, encode, paint, touch
 from esm_viz.ui.server.request_gate import caller
 from esm_viz.ui.server.visitor_limits import USUAL, Limits
-from esm_viz.ui.session.session_archive import Shelf
+from esm_viz.ui.session.session_archive import SessionArchive
 from esm_viz.ui.session.session_store import EVERYTHING, Session, Store
-from esm_viz.ui.session.studio_settings import Place
-from esm_viz.ui.tabs.evaluate.comparison_with_a import look_closer
+from esm_viz.ui.session.studio_settings import StudioSettings
+from esm_viz.ui.tabs.evaluate.comparison_with_a import compare_models
 from esm_viz.ui.tabs.load import load_tab
 from esm_viz.ui.tabs.merge.live_preview import FIRST, MORE
 from esm_viz.ui.tabs.tab_definition import Names, Tab
 from esm_viz.ui.uploads import upload_unpack
-from esm_viz.ui.uploads.upload_inbox import Inbox, weighed
+from esm_viz.ui.uploads.upload_inbox import UploadInbox, weighed
 
 OPENING = "Explore"
-LOOK, WAIT = 0.03, 0.8  # seconds between two looks for late results, and until the page is answered anyway
+LOOK, WAIT = 0.03, 0.8  # seconds between two checks for late results, and until the page gets an answer anyway
 EACH, LONGEST = (
     0.1,
     3.0,
 )  # the same for each page that asks, so that many do not only ask; well below the page's patience
-NEWEST = 1 << 50  # above every version and number of a message
-BUILT = "built"  # the page as the server made it, before any visitor's
-# Where the browser keeps its session's id: by address, so that two studios on one host do not mix.
+NEWEST = 1 << 50  # larger than every version and every message's number
+BUILT = "built"  # id of the page as built by the server, before any visitor
+# Key in the browser's storage of the session's id; includes the path, so that two studios on one host do not mix.
 KEY = "'esm_viz.session ' + location.pathname"
-# In a frame of another site browsers may refuse that, but keep a cookie, partitioned by the site around the frame.
-# Only the page reads the cookie: the server takes a session's id from a message alone.
+# In a frame on another site, browsers may refuse storage but accept a cookie partitioned by that site.
+# Only the page reads the cookie; the server takes a session's id only from messages.
 _FOUND = "(document.cookie.match(/(?:^|; )esm_viz_session=([\\w-]+)/) || [])[1]"
 _COOKIE = "`esm_viz_session=${id}; Path=${location.pathname}; SameSite=None; Secure; Partitioned`"
 KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return [{_FOUND} || '']; }} }}"
 _KEEP = f"try {{ localStorage.setItem({KEY}, id); }} catch {{ document.cookie = {_COOKIE}; }}"
 HOLD = f"(id) => {{ studio.opened(); {_KEEP} }}"
-CLEAN = (600, 3600)  # seconds: how often uploads are looked through, and how old the ones thrown away are
+CLEAN = (600, 3600)  # seconds between two cleanups of uploads, and age at which they are deleted
 _LOG = logging.getLogger("esm_viz.ui")
 
 
@@ -67,35 +67,35 @@ class Studio:
         limits: Limits = USUAL,
         state: Path | None = None,
     ) -> None:
-        """Open the project on screen; where it recalls what it shows, decompose it beside the page."""
-        self.place = Place(demo, name, device, folder, limits)
-        self.inbox = Inbox(upload_folder(), limits.uploads)
+        """Build the page on a project; if it shows recorded results, decompose it in the background."""
+        self.place = StudioSettings(demo, name, device, folder, limits)
+        self.inbox = UploadInbox(upload_folder(), limits.uploads)
         self.store = Store()
         recalls = demo.recorded is not None
         self.first = begin(self.store, self.place)
-        self.shelf = Shelf(state, self.store, self._skips) if state is not None else None
-        self._coming = threading.Lock()  # so that two pages of one session bring it back once
+        self.shelf = SessionArchive(state, self.store, self._skips) if state is not None else None
+        self._coming = threading.Lock()  # so that two pages restore their session only once
         self.parts: dict[str, gr.HTML] = {}
-        self.drop: gr.File | None = None  # where files are dropped, if visitors may bring any
-        self._asking = 0  # pages that wait for late results
+        self.drop: gr.File | None = None  # the upload component, if visitors may upload files
+        self._asking = 0  # number of pages that wait for late results
         self.blocks = self._build()
         if recalls:
             Job("Decomposing", tells=True).start(self._prepare, _LOG.error)
         else:
-            look_closer(self.first)  # in the background, ready when somebody opens Evaluate
+            compare_models(self.first)  # in the background, for the Evaluate tab
 
     def _prepare(self, job: Job) -> None:
-        """Compute what was recalled, so that the first knob finds everything at hand."""
+        """Compute the stages of the recorded results, so that they are cached when a knob is moved."""
         first, project = self.first, self.place.demo
         project.prepare(job.progress)
         project.merge(first.recipe, job.progress)
         for limit in (FIRST, MORE, 0) if project.has_labels("validation") else ():
             project.evaluate(first.recipe, "validation", limit, job.progress, oracle=False)
-        look_closer(first)
+        compare_models(first)
 
     def _build(self) -> gr.Blocks:
         values = paint(self.first, PIECES, BUILT)
-        with Plain(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
+        with PlainBlocks(title="esm_viz", analytics_enabled=False, fill_height=True, delete_cache=CLEAN) as blocks:
             self.session_id = gr.Textbox(value="", visible="hidden", elem_id="page-id")
             self._pieces(HEADER, values)
             with gr.Tabs(elem_id="studio-tabs", selected=OPENING):
@@ -134,7 +134,7 @@ class Studio:
         blocks.unload(self._leave)
 
     def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
-        """Give a page that opens the session it knows, else a new one; then what a share link says."""
+        """Return a new page's pieces: with the session it knows or a new one, and the state of its share link."""
         page, link = request.session_hash or "", request.query_params.get("state")
         session = self.store.get(known) or self._back(known, _caller(request))
         names: Iterable[str] = (EVERYTHING,)
@@ -152,7 +152,7 @@ class Studio:
         return {self.session_id: session.id, **self._outputs(paint(session, names, page))}
 
     def _back(self, known: str, address: str) -> Session | None:
-        """Return the session of an earlier server that is kept under this id, or None where there is none."""
+        """Restore the session with this id from before a restart; None if there is none."""
         kept = self.shelf.find(known) if self.shelf else None
         if kept is None:
             return None
@@ -170,7 +170,7 @@ class Studio:
         return session is self.first or session_restore.waits(session)
 
     def close(self) -> None:
-        """End every session; what is kept of them stays."""
+        """End every session; the kept states are not deleted."""
         if self.shelf is not None:
             self.shelf.close()
         self.store.close()
@@ -188,9 +188,9 @@ class Studio:
         return {self.parts[name]: value for name, value in pieces.items()}
 
     def _answer(self, session_id: str, page: str, tab: Tab, act: Callable[[Session], Names]) -> dict[Any, str]:
-        """Find the caller's session, act, and paint; an error is one sentence in its place."""
+        """Find the caller's session, act, and return changed pieces; an error becomes a sentence in its place."""
         if not session_id:
-            return self._nothing()  # the page has not been given its id yet
+            return self._nothing()  # the page does not have its id yet
         session = self.store.get(session_id)
         if session is None:
             return self._gone()
@@ -225,7 +225,7 @@ class Studio:
         return handle
 
     def _upload(self, session_id: str, _: None, request: gr.Request) -> dict[Any, Any]:
-        """Take files that the gate has seen arrive; what the message itself says of files is nobody's word."""
+        """Take files that the request filter has received; the message's own file names are not trusted."""
 
         def receive(session: Session) -> Names:
             sent = request.request.state.files if request.request else ()
@@ -236,7 +236,7 @@ class Studio:
         return {self.drop: None, **self._answer(session_id, request.session_hash or "", load_tab.TAB, receive)}
 
     async def _tick(self, session_id: str, event: gr.EventData, request: gr.Request) -> dict[Any, str]:
-        """Answer with what changed since this page was painted as soon as something has, or else with the progress."""
+        """Return the pieces that changed since the page's last update, waiting a moment for some, or the progress."""
         session = self.store.get(session_id)
         if session is None:
             return self._gone() if session_id else self._nothing()
@@ -246,7 +246,7 @@ class Studio:
         try:
             while True:
                 newest = session.newest
-                # beside the event loop: somebody may hold the session's lock while it paints
+                # in a thread, since another request may hold the session's lock
                 names = await asyncio.to_thread(session.changed, page, PIECES, arrived)
                 if names or not session.busy or time.monotonic() > until:
                     break
@@ -262,18 +262,18 @@ def _caller(request: gr.Request) -> str:
 
 
 def _late(session: Session, page: str, arrived: int | None) -> dict[str, str]:
-    """Paint what changed and whether more is to come, of one moment: a page is not asked again after the last."""
+    """Return changed pieces and whether more will follow, both under one lock, so that no last result is missed."""
     begin_thread(WORKERS.threads)
     with session.lock:
         return paint(session, session.changed(page, PIECES, arrived), page, True)
 
 
 def _stands(session: Session, newest: int) -> bool:
-    """Say whether work goes on and nothing came of it since a version."""
+    """Say whether a job is running and nothing has changed since a version."""
     return session.busy and session.newest == newest
 
 
 def _refused(session: Session, tab: Tab, sentence: str) -> Names:
-    """Note why a message was refused, and name where that is told."""
+    """Keep the error of a refused message, and return the names of the pieces that show it."""
     session.errors[tab.place] = sentence
     return (tab.place if tab.place in PIECES else tab.pieces[0].name, *(piece.name for piece in tab.pieces))

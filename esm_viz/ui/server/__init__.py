@@ -1,1 +1,1 @@
-"""The server around the page: who may ask for what and how often, uploads, addresses and temporary folders."""
+"""The server around the page: request filter, rate limits, addresses, join page, assets and temporary folders."""

@@ -1,7 +1,7 @@
-"""What the page may ask of its handlers, as it arrives over HTTP: one small JSON object whose shape is checked whole.
+"""The schema of HTTP calls to the page's handlers: one small JSON object with known keys, types and sizes.
 
-Anybody can post anything. Only these keys, of these types and sizes, go on to Gradio, so that neither it nor a handler
-ever meets another shape; what the values mean is checked by the handlers.
+Anybody can post any data. Only these keys with these types and sizes are passed on to Gradio and its handlers; the
+handlers check what the values mean.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from esm_viz.ui.components import gradio_private
 from esm_viz.ui.components.browser_message import checked_fields
 from esm_viz.ui.uploads.upload_inbox import MOST_FILES
 
-MOST_BYTES = 256 * 1024  # of a call; an upload names its files in one
-EVENTS = ("act", "tick", "select", "upload", "load")  # that a page sends; `unload` is Gradio's own
+MOST_BYTES = 256 * 1024  # of a call; the longest call lists the files of an upload
+EVENTS = ("act", "tick", "select", "upload", "load")  # events that a page sends; `unload` is sent by Gradio
 LONGEST_ID = 64  # characters; a session's has 22
 _PAGE = re.compile(r"[0-9a-z]{1,32}")  # Gradio's hash of a page
 _REMEDY = "reload the page"
@@ -27,12 +27,12 @@ _REMEDY = "reload the page"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a handler.
+    """One checked call of a handler.
 
     Attributes:
-        body: what Gradio gets.
-        session_id: whose, as the caller says.
-        files: paths that the caller says are its uploads.
+        body: the body to pass on to Gradio.
+        session_id: the session's id that the caller gave.
+        files: paths that the caller gave as its uploads.
     """
 
     body: bytes
@@ -41,19 +41,19 @@ class Call:
 
 
 def handlers(blocks: gr.Blocks) -> dict[int, int]:
-    """Return the number of inputs of every handler that a page may call."""
+    """Return the number of inputs of every handler that a page may call, by the handler's number."""
     return gradio_private.handlers(blocks, EVENTS)
 
 
 def checked_call(body: bytes, known: Mapping[int, int]) -> Call:
-    """Read a request to a handler.
+    """Parse and check the body of a call.
 
     Args:
-        body: of the request.
-        known: handlers with the number of their inputs.
+        body: the request's body.
+        known: number of inputs of every handler, by the handler's number.
 
     Raises:
-        RecipeError: it is not what a page sends.
+        RecipeError: a page does not send such a call.
     """
     try:
         raw = orjson.loads(body)
@@ -80,12 +80,12 @@ def checked_call(body: bytes, known: Mapping[int, int]) -> Call:
 
 
 def _session_id(value: object) -> str:
-    """Return what may be a session's id; whatever else comes is nobody's."""
+    """Return a value that may be a session's id; empty for any other value."""
     return value if isinstance(value, str) and len(value) <= LONGEST_ID else ""
 
 
 def _paths(inputs: Iterable[object]) -> list[object]:
-    """Return the paths of uploaded files among a handler's further inputs."""
+    """Return the paths of uploaded files in a handler's other inputs."""
     files = next(iter(inputs), None)
     if files is None:
         return []

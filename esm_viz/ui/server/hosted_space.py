@@ -1,7 +1,7 @@
-"""What a hosted Gradio Space says of itself in the environment of its server.
+"""Detection of a hosted Gradio Space by environment variables.
 
-There the server runs in a container, behind a proxy that speaks TLS, and is shown in a frame on a page of the hub. Its
-visitors are strangers, so that a workshop's limits hold.
+In a Space, the server runs in a container behind a TLS proxy and is shown in a frame on a page of the hub. Its visitors
+are unknown, so the limits of a workshop apply.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from esm_viz.core.errors import RecipeError
 
-HUB = "https://huggingface.co"  # whose pages show Spaces in frames
-# Whose word uvicorn takes for a visitor's address: the proxy is on the container's private network, a visitor is not.
+HUB = "https://huggingface.co"  # origin of the pages that show Spaces in frames
+# Networks of proxies that uvicorn trusts: the proxy is on the container's private network, visitors are not.
 PROXIES = "127.0.0.0/8,10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,::1,fc00::/7"
 
 
 @dataclass(frozen=True, slots=True)
 class HostedSpace:
-    """How a Space is reached.
+    """The names and the port of a Space.
 
     Attributes:
-        names: of its host, the first one the usual one; more where it has a domain of its own.
-        host, port: that its server has to listen on.
+        names: host names, the usual one first; more if it has its own domain.
+        host, port: address and port on which its server has to listen.
     """
 
     names: tuple[str, ...]
@@ -32,15 +32,15 @@ class HostedSpace:
 
     @property
     def address(self) -> str:
-        """Return the address for others; empty where the Space does not know it."""
+        """Return the public address; empty if unknown."""
         return f"https://{self.names[0]}" if self.names else ""
 
 
 def hosted_space(environment: Mapping[str, str]) -> HostedSpace | None:
-    """Return the Space that this server runs in, None where it runs in none.
+    """Return the Space that this server runs in; None outside a Space.
 
     Raises:
-        RecipeError: GRADIO_SERVER_PORT is no port.
+        RecipeError: GRADIO_SERVER_PORT is not a port.
     """
     if not environment.get("SPACE_ID"):
         return None
@@ -53,5 +53,5 @@ def hosted_space(environment: Mapping[str, str]) -> HostedSpace | None:
 
 
 def trust_proxy() -> None:
-    """Have the server take a visitor's address and scheme from the proxy, so that visitors are told apart by it."""
+    """Make the server take a visitor's address and scheme from the proxy's headers, to distinguish visitors."""
     os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)  # read by uvicorn when the server starts

@@ -1,4 +1,4 @@
-"""The way in: a page for a hall's wall, the address in large type and as a code; and one that asks who comes."""
+"""The join page, which shows the address in large type and as a QR code for a projector, and the login page."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from esm_viz.figures.number_format import safe
 from esm_viz.ui.components.html_snippets import BRAND
 
 PAGE = "join"
-HERE = "join/here"  # how many have a page open, as JSON
-QUIET = 3  # modules of margin; the page around a code is plain
+HERE = "join/here"  # route of the number of people with an open page, as JSON
+QUIET = 3  # modules of margin, enough since the page around a code has no pattern
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 _TITLE = f"<h1>{BRAND}<span>esm_viz</span></h1>"
-LONG = 22  # characters of an address that still fits a hall's wall in the largest type
+LONG = 22  # characters of an address that fit in the largest type
 
 
 def code(text: str, title: str) -> str:
     """Return a QR code as SVG, dark on light in both themes, since cameras expect that.
 
     Raises:
-        RecipeError: a code cannot hold so much.
+        RecipeError: the text is too long for a QR code.
     """
     try:
         made = segno.make(text, error="l", micro=False, boost_error=True)
@@ -37,21 +37,21 @@ def code(text: str, title: str) -> str:
 
 
 def link(url: str, tab: str, state: str) -> str:
-    """Return the link to what is on a page, as its Share button makes it."""
+    """Return the link to the state of a page, as its Share button makes it."""
     return f"{url}/?{urlencode({'tab': tab, 'state': state}, safe=':,')}"
 
 
 def short(url: str) -> str:
-    """Return an address as one types it."""
+    """Return an address without its scheme, as one types it."""
     return url.removeprefix("http://")
 
 
 def page(url: str, here: int, locked: bool, local_only: bool) -> str:
-    """Return the landing page.
+    """Return the join page.
 
     Args:
-        url: of the studio.
-        here: how many have it open.
+        url: address of the studio.
+        here: number of people with an open page.
         locked: whether it asks for a password.
         local_only: whether other machines cannot reach it.
     """
@@ -68,14 +68,14 @@ def page(url: str, here: int, locked: bool, local_only: bool) -> str:
     body = (
         f'<main><figure>{code(url + "/", f"Code that opens {typed}")}</figure><div class="way">{_TITLE}'
         f'<p>Scan the code, or type</p><p class="{kind}"><a href="./">{_breaking(typed)}</a></p><ul>{told}</ul>'
-        f'<p class="here" role="status"><span id="here">{told_here(here)}</span></p>'
+        f'<p class="here" role="status"><span id="here">{visitors_sentence(here)}</span></p>'
         '<p class="open"><a class="btn" href="./">Open the studio</a></p></div></main>'
     )
     return _page("Join esm_viz", "join", body)
 
 
-def door() -> str:
-    """Return the page that asks for name and password."""
+def login_page() -> str:
+    """Return the login page, which asks for name and password."""
     body = (
         f'<main class="door"><form id="door">{_TITLE}<p>This studio asks for a name and a password. '
         "The presenter tells you.</p>"
@@ -86,8 +86,8 @@ def door() -> str:
     return _page("esm_viz", "login", body)
 
 
-def told_here(count: int) -> str:
-    """Say, as HTML, how many people are here."""
+def visitors_sentence(count: int) -> str:
+    """Return a sentence on the number of people with an open page, as HTML."""
     if not count:
         return "Nobody is here yet"
     return f"<b>{count}</b> {'person' if count == 1 else 'people'} here now"
@@ -104,5 +104,5 @@ def _page(title: str, script: str, body: str) -> str:
 
 
 def _breaking(address: str) -> str:
-    """Return an address that may break after a dot or before its port, as HTML."""
+    """Return an address as HTML, with possible line breaks after dots and before the port."""
     return safe(address).replace(".", ".<wbr>").replace(":", "<wbr>:")

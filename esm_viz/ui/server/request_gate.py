@@ -1,7 +1,8 @@
-"""The gate in front of Gradio: only what the page asks for goes through, from whom it may come, checked and counted.
+"""The request filter in front of Gradio: only requests that the page needs, from allowed callers, checked and limited.
 
 Gradio serves far more than this page needs: files by path, addresses of other hosts, server functions, saved states.
-What is not in `OPEN` or `INSIDE` does not exist here. Gradio's password guards its own routes alone; here, all of them.
+Routes that are not in `OPEN` or `INSIDE` are answered with 404. Gradio's password protects only its own routes; this
+filter protects all of them.
 """
 
 from __future__ import annotations
@@ -22,40 +23,40 @@ from esm_viz.figures.number_format import size
 from esm_viz.ui.components.gradio_private import is_locked_out
 from esm_viz.ui.server import join_page
 from esm_viz.ui.server.call_schema import MOST_BYTES, checked_call
-from esm_viz.ui.server.rate_limit import Attempts, TooMany, Turns
+from esm_viz.ui.server.rate_limit import PasswordAttempts, RequestQueues, TooManyRequests
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.visitor_limits import CALLS_AT_ONCE, MOST_CALLS, MOST_CONNECTIONS
-from esm_viz.ui.uploads.upload_inbox import Inbox
+from esm_viz.ui.uploads.upload_inbox import UploadInbox
 
 CALL, UPLOAD, LOGIN = "/gradio_api/run/predict", "/gradio_api/upload", "/login"
 POSTED = (CALL, UPLOAD, LOGIN)
-# What anybody may get, before a password too: the way in, and scripts and sheets, in which nothing is anybody's.
+# Routes without a password: join and login page, scripts and style sheets, which hold no private data.
 OPEN = re.compile(
     r"/join(?:/here)?|/studio/(?:ui|plotly)/[\w./-]+|/(?:assets|static)/[\w./@~+-]+|(?:/gradio_api)?/theme\.css|/favicon\.ico"
     r"|/robots\.txt|/manifest\.json|/gradio_api/(?:startup-events|app_id)"
 )
-# What only those inside may get: the page, that it lives, how far an upload is, and downloads under tokens.
+# Routes after login: the page, its heartbeat, the progress of uploads, downloads by token.
 INSIDE = re.compile(
     r"/|/config|/gradio_api/(?:heartbeat/[0-9a-z]{1,32}|upload_progress|info)|/studio-(?:file|recipe|code)/[\w-]{1,64}(?:/[^/]{1,120})?"
 )
-MOST_FORM = 4096  # bytes of a name with its password
+MOST_FORM = 4096  # bytes of a login form
 FRAMING = 64 * 1024  # bytes that a form adds to the files in it
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-)  # Gradio compiles its components' templates in the browser, so that scripts of the page itself are trusted
+)  # Gradio compiles its components' templates in the browser, which needs inline scripts and eval
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-OURS = ("none", "same-origin")  # what a browser says of a request that our own page makes
+OURS = ("none", "same-origin")  # values of Sec-Fetch-Site for requests of the studio's own page
 _LOG = logging.getLogger("esm_viz.ui")
 
 
 class Refused(Exception):
-    """A request that goes no further: its status and one sentence."""
+    """A refused request, with its HTTP status and one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(status, sentence)
@@ -63,35 +64,35 @@ class Refused(Exception):
 
 
 @dataclass
-class Watch:
-    """What the gate knows of its server.
+class GateState:
+    """The state of the request filter.
 
     Attributes:
-        site: its names.
+        site: the server's names.
         inbox: its uploads.
-        handlers: that a page may call, with the number of their inputs.
+        handlers: number of inputs of the handlers that a page may call.
         attempts: wrong passwords.
-        calls, logins, open: lines of one session's messages, and of one address's passwords and connections.
+        calls, logins, open: rate limits of messages per session, and of logins and connections per network address.
     """
 
     site: Site
-    inbox: Inbox
+    inbox: UploadInbox
     handlers: Mapping[int, int]
-    attempts: Attempts = field(default_factory=Attempts)
-    calls: Turns = field(default_factory=lambda: Turns(CALLS_AT_ONCE, MOST_CALLS))
-    logins: Turns = field(default_factory=lambda: Turns(1, MOST_CALLS))
-    open: Turns = field(default_factory=lambda: Turns(MOST_CONNECTIONS, MOST_CONNECTIONS))
+    attempts: PasswordAttempts = field(default_factory=PasswordAttempts)
+    calls: RequestQueues = field(default_factory=lambda: RequestQueues(CALLS_AT_ONCE, MOST_CALLS))
+    logins: RequestQueues = field(default_factory=lambda: RequestQueues(1, MOST_CALLS))
+    open: RequestQueues = field(default_factory=lambda: RequestQueues(MOST_CONNECTIONS, MOST_CONNECTIONS))
 
 
-class Guard:
-    """The gate, as a middleware."""
+class RequestGate:
+    """The request filter, as ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, watch: Watch) -> None:
-        """Stand before an application."""
+    def __init__(self, app: ASGIApp, watch: GateState) -> None:
+        """Wrap an application."""
         self.app, self.watch = app, watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with one sentence."""
+        """Pass a request on, or answer it with one sentence."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -117,14 +118,14 @@ class Guard:
                 await self._pass(request, begin)
         except Refused as refused:
             await _tell(refused, request, send)
-        except TooMany:
+        except TooManyRequests:
             await _tell(Refused(429, "Too many requests at once, wait a moment"), request, send)
         except EsmVizError as error:
             await _tell(Refused(400, str(error)), request, send)
         except ClientDisconnect:
             return None
         except Exception:  # noqa: BLE001 - a visitor sees a sentence, never a traceback
-            _LOG.debug("request", exc_info=True)  # not its path: tokens stand in it
+            _LOG.debug("request", exc_info=True)  # without its path, which may contain tokens
             if not begun:
                 await _tell(Refused(400, "This request cannot be read"), request, send)
         return None
@@ -137,10 +138,10 @@ class Guard:
             await self.app(request.scope, request.receive, send)
 
     def _know(self, request: Request) -> None:
-        """Refuse who calls this server by a name that is not its own, and pages of other sites.
+        """Refuse requests to a host name that is not this server's, and requests from pages of other sites.
 
         Raises:
-            Refused: it is one.
+            Refused: it is such a request.
         """
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not self.watch.site.knows(host):
@@ -150,26 +151,26 @@ class Guard:
             raise Refused(403, "This request comes from the page of another site")
 
     async def _call(self, request: Request, send: Send) -> None:
-        """Let a message to a handler through, as one of a few of its session.
+        """Check a call of a handler and pass it on, within the session's rate limit.
 
         Raises:
-            EsmVizError: it is not what a page sends.
-            Refused: it does not say that it is JSON, or is too long.
+            EsmVizError: a page does not send such a call.
+            Refused: its type is not JSON, or it is too long.
             TooMany: its session sends too many.
         """
         if not request.headers.get("content-type", "").startswith("application/json"):
-            raise Refused(415, "A message has to be JSON")  # plain text is what a form of another site could send
+            raise Refused(415, "A message has to be JSON")  # forms of other sites could send plain text
         call = checked_call(await _body(request, MOST_BYTES), self.watch.handlers)
         request.scope.setdefault("state", {})["files"] = call.files
         async with self.watch.calls.turn(call.session_id or caller(request)):
             await self.app(request.scope, _again(call.body, request.receive), send)
 
     async def _login(self, request: Request, send: Send) -> None:
-        """Let a password be tried, one at a time and not too often.
+        """Pass a login on, one at a time per address and not too often.
 
         Raises:
-            Refused: too many were wrong.
-            TooMany: too many come at once.
+            Refused: too many passwords were wrong.
+            TooMany: too many logins wait.
         """
         who, attempts = caller(request), self.watch.attempts
         body = await _body(request, MOST_FORM)
@@ -184,11 +185,11 @@ class Guard:
             await self.app(request.scope, _again(body, request.receive), _heard(send, ended))
 
     async def _upload(self, request: Request, send: Send) -> None:
-        """Take files in where there is room, and note whose they are.
+        """Pass an upload on if there is room, and record the sender's address.
 
         Raises:
             EsmVizError: there is no room.
-            Refused: nobody may upload here, or it does not say how much.
+            Refused: uploads are off, or the length is missing.
         """
         inbox, who = self.watch.inbox, caller(request)
         length = request.headers.get("content-length", "")
@@ -211,10 +212,10 @@ def caller(request: Request) -> str:
 
 
 def _find(request: Request) -> None:
-    """Refuse what the page never asks for.
+    """Refuse routes that the page does not use.
 
     Raises:
-        Refused: this is such a thing.
+        Refused: it is such a route.
     """
     path, query = request.url.path, request.query_params
     posted = request.method == "POST" and path in POSTED
@@ -224,19 +225,19 @@ def _find(request: Request) -> None:
 
 
 def _unlock(request: Request) -> None:
-    """Refuse who has not given the password, where there is one.
+    """Refuse a visitor who has not given the password, if there is one.
 
     Raises:
-        Refused: a stranger asks for more than the way in.
+        Refused: the route needs the password.
     """
     if is_locked_out(request) and request.url.path != LOGIN and not OPEN.fullmatch(request.url.path):
         raise Refused(401, "This server asks for a password, log in on its first page")
 
 
 async def _door(request: Request, send: Send) -> None:
-    """Ask for the password."""
+    """Answer with the login page."""
     headers = {"Content-Security-Policy": join_page.POLICY, "Cache-Control": "no-store"}
-    await HTMLResponse(join_page.door(), headers=headers)(request.scope, request.receive, send)
+    await HTMLResponse(join_page.login_page(), headers=headers)(request.scope, request.receive, send)
 
 
 async def _tell(refused: Refused, request: Request, send: Send) -> None:
@@ -247,7 +248,7 @@ async def _body(request: Request, most: int) -> bytes:
     """Return a request's body.
 
     Raises:
-        Refused: it is longer than that.
+        Refused: it is longer than `most` bytes.
     """
     body = bytearray()
     async for part in request.stream():
@@ -258,7 +259,7 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what reads a body that was read already; after it whatever else comes."""
+    """Return a `receive` that first gives a body that was read already, and then later messages."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def read() -> Message:
@@ -268,7 +269,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _heard(send: Send, ended: Callable[[int, bytes], None]) -> Send:
-    """Return what sends an answer and, before its end, tells what it was."""
+    """Return a `send` that calls `ended` with status and body before an answer ends."""
     status, body = 0, bytearray()
 
     async def hear(message: Message) -> None:
@@ -285,7 +286,7 @@ def _heard(send: Send, ended: Callable[[int, bytes], None]) -> Send:
 
 
 def _dressed(send: Send, framers: Sequence[str]) -> Send:
-    """Return what sends an answer with our headers, which let pages of these origins show it in a frame."""
+    """Return a `send` that adds security headers; pages of the origins in `framers` may show the page in a frame."""
 
     async def dress(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -293,7 +294,7 @@ def _dressed(send: Send, framers: Sequence[str]) -> Send:
             for name, value in HEADERS.items():
                 headers[name] = value
             if headers.get("content-type", "").startswith("text/html"):
-                policy = headers.get("Content-Security-Policy", POLICY)  # it ends with frame-ancestors
+                policy = headers.get("Content-Security-Policy", POLICY)  # every policy ends with frame-ancestors
                 headers["Content-Security-Policy"] = " ".join((policy, *framers))
             if framers:
                 _keep_in_frames(headers)
@@ -303,7 +304,7 @@ def _dressed(send: Send, framers: Sequence[str]) -> Send:
 
 
 def _keep_in_frames(headers: MutableHeaders) -> None:
-    """Partition the password's cookie by the site around the frame: browsers keep no other one in a foreign frame."""
+    """Partition the login cookie by the site around a frame, since browsers accept no other cookies in such frames."""
     cookies = headers.getlist("set-cookie")
     del headers["set-cookie"]
     for cookie in cookies:

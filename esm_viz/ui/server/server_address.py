@@ -1,8 +1,8 @@
-"""Where visitors reach this server: the address one writes on the board, and the names that a request may call it by.
+"""The server's address for visitors, and the host names that requests may use.
 
-A page of another site, opened in a visitor's browser, can send requests to this server too, under that site's name
-where its name leads here (DNS rebinding). So a server answers to plain numbers, to this machine's own names, and to the
-one address that the operator gave.
+A page of another site in a visitor's browser can send requests to this server under that site's name if its DNS entry
+points here (DNS rebinding). So a server accepts only IP addresses, this machine's own names, and the address that the
+operator gave.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from esm_viz.core.errors import RecipeError
 
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - what "listen on all addresses" looks like
-_ELSEWHERE = ("192.0.2.1", 9)  # an address for documentation: a datagram socket finds its way there and sends nothing
-_SHARED = ".gradio.live"  # where --share leads from
+_ELSEWHERE = ("192.0.2.1", 9)  # reserved for documentation; connecting a datagram socket sends nothing
+_SHARED = ".gradio.live"  # host names of --share
 _HOST = set(string.ascii_letters + string.digits + "-._:[]")
 
 
@@ -27,11 +27,11 @@ class Site:
     """One server's address.
 
     Attributes:
-        host, port: that it listens on.
-        address: given by the operator, or made by --share; empty where there is none.
+        host, port: address and port on which it listens.
+        address: address given by the operator or made by --share; empty without one.
         shared: whether it is reached through --share.
-        aliases: more names that lead here, lower case.
-        framers: origins whose pages may show it in a frame, beside its own.
+        aliases: further host names, lower case.
+        framers: other origins whose pages may show it in a frame.
     """
 
     host: str
@@ -45,7 +45,7 @@ class Site:
         """Return the address for others, `http://HOST:PORT`.
 
         Args:
-            headers: of the request that asks, whose own way here is used where it leads from another machine.
+            headers: headers of the current request, whose host is used if it comes from another machine.
         """
         asked = host_of((headers or {}).get("host", ""))
         if self.address or not asked or is_this_machine(asked):
@@ -54,18 +54,18 @@ class Site:
 
     @property
     def local_only(self) -> bool:
-        """Say whether nobody but this machine reaches it."""
+        """Say whether only this machine can reach it."""
         return not self.address and is_this_machine(self.host)
 
     def knows(self, host: str) -> bool:
-        """Say whether a request may call this server by the Host that it names."""
+        """Say whether a request may have this Host header."""
         name = host_of(host)
         if name is None:
             return False
         return _is_number(name) or name.endswith(".localhost") or name in self._names() or self._is_shared(name)
 
     def owns(self, origin: str, host: str) -> bool:
-        """Say whether a page of this origin is ours, asked under this Host."""
+        """Say whether this origin is the studio's own for a request with this Host header."""
         try:
             place = urlsplit(origin)
         except ValueError:
@@ -85,10 +85,10 @@ class Site:
 
 
 def checked_address(text: str, option: str = "--address") -> str:
-    """Return an address as the operator gave it in this option, without a slash at its end.
+    """Return the address in a command-line option, without a trailing slash.
 
     Raises:
-        RecipeError: it is no plain http address.
+        RecipeError: it is not a plain http address.
     """
     try:
         parts = urlsplit(text)
@@ -106,7 +106,7 @@ def checked_address(text: str, option: str = "--address") -> str:
 
 
 def local_address() -> str:
-    """Return this machine's address on its network, found without a word to anybody; 127.0.0.1 without a network."""
+    """Return this machine's address on its network, found without sending anything; 127.0.0.1 without a network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         try:
             way.connect(_ELSEWHERE)
@@ -116,7 +116,7 @@ def local_address() -> str:
 
 
 def host_of(host: str) -> str | None:
-    """Return the name in a Host header, lower case and without port; None where it is not one."""
+    """Return the name in a Host header, in lower case and without port; None if it is not valid."""
     try:
         name = urlsplit(f"//{host}").hostname
     except ValueError:
@@ -125,7 +125,7 @@ def host_of(host: str) -> str | None:
 
 
 def is_this_machine(host: str) -> bool:
-    """Say whether a name leads to the very machine that asks."""
+    """Say whether a host name means the local machine."""
     return host == "localhost" or host.endswith(".localhost") or (_is_number(host) and _number(host).is_loopback)
 
 

@@ -1,4 +1,4 @@
-"""Our files as the browser gets them: plotly packed once, kept for good, and asked for before Gradio's scripts run."""
+"""Serving of static assets: plotly.js, compressed once and cached by browsers, and preload headers for scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from esm_viz.figures.html_page import CARD_SCRIPTS
 
 PLOTLY_ROUTE = "studio/plotly/plotly.min.js"
-PLOTLY = f"{PLOTLY_ROUTE}?{plotly.__version__}"  # another version is another address, so that it can be kept for good
+PLOTLY = f"{PLOTLY_ROUTE}?{plotly.__version__}"  # the version is in the address, so browsers may cache it forever
 SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export", "presenter_view")
 SCRIPTS = (*CARD_SCRIPTS, "header", "presenter_view", "keys", "knob_rail")
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
@@ -23,14 +23,14 @@ _LEVEL = 6  # of gzip: half a second once; the highest one saves 1 % more
 
 
 def plotly_script(request: Request) -> Response:
-    """Return plotly.js, packed where the browser takes that."""
+    """Return plotly.js, compressed if the browser accepts that."""
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(_packed(), media_type="text/javascript", headers=_KEPT | {"Content-Encoding": "gzip"})
     return Response(_plain(), media_type="text/javascript", headers=_KEPT)
 
 
 class Preload:
-    """Names our scripts and sheets in the header of the page itself, so that they load beside Gradio's."""
+    """Middleware that adds preload headers to the page, so that scripts and style sheets load with Gradio's."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap an application."""
@@ -40,7 +40,7 @@ class Preload:
         self.link = ", ".join(f"<./{file}>; rel=preload; as={kind}" for file, kind in files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, with the header where the answer is the page."""
+        """Pass a request on, and add the header if it is for the page."""
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":

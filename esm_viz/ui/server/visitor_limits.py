@@ -1,4 +1,4 @@
-"""How much one visitor may ask of a server: usual limits, and those for a room of strangers."""
+"""The limits of one visitor: the usual ones, and those of a workshop."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from esm_viz.core.errors import RecipeError
 
-CALLS_AT_ONCE, MOST_CALLS = 12, 64  # requests of one session that are carried out at once, and with those that wait
-MOST_CONNECTIONS = 400  # of one network address: a lecture hall behind one router has one address
+CALLS_AT_ONCE, MOST_CALLS = 12, 64  # requests of one session that run at once, and that run or wait
+MOST_CONNECTIONS = 400  # of one network address, which a whole lecture hall may share
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(kb|mb|gb)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one visitor may have.
+    """The limits of one visitor.
 
     Attributes:
-        uploads: bytes that one session may bring in all; 0 where nobody may upload.
-        sessions: of one network address; with one more the one that was idle longest ends.
-        trials: of one search over several knobs, all its continuations together.
-        cells: of one sweep.
+        uploads: total bytes of one session's uploads; 0 to turn uploads off.
+        sessions: sessions of one network address; one more ends the session that was idle longest.
+        trials: trials of one knob search, including those before it was resumed.
+        cells: cells of one sweep.
     """
 
     uploads: int
@@ -36,7 +36,7 @@ WORKSHOP = Limits(uploads=50 * 10**6, sessions=60, trials=40, cells=81)
 
 
 def upload_size(text: str) -> int:
-    """Read a size as people write it, `50 MB` or `off`, as bytes.
+    """Return the bytes of a size such as `50 MB`, or 0 for `off`.
 
     Raises:
         RecipeError: it is neither.

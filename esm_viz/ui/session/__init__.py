@@ -1,1 +1,1 @@
-"""What a session is: its state in memory, on disk and in a share link."""
+"""The session of a visitor: its state in memory, on disk and in a share link, and its jobs."""

@@ -1,4 +1,4 @@
-"""What is selected in Explore before the visitor selects anything: the layer and the pair that share most."""
+"""The default selection in Explore: the layer and the pair of tasks with the largest overlap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from esm_viz.ui.session.session_store import Session
 
 
 def settle_view(session: Session) -> None:
-    """Choose the first selection: the layer where tasks share most, and the pair that shares most there."""
+    """Select the layer with the largest mean overlap, and the pair of tasks with the largest overlap there."""
     if session.view.cell is not None:
         return
     project = session.project
@@ -20,7 +20,7 @@ def settle_view(session: Session) -> None:
 
 
 def closest(session: Session, task: str) -> tuple[str, str] | None:
-    """Return the task and the one it shares most with at the selected layer."""
+    """Return a task and the one with which it has the largest overlap at the selected layer."""
     assert session.view.cell is not None
     record = session.project.overlap(session.view.cell[1], session.recipe)
     at = record.tasks.index(task)

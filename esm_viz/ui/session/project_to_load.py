@@ -1,4 +1,4 @@
-"""What a visitor is about to load: judged, perhaps measured, and not yet on screen in the other tabs."""
+"""The project on the Load tab: checked and perhaps measured, but not yet shown on the other tabs."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ THUMBNAILS = 3
 
 @dataclass
 class Candidate:
-    """A project that waits for its one heavy step.
+    """A project that has not been decomposed yet.
 
     Attributes:
-        name: for people.
-        recipe: with all of its models.
-        judgement: of all of them; `judge` makes it anew.
-        choices: the recipe under each architecture that fits, by open_clip's name, where nobody said which.
-        left_out: tasks that the visitor leaves out.
-        wrong: what reading whole files has found wrong, by model.
-        same: whose weights a task has, where reading them has found that.
-        own: how the experts do on their own images, where that was measured.
-        activations: what the base says of them, where that was measured.
-        project: the chosen models' files, read and hashed, with the recipe that they were chosen by.
-        thumbs: a few proxies by task.
+        name: its name to show.
+        recipe: the recipe with all models.
+        judgement: the verdicts on all models; `judge` updates it.
+        choices: the recipe with each fitting architecture, by open_clip's name, if the recipe does not give one.
+        left_out: tasks that the visitor left out.
+        wrong: errors found when whole files were read, by model.
+        same: the model whose weights a task shares, if reading the files has found one.
+        own: the experts' accuracy on their own images, if it was measured.
+        activations: the base's accuracy with either activation, if it was measured.
+        project: the project of the chosen models, read and hashed, with the recipe of this choice.
+        thumbs: PNG files of a few proxies by task.
         ready_made: whether it is decomposed already.
-        asks: whether nobody has said the activation, so that the visitor has to.
-        found: how the recipe was made from names, where it was.
+        asks: whether the activation is unknown, so that the visitor has to confirm it.
+        found: how the recipe was made from file names; None if there was a recipe.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Candidate:
 
     @classmethod
     def of_recipe(cls, name: str, recipe: Recipe, found: FoundProject | None = None) -> Candidate:
-        """Judge a recipe's files.
+        """Check a recipe's files.
 
         Raises:
             RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
@@ -65,12 +65,12 @@ class Candidate:
 
     @classmethod
     def of_project(cls, name: str, project: Project, thumbs: Mapping[str, list[bytes]]) -> Candidate:
-        """Return a project whose files are open and decomposed already."""
+        """Return the candidate of a project that is already decomposed."""
         opened = (project.recipe, project)
         return cls(name, project.recipe, project.judgement, project=opened, thumbs=thumbs, ready_made=True)
 
     def judge(self) -> None:
-        """Judge anew, after the visitor chose or a file was read.
+        """Update the verdicts after a choice of the visitor or after files were read.
 
         Raises:
             RecipeError: as in `of_recipe`.
@@ -81,7 +81,7 @@ class Candidate:
 
     @property
     def shown(self) -> Judgement:
-        """Return the verdicts with what was measured."""
+        """Return the verdicts with the measured accuracies."""
         return file_judgement.measured(self.judgement, self.own)
 
     @property
@@ -91,12 +91,12 @@ class Candidate:
 
     @property
     def opened(self) -> Project | None:
-        """Return the project of the chosen models, where their files were read."""
+        """Return the project of the chosen models if their files were read; None otherwise."""
         return self.project[1] if self.project is not None and self.project[0] == self.chosen else None
 
     @property
     def arch(self) -> str:
-        """Return which of the choices the recipe has now; empty where there is none."""
+        """Return the name of the chosen architecture in `choices`; empty if there is none."""
         same = (name for name, other in self.choices.items() if _shape(other) == _shape(self.recipe))
         return next(same, "")
 
@@ -111,7 +111,7 @@ class Candidate:
 
     @property
     def reason(self) -> str:
-        """Say why the decomposition waits; empty where it may start."""
+        """Say why the decomposition cannot start; empty if it can."""
         if self.judgement.base.verdict.stance == "refused":
             return "The base is refused"
         if not self.chosen.models:
@@ -124,10 +124,10 @@ class Candidate:
 
 
 def enumerated(names: tuple[str, ...]) -> str:
-    """Write a few names, or how many there are."""
+    """Return a few names as text, or their number if there are many."""
     return names[0] if len(names) == 1 else f"{len(names)} files"
 
 
 def _shape(recipe: Recipe) -> str:
-    """Return the architecture with its activation said one way, so that both ways compare alike."""
+    """Return the architecture in one form for comparison, whether its activation is in the name or in a config."""
     return file_judgement.with_activation(recipe, quick_gelu=True).arch

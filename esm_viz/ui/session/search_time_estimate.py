@@ -1,4 +1,4 @@
-"""How long a search will take, from what was measured before: never a guess."""
+"""The estimate of a search's time from measured times; NaN if nothing was measured yet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.session.session_store import Session
 
-FIRST = 3  # models that a project's first evaluation runs: base, experts and merged; later ones run the merged alone
+FIRST = 3  # passes of a project's first evaluation: base, experts, merged; later ones need only the merged model
 
 
 def evaluation_seconds(session: Session) -> float:
-    """Return what measuring the method on screen on all validation images takes; NaN before one was measured.
+    """Return the seconds to evaluate the method on screen on all validation images; NaN if none was measured.
 
-    A score that was known already takes no time, so the slowest one tells.
+    Cached scores take no time, so the slowest measured evaluation is used.
     """
     method, searches = session.recipe.method, session.searches
     seen = [state.evaluation for state in session.history[1:]]
@@ -27,11 +27,11 @@ def evaluation_seconds(session: Session) -> float:
 
 
 def trial_seconds(session: Session, searched: bool = False) -> float:
-    """Return what one recipe takes to be merged and measured, without labels to be merged; NaN where unknown.
+    """Return the seconds to merge and evaluate one recipe (without labels, only to merge it); NaN if unknown.
 
     Args:
-        session: whose measurements tell.
-        searched: with its own search for α.
+        session: the session with the measured times.
+        searched: whether α is searched too.
     """
     merged = session.report[1].seconds if session.report else math.nan
     if not session.project.has_labels("validation"):
@@ -40,12 +40,12 @@ def trial_seconds(session: Session, searched: bool = False) -> float:
 
 
 def cell_seconds(session: Session, knobs: tuple[str, ...], searched: bool) -> float:
-    """Return what a cell of a sweep takes: as in the last one over these knobs, else as one recipe takes.
+    """Return the seconds for a cell of a sweep, from the last sweep over these knobs or else as for one recipe.
 
     Args:
-        session: whose measurements tell.
-        knobs: those that are swept; what a cell runs again depends on them.
-        searched: with its own search for α.
+        session: the session with the measured times.
+        knobs: the swept knobs, which decide which stages a cell recomputes.
+        searched: whether α is searched in every cell.
     """
     held = session.searches.sweep
     if held is not None and tuple(name for name, _ in held[1].grid) == knobs:
@@ -57,7 +57,7 @@ def cell_seconds(session: Session, knobs: tuple[str, ...], searched: bool) -> fl
 
 
 def about(seconds: float) -> str:
-    """Write a duration for a button's label; nothing where it is unknown or below a second."""
+    """Return a duration for a button's label; empty if it is unknown or below a second."""
     if math.isnan(seconds) or seconds < 1:
         return ""
     return f", about {seconds:.0f} s" if seconds < 100 else f", about {seconds / 60:.0f} min"

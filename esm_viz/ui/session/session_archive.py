@@ -1,8 +1,7 @@
-"""What outlives the server, where its operator gave a folder for it: one small file a session, a recipe and a view.
+"""The archive of sessions on disk, for restarts of the server: one small file per session with its recipe and view.
 
-A file is named by the SHA-256 of its session's id, so that whoever reads the folder can open no session with it. It
-holds the state of a share link, and the recipe; no weights, no images, nothing measured. What it says is checked like a
-link and a recipe from a stranger.
+A file's name is the SHA-256 of its session's id, so the files do not give access to sessions. A file holds the recipe
+and the state of a share link, but no weights, images or results. It is checked like any link and recipe from a visitor.
 """
 
 from __future__ import annotations
@@ -22,39 +21,39 @@ from typing import Any
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.recipe import LARGEST_RECIPE, Recipe, parse_text, sha256_text
 from esm_viz.ui.session import share_link
-from esm_viz.ui.session.session_store import Lost, Session, Store
+from esm_viz.ui.session.session_store import LostProject, Session, Store
 from esm_viz.ui.session.share_link import Link
 
 VERSION = 1
 OPENING, FOLDER, UPLOAD = SOURCES = ("opening", "folder", "upload")
-LARGEST = 2 * LARGEST_RECIPE + (1 << 17)  # bytes of one file: two recipes, what is on screen, and their quotes
-MOST = 1000  # files; the oldest make room
+LARGEST = 2 * LARGEST_RECIPE + (1 << 17)  # bytes of one file: two recipes and the view, as JSON
+MOST = 1000  # files; the oldest are deleted
 KEPT_SECONDS = 21 * 24 * 3600.0
-OFTEN = 1.0  # seconds between two looks for what changed
-_ID = re.compile(r"[\w-]{22}", re.ASCII)  # what a session's id looks like
+OFTEN = 1.0  # seconds between two checks for changes
+_ID = re.compile(r"[\w-]{22}", re.ASCII)  # form of a session's id
 _NAME = re.compile(r"[0-9a-f]{64}\.json")
 _LOG = logging.getLogger("esm_viz.ui")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """One session as it comes back.
+class ArchivedSession:
+    """The kept state of one session.
 
     Attributes:
-        source: where its project's files are: the opening project's, the allowed folder's, or an upload's.
-        link: what was on screen, as a share link says it.
-        recipe: what was on screen, its paths as they were written.
-        lost: what had not come back the last time.
+        source: origin of its project's files: the opening project, the allowed folder, or an upload.
+        link: the view, as in a share link.
+        recipe: the recipe on screen, with its paths as written.
+        lost: the project that could not be restored at the last restart.
     """
 
     source: str
     link: Link
     recipe: str
-    lost: Lost | None
+    lost: LostProject | None
 
     @classmethod
-    def of(cls, session: Session) -> Kept:
-        """Return what is kept of a session."""
+    def of(cls, session: Session) -> ArchivedSession:
+        """Return the state of a session to keep."""
         with session.lock:
             project, own = session.project, session.folder
             mine = own is not None and project.recipe.folder.is_relative_to(own)
@@ -62,25 +61,25 @@ class Kept:
             return cls(source, share_link.link_of(session), session.recipe.to_yaml(), session.lost)
 
     def parsed(self, folder: Path) -> Recipe:
-        """Return the recipe, its files below a folder.
+        """Return the recipe with paths relative to a folder.
 
         Raises:
-            RecipeError: it is none.
+            RecipeError: it is not a recipe.
         """
         return parse_text(self.recipe, folder, self.link.project)
 
     def write(self) -> str:
-        """Return it as JSON."""
+        """Return the state as JSON."""
         lost = [self.lost.words, self.lost.recipe] if self.lost else None
         told = {"source": self.source, "link": share_link.write(self.link), "recipe": self.recipe, "lost": lost}
         return json.dumps({"esm_viz": VERSION, **told}, ensure_ascii=False)
 
     @classmethod
-    def read(cls, text: str) -> Kept:
-        """Read it, whoever wrote it.
+    def read(cls, text: str) -> ArchivedSession:
+        """Parse and check a state.
 
         Raises:
-            RecipeError: it is no such file of this version.
+            RecipeError: it is not a valid state of this version.
         """
         try:
             raw: Any = json.loads(text)
@@ -94,33 +93,35 @@ class Kept:
             raise RecipeError("this state lacks a part", "remove it")
         if lost is not None and not all(isinstance(part, str) for part in two):
             raise RecipeError("this state lacks a part", "remove it")
-        return cls(raw["source"], share_link.read(link, LARGEST), recipe, Lost(*two) if lost is not None else None)
+        return cls(
+            raw["source"], share_link.read(link, LARGEST), recipe, LostProject(*two) if lost is not None else None
+        )
 
 
-class Shelf:
-    """The folder of states, and what keeps it up to date."""
+class SessionArchive:
+    """The folder of kept states, and the thread that updates it."""
 
     def __init__(self, folder: Path, store: Store, skips: Callable[[Session], bool]) -> None:
         """Start keeping a store's sessions.
 
         Args:
-            folder: private, see `private`.
-            store: whose sessions are kept.
-            skips: says of a session that nothing of it is to be written now, so that what is kept stays.
+            folder: a private folder, from `private`.
+            store: the sessions to keep.
+            skips: says whether a session's file must not be updated now.
         """
         self._folder, self._store, self._skips = folder, store, skips
-        self._written: dict[str, tuple[int, str]] = {}  # version of the session, and the text, by its id
+        self._written: dict[str, tuple[int, str]] = {}  # session's version and text, by its id
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._prune()
         threading.Thread(target=self._keep_often, name="states", daemon=True).start()
 
-    def find(self, session_id: object) -> Kept | None:
-        """Return what is kept under an id, if that is something; what is wrong with it is nobody's but a debugger's."""
+    def find(self, session_id: object) -> ArchivedSession | None:
+        """Return the kept state of a session id; None if there is none or it is not valid, which is only logged."""
         if not isinstance(session_id, str) or not _ID.fullmatch(session_id):
             return None
         try:
-            return Kept.read(_read(self._path(session_id)))
+            return ArchivedSession.read(_read(self._path(session_id)))
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError, EsmVizError) as error:
@@ -128,7 +129,7 @@ class Shelf:
             return None
 
     def keep(self) -> None:
-        """Write what changed since the last look, and remove what belongs to sessions that have ended."""
+        """Write the sessions that changed since the last call, and delete the files of those that have ended."""
         with self._lock:
             sessions = {session.id: session for session in self._store.opened()}
             for gone in [known for known in self._written if known not in sessions]:
@@ -138,16 +139,16 @@ class Shelf:
                 self._keep(session)
 
     def close(self) -> None:
-        """Write what changed, for the last time: what is kept stays for the next server."""
+        """Write changed sessions for the last time; their files stay for the next server."""
         self._closed.set()
         self._try()
 
     def _keep(self, session: Session) -> None:
-        version, text = self._written.setdefault(session.id, (0, ""))  # what nobody has touched is worth no file
+        version, text = self._written.setdefault(session.id, (0, ""))  # an unchanged new session gets no file
         newest = session.newest
         if newest == version or self._skips(session):
             return
-        told = Kept.of(session).write()
+        told = ArchivedSession.of(session).write()
         if told != text and len(told.encode()) <= LARGEST:
             _write(self._path(session.id), told)
         self._written[session.id] = newest, told
@@ -166,7 +167,7 @@ class Shelf:
         return self._folder / f"{sha256_text(session_id)}.json"
 
     def _prune(self) -> None:
-        """Remove states that nobody came back to, and the oldest beyond what is kept."""
+        """Delete expired states, and the oldest ones if there are too many."""
         own = {path: path.lstat().st_mtime for path in self._folder.iterdir() if _NAME.fullmatch(path.name)}
         newest = sorted(own, key=lambda path: own[path], reverse=True)
         since = time.time() - KEPT_SECONDS
@@ -175,10 +176,10 @@ class Shelf:
 
 
 def private(folder: Path) -> Path:
-    """Return a folder that only this user can read, made where there is none.
+    """Return a folder that only this user can read; make it if it is missing.
 
     Raises:
-        RecipeError: others can, or it cannot be used.
+        RecipeError: others can read it, or it cannot be used.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ def private(folder: Path) -> Path:
 
 
 def _read(path: Path) -> str:
-    """Return a plain file's text; a link, a pipe and what is too long are refused."""
+    """Return the text of a plain file; links, pipes and too long files are refused."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
@@ -204,7 +205,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, and put it in its place when it is whole."""
+    """Write a file atomically, readable only by this user."""
     beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

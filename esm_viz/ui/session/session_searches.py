@@ -1,4 +1,4 @@
-"""What a session keeps of its searches over knobs: the records found so far, each with the recipe it belongs to."""
+"""A session's searches over knobs: their records so far, each with its recipe, and the settings of their controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CARDS = ("curve", "sweep", "tuning")
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """A search over several knobs: where it started, what it searches, and the file from which it can go on."""
+    """A search over several knobs: its start, its knobs, and the file from which it can resume."""
 
     recipe: Recipe
     storage: Path
@@ -22,15 +22,15 @@ class Tuning:
 
 @dataclass
 class Searches:
-    """Records and what the controls beside them are set to; a new project starts with a new one."""
+    """The records of searches and the settings of their controls; replaced when another project is loaded."""
 
-    curve: tuple[Recipe, AlphaCurve] | None = None  # the recipe at α = 1, as the curve is over α
+    curve: tuple[Recipe, AlphaCurve] | None = None  # with the recipe at α = 1, since the curve does not depend on its α
     sweep: tuple[Recipe, Sweep] | None = None
     tuning: Tuning | None = None
     knob: str = ""
     against: str = ""
     steps: int = 5
     shown: str = "mean"  # one of QUANTITIES, or the index of a task
-    anew: bool = False  # α searched in every cell
-    fixed: set[str] = field(default_factory=set)  # knobs that tuning leaves as they are
+    anew: bool = False  # whether α is searched in every cell
+    fixed: set[str] = field(default_factory=set)  # knobs that the search does not change
     trials: int = 20

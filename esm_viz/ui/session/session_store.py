@@ -1,8 +1,8 @@
-"""What the server keeps for each visitor: project, recipe, pinned state and history, under an unguessable id.
+"""The sessions of all visitors: project, recipe, pinned state and history, by a random id.
 
-Gradio's own state hangs on a short session hash and dies with a reload; ours hangs on 128 random bits that the browser
-keeps. So a reload and a second tab come back to the same session. Every piece of the page carries the version at which
-it last changed, and every open page what it was sent: no page takes another one's late results away.
+Gradio's own state has a short session hash and is lost at a reload. Here, the id is 128 random bits that the browser
+stores, so a reload or a second tab comes back to the same session. Every piece of the page has the version at which it
+last changed, and every open page the versions that it was sent, so each page gets all late results.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.server import temporary_folders
 from esm_viz.ui.session.project_to_load import Candidate
 from esm_viz.ui.session.session_searches import Searches
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 
 MOST_SESSIONS = 200
 IDLE_SECONDS = 3 * 3600.0
-GRACE_SECONDS = 600.0  # after the last page was closed or its connection lost
-STOP_SECONDS = 60.0  # until the work of a session without a page is stopped: a reload is back before that
-SWEEP_SECONDS = 60.0  # between two looks for sessions that have ended
+GRACE_SECONDS = 600.0  # until a session ends after its last page was closed or lost its connection
+STOP_SECONDS = 60.0  # until the jobs of a session without a page are stopped; a reload is faster
+SWEEP_SECONDS = 60.0  # between two checks for expired sessions
 MOST_PAGES = 32  # of one session
 MOST_HISTORY = 40
-EVERYTHING = "everything"  # instead of the names of pieces to be painted anew
+EVERYTHING = "everything"  # stands for the names of all pieces
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One recipe with what was measured of it: a line of the history, or the pinned A."""
+    """One recipe with its results: an entry of the history, or the pinned state A."""
 
     recipe: Recipe
     report: MergeReport
     evaluation: Evaluation | None
-    words: str  # trusted HTML: what changed since the line before
+    words: str  # trusted HTML: the change since the entry before
 
 
 @dataclass(frozen=True, slots=True)
 class BoardRow:
-    """One line of the leaderboard, on test images."""
+    """One row of the leaderboard, measured on test images."""
 
     title: str
     recipe: Recipe
     evaluation: Evaluation
     searched: bool
-    seconds: float = 0.0  # that the row took here
-    kept: bool = False  # it was measured when the opening project was built, see esm_viz/leaderboard.py
+    seconds: float = 0.0  # time of the measurement on this machine
+    kept: bool = False  # measured when the opening project was built, see esm_viz/project/leaderboard.py
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """What did not come back after the server was restarted: why, in one sentence, and its recipe as YAML."""
+class LostProject:
+    """A project that could not be restored after a restart: the reason in one sentence, and its recipe as YAML."""
 
     words: str
     recipe: str
@@ -69,7 +69,7 @@ class Lost:
 
 @dataclass
 class View:
-    """What the visitor looks at."""
+    """The selections of the visitor on all tabs."""
 
     kind: str = "rank90"
     cell: tuple[str, str] | None = None  # task, layer name
@@ -78,23 +78,23 @@ class View:
     direction: int = 1
     family: str = "all"
     difference: bool = False
-    task: str = ""  # of flips and confusion, the first one where empty
-    against: str = "a"  # with whom flips compare: "a", "pretrained", "finetuned"
-    image: int = -1  # the flip that was clicked, its place in the labelled set
-    confused: str = "b"  # whose answers: "b", "a", "pretrained", "finetuned"
+    task: str = ""  # task of flips and confusion; the first one if empty
+    against: str = "a"  # the model with which flips compare: "a", "pretrained", "finetuned"
+    image: int = -1  # index in the labelled set of the clicked flip
+    confused: str = "b"  # the model of the confusion matrix: "b", "a", "pretrained", "finetuned"
     routes: str = "layers"  # or "where" routes go
-    routed: str = ""  # the layer whose routes are shown, the mean of all where empty
-    layout: str = ""  # of the exported file; the base file's where empty
-    levels: bool = False  # of scaling, all of them instead of the layer level alone
-    words: bool = False  # what differs from A instead of the history
+    routed: str = ""  # the layer whose routes are shown; the mean of all if empty
+    layout: str = ""  # layout of the exported file; the base file's if empty
+    levels: bool = False  # whether all levels of scaling are shown, not only the inter-layer level
+    words: bool = False  # whether the differences from A are shown instead of the history
     source: str = "demo"  # or "folder", "upload"
     project: str = ""  # chosen in the allowed folder
-    row: str = ""  # of the table on Load that shows more
+    row: str = ""  # row of the table on the Load tab that is expanded
 
 
 @dataclass
-class Sight:
-    """What one open page was sent: the version of each piece, and the number of its newest message from the rail."""
+class PageState:
+    """The state of one open page: versions of the pieces that it was sent, and number of its last knob message."""
 
     versions: dict[str, int] = field(default_factory=dict)
     sequence: int = 0
@@ -102,17 +102,17 @@ class Sight:
 
 @dataclass
 class Session:
-    """One visitor's work, in one page or several. Everything here is read and written under `lock`."""
+    """The state of one visitor, in one page or several; all of it is read and written under `lock`."""
 
     id: str
     name: str
     project: Project
     recipe: Recipe
-    place: Place
+    place: StudioSettings
     view: View = field(default_factory=View)
     report: tuple[Recipe, MergeReport] | None = None
     validation: tuple[Recipe, Evaluation] | None = None
-    difference: tuple[Recipe, Recipe, Difference] | None = None  # A, B, and B's answers against A's
+    difference: tuple[Recipe, Recipe, Difference] | None = None  # A, B and their comparison
     pinned: State | None = None
     history: list[State] = field(default_factory=list)
     at: int = -1
@@ -120,36 +120,38 @@ class Session:
     searches: Searches = field(default_factory=Searches)
     board: list[BoardRow] = field(default_factory=list)
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
-    refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # checks of a model that was not what was on screen
+    refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # the checks of an export whose proof failed
     explored: Recipe | None = None
-    looks: dict[str, tuple[object, Any]] = field(default_factory=dict)  # slower pictures: what was asked, its record
-    closer: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # of Evaluate: what was asked, its record
+    explore_records: dict[str, tuple[object, Any]] = field(
+        default_factory=dict
+    )  # Explore's slow figures: request, record
+    comparison_records: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # Evaluate's figures: request, record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
-    own: tuple[OwnAccuracy, ...] = ()  # the experts on their own validation images
-    candidate: Candidate | None = None  # what is about to be loaded
+    own: tuple[OwnAccuracy, ...] = ()  # accuracy of the experts on their own validation images
+    candidate: Candidate | None = None  # the project on the Load tab
     errors: dict[str, str] = field(default_factory=dict)
-    lost: Lost | None = None  # with an earlier server, told until the visitor has read it
+    lost: LostProject | None = None  # shown until the visitor dismisses it
     live: Job | None = None
     task: Job | None = None
-    look: Job | None = None
-    close_look: Job | None = None  # what Evaluate shows of B
+    explore_job: Job | None = None
+    comparison_job: Job | None = None  # job of Evaluate's figures of B
     touched: dict[str, int] = field(default_factory=dict)  # the version at which each piece last changed
     version: int = 0
     newest: int = 0  # the version of the last change
-    pages: dict[str, Sight] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
+    pages: dict[str, PageState] = field(default_factory=dict)  # by Gradio's hash of a page, oldest first
     folder: Path | None = None
-    uploads: list[Path] = field(default_factory=list)  # folders of files that were proposed
-    downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be fetched, by token
-    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # reads the recipe, nothing else
-    address: str = ""  # of the network, from which it was opened
-    uploaded: int = 0  # bytes that the visitor has brought
+    uploads: list[Path] = field(default_factory=list)  # folders of uploaded files
+    downloads: dict[str, Path] = field(default_factory=dict)  # folders whose files may be downloaded, by token
+    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # token that only reads the recipe
+    address: str = ""  # network address from which it was opened
+    uploaded: int = 0  # bytes of all uploads
     left: float | None = None  # when the last page was closed
     seen: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def _jobs(self) -> tuple[Job | None, ...]:
-        return self.live, self.task, self.look, self.close_look
+        return self.live, self.task, self.explore_job, self.comparison_job
 
     @property
     def busy(self) -> bool:
@@ -157,23 +159,23 @@ class Session:
         return any(job is not None and job.alive for job in self._jobs)
 
     def runs(self, what: str) -> bool:
-        """Say whether the explicit job that runs is this one."""
+        """Say whether the explicit job of this name is running."""
         return self.task is not None and self.task.running and self.task.what == what
 
     def touch(self, names: Iterable[str]) -> None:
-        """Note pieces that must be painted anew, on every page."""
+        """Mark pieces as changed, for all pages."""
         with self.lock:
             self.version += 1
             self.touched |= dict.fromkeys(names, self.version)
             self.newest = self.version
 
     def changed(self, page: str, names: Iterable[str], arrived: int | None = None) -> list[str]:
-        """Return which of these pieces changed since a page was sent them.
+        """Return the pieces that changed since they were sent to a page.
 
         Args:
-            page: Gradio's hash of it.
-            names: of all pieces.
-            arrived: the newest version that the page says it holds; what was sent after it has been lost on the way.
+            page: Gradio's hash of the page.
+            names: names of all pieces.
+            arrived: the newest version that the page has; later ones were lost on the way and are sent again.
         """
         with self.lock:
             sent, every = self.sight(page).versions, self.touched.get(EVERYTHING, 0)
@@ -183,16 +185,16 @@ class Session:
                 known = {name: min(version, arrived) for name, version in known.items()}
             return [name for name, age in ages.items() if age > known[name]]
 
-    def sight(self, page: str) -> Sight:
-        """Return what an open page was sent."""
+    def sight(self, page: str) -> PageState:
+        """Return the state of an open page."""
         with self.lock:
-            sight = self.pages.setdefault(page, Sight())
+            sight = self.pages.setdefault(page, PageState())
             while len(self.pages) > MOST_PAGES:
                 del self.pages[next(iter(self.pages))]
             return sight
 
     def expired(self, now: float) -> bool:
-        """Say whether nobody will come back."""
+        """Say whether the last page was closed so long ago that the session ends."""
         return now - self.seen > IDLE_SECONDS or (self.left is not None and now - self.left > GRACE_SECONDS)
 
     def offer(self, folder: Path) -> str:
@@ -202,19 +204,19 @@ class Session:
         return token
 
     def forget_downloads(self) -> None:
-        """Remove the files that may be downloaded."""
+        """Delete the files offered for download."""
         for folder in self.downloads.values():
             shutil.rmtree(folder.parent, ignore_errors=True)
         self.downloads.clear()
 
     def private_folder(self) -> Path:
-        """Return a new folder that only this session knows."""
+        """Return a new private folder of this session."""
         if self.folder is None:
             self.folder = temporary_folders.make()
         return Path(tempfile.mkdtemp(dir=self.folder))
 
     def forget_uploads(self) -> None:
-        """Remove uploaded files that neither the project on screen nor what is proposed was made of."""
+        """Delete uploaded files that neither the project on screen nor the one on the Load tab uses."""
         used = [self.project.recipe.folder, *([self.candidate.recipe.folder] if self.candidate else [])]
         for folder in [each for each in self.uploads if not any(place.is_relative_to(each) for place in used)]:
             self.uploads.remove(folder)
@@ -227,7 +229,7 @@ class Session:
                 job.cancel()
 
     def close(self) -> None:
-        """Stop its jobs and forget its files."""
+        """Stop its jobs and delete its files."""
         self.stop()
         if self.folder is not None:
             temporary_folders.remove(self.folder)
@@ -244,8 +246,8 @@ class Store:
         self._closed = threading.Event()
         self._watch: threading.Thread | None = None
 
-    def open(self, place: Place, session_id: str = "") -> Session:
-        """Return a new session on the opening project, or under an id of before; the oldest idle ones make room."""
+    def open(self, place: StudioSettings, session_id: str = "") -> Session:
+        """Return a new session on the opening project, with an earlier id if given; too old idle sessions end."""
         session = Session(session_id or secrets.token_urlsafe(16), place.name, place.demo, place.demo.recipe, place)
         with self._lock:
             self._sessions[session.id] = session
@@ -256,7 +258,7 @@ class Store:
         return session
 
     def sweep(self) -> None:
-        """End the sessions whose visitors will not come back, and the oldest idle ones beyond what is kept."""
+        """End expired sessions, and the oldest idle ones if there are too many."""
         with self._lock:
             gone = self._expired()
         for old in gone:
@@ -268,7 +270,7 @@ class Store:
             give_back()
 
     def get(self, session_id: object) -> Session | None:
-        """Return the session of this id, or None where there is none."""
+        """Return the session of this id, or None."""
         session = self._sessions.get(session_id) if isinstance(session_id, str) else None
         if session is not None:
             session.seen, session.left = time.monotonic(), None
@@ -278,8 +280,8 @@ class Store:
         """Return all sessions."""
         return list(self._sessions.values())
 
-    def arrive(self, page: str, session: Session) -> Sight:
-        """Note that a page shows a session from now on, and return what it was sent."""
+    def arrive(self, page: str, session: Session) -> PageState:
+        """Register a page with a session, and return the page's state."""
         with self._lock:
             self._pages[page] = session.id
             own = [known for known, owner in self._pages.items() if owner == session.id]
@@ -290,7 +292,7 @@ class Store:
             return session.sight(page)
 
     def admit(self, session: Session, address: str, most: int) -> None:
-        """Note where a new session comes from; beyond so many of one address the ones idle longest end."""
+        """Record a new session's network address; with more than `most` of one address, the longest idle ones end."""
         session.address = address
         own = [known for known in list(self._sessions.values()) if known.address == address and known is not session]
         own.sort(key=lambda known: (bool(known.pages), known.seen))
@@ -298,16 +300,16 @@ class Store:
             self.drop(old.id)
 
     def here(self) -> int:
-        """Return how many sessions have a page open."""
+        """Return the number of sessions with an open page."""
         with self._lock:
             return len(set(self._pages.values()))
 
     def ticket(self, ticket: str) -> Session | None:
-        """Return the session whose recipe this ticket may read."""
+        """Return the session whose recipe this token may read, or None."""
         return next((session for session in list(self._sessions.values()) if session.ticket == ticket), None)
 
     def drop(self, session_id: str) -> None:
-        """End a session and forget its downloads."""
+        """End a session and delete its downloads."""
         with self._lock:
             session = self._sessions.pop(session_id, None)
             self._pages = {page: owner for page, owner in self._pages.items() if owner != session_id}
@@ -317,7 +319,7 @@ class Store:
             session.project.forget([session.place.demo, *others])
 
     def leave(self, page: str) -> None:
-        """Forget a page that was closed; after the last one its session's work stops, unless somebody comes back."""
+        """Remove a closed page; after a session's last page, its jobs stop unless a page comes back in time."""
         with self._lock:
             owner = self._pages.pop(page, "")
             others = owner in self._pages.values()
@@ -333,7 +335,7 @@ class Store:
             later.start()
 
     def file(self, token: str, name: str) -> Path | None:
-        """Return the file of that plain name offered under a token, or None."""
+        """Return the file of this name offered under a token, or None."""
         offered = (session.downloads.get(token) for session in list(self._sessions.values()))
         folder = next(filter(None, offered), None)
         if folder is None or name != Path(name).name:

@@ -1,7 +1,7 @@
-"""The share link: what is on screen as a few readable words in a query, and back; files are named by digest only.
+"""The share link: the state of a page as short JSON in a URL's query; files appear only by their digest.
 
-A link is written by anyone. Reading it checks types and sizes here; what its values mean is checked by the handlers
-that a click would call (`following.follow`).
+Anybody can write a link. Types and sizes are checked here; the meaning of the values is checked by the same handlers
+as for clicks (`share_link_actions.follow`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from esm_viz.merge import METHODS, settle
 from esm_viz.ui.session.session_store import Session, View
 from esm_viz.ui.session.task_weight import with_weight
 
-LONGEST = 8000  # characters of a link's state; browsers and proxies cut addresses not far above
+LONGEST = 8000  # characters of a link's state; browsers and proxies cut longer addresses
 MOST_ENTRIES = 200  # knobs, or weights
-DIGITS = 16  # of the files' SHA-256: enough to tell projects apart
+DIGITS = 16  # of the files' SHA-256, enough to distinguish projects
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Merge:
         """Return this merge of a recipe's files.
 
         Raises:
-            RecipeError: a method, knob, weight or task that is not there, or a value out of range.
+            RecipeError: a method, knob or task is unknown, or a value is out of range.
         """
         if self.knobs.get("alpha") == "search":
             raise RecipeError("alpha is 'search' in this link", "use the button that searches it")
@@ -44,20 +44,20 @@ class Merge:
         for task in recipe.tasks:
             merged = with_weight(merged, task, self.weights.get(task, 1.0))
         for task in self.weights.keys() - set(recipe.tasks):
-            with_weight(merged, task, 1.0)  # refuses it
+            with_weight(merged, task, 1.0)  # raises for an unknown task
         return merged
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link restores.
+    """The state in a link.
 
     Attributes:
         project, files: the project's name, and the first digits of its files' SHA-256.
-        merge: what is on screen.
-        pinned: the state A; None where nothing is pinned.
-        views: value by message of Explore's handler: map kind, spectrum, family, direction.
-        cell, pair: task and layer, and two tasks; empty where nothing was selected.
+        merge: the merge on screen.
+        pinned: the state A; None if nothing is pinned.
+        views: settings of Explore by the message of its handler: map kind, spectrum, family, direction.
+        cell, pair: selected task and layer, and selected two tasks; empty without a selection.
     """
 
     project: str
@@ -73,14 +73,14 @@ VIEWS = {"kind": "map", "view": "spectrum", "family": "family", "direction": "di
 
 
 def merge_of(recipe: Recipe) -> Merge:
-    """Return what a recipe does to its files, without what stands at its default."""
+    """Return a recipe's method, with the knobs and weights that differ from their defaults."""
     defaults = METHODS[recipe.method].defaults
     knobs = {name: value for name, value in recipe.parameters.items() if value != defaults[name]}
     return Merge(recipe.method, knobs, {model.name: model.weight for model in recipe.models if model.weight != 1.0})
 
 
 def link_of(session: Session) -> Link:
-    """Return what a link to this page restores."""
+    """Return the state of a session for a link."""
     view, plain = session.view, View()
     now = {"kind": view.kind, "view": view.spectrum, "family": view.family, "direction": str(view.direction)}
     usual = {"kind": plain.kind, "view": plain.spectrum, "family": plain.family, "direction": str(plain.direction)}
@@ -96,7 +96,7 @@ def link_of(session: Session) -> Link:
 
 
 def files_of(session: Session) -> str:
-    """Return the digits by which a link knows the project's files."""
+    """Return the digits of the files' SHA-256 that a link contains."""
     return session.project.files_sha256[:DIGITS]
 
 
@@ -116,10 +116,10 @@ def write(link: Link) -> str:
 
 
 def read(text: str, longest: int = LONGEST) -> Link:
-    """Read a link's state of at most so many characters, whoever wrote it.
+    """Parse and check a link's state of at most `longest` characters.
 
     Raises:
-        RecipeError: it is no link of ours.
+        RecipeError: it is not a valid link.
     """
     if len(text) > longest:
         _broken("it is too long")

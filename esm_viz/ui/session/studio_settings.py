@@ -1,4 +1,4 @@
-"""Where the studio runs: what all pages open on, and what visitors may reach."""
+"""The studio's settings: the opening project, the device, and what visitors may do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from esm_viz.ui.server.visitor_limits import USUAL, Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One server's place: the project that all pages open on and its name, the device, and what visitors may do."""
+class StudioSettings:
+    """One server's settings: the opening project and its name, the device, and what visitors may do."""
 
     demo: Project
     name: str
     device: str
-    folder: Path | None = None  # whose projects visitors may open, where the operator allowed one
-    limits: Limits = USUAL  # of what one visitor may have
+    folder: Path | None = None  # folder whose projects visitors may open, if the operator allowed one
+    limits: Limits = USUAL  # of one visitor

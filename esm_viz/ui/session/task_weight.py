@@ -1,4 +1,4 @@
-"""The weight of one model in a merge: how far its slider goes, and the recipe with another one."""
+"""The weight of a task in a merge: the range of its slider, and the recipe with another weight."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The five tabs, a folder each, with the cards inside it."""
+"""The five tabs, in one folder each with its cards."""

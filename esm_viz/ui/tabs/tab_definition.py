@@ -1,4 +1,4 @@
-"""What a tab is: pieces, each with the function that paints it, and what its messages do."""
+"""The definition of a tab: its pieces, each with a function that returns its content, and its message handler."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Piece:
     """One component of the page.
 
     Attributes:
-        name: of the component, its element and its grid area in the style sheet.
-        kind: HTML made on the server, one picture with its numbers, or the rail of knobs.
-        paint: returns what the component shows now, as plain JSON.
+        name: name of the component, its HTML element and its grid area in the style sheet.
+        kind: HTML made on the server, a figure, or the knobs.
+        paint: returns the component's current content as plain JSON.
     """
 
     name: str
@@ -29,14 +29,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One tab of the page, or its header where the name is empty.
+    """One tab of the page, or the header if the name is empty.
 
     Attributes:
-        name: as it stands on the tab.
-        pieces: in reading order.
-        act: carries out a message of any of its pieces and names the pieces to paint.
-        place: key of `Session.errors` under which a refused message is told.
-        arrive: runs when the visitor comes to the tab and names the pieces to paint.
+        name: title of the tab.
+        pieces: pieces in reading order.
+        act: handles a message of any of its pieces and returns the names of the pieces to update.
+        place: key of `Session.errors` for refused messages.
+        arrive: called when the visitor opens the tab; returns the names of the pieces to update.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What visitors bring: files received within limits, unpacked with care, and read as a project."""
+"""Uploads of visitors: receiving files within limits, unpacking them safely, and reading them as a project."""
 
 from esm_viz.ui.uploads.upload_unpack import take
 

@@ -1,7 +1,7 @@
-"""Uploaded files that nobody has taken yet: where each came from, and whether there is room for one more.
+"""The inbox of uploaded files that no session has taken yet: the sender of each file, and the room for further ones.
 
-Gradio keeps uploads in one folder under names made from their content, and takes any path in a message for an upload.
-Here a path counts only once, and only from the address that has just sent that file.
+Gradio keeps uploads in one folder under names made from their content, and accepts any path in a message as an upload.
+Here, a path is accepted only once, and only from the address that has just sent that file.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from esm_viz.figures.number_format import size
 
 MOST_FILES = 200  # of one upload
 SPARE = 10**9  # bytes of the disk that uploads leave free
-STALLED = 60.0  # seconds without a byte, after which an upload is over
-KEPT = 3600.0  # seconds after which a file that nobody took is thrown away
-WAITING = 4  # times what one person may bring, on its way or not taken yet, of one address
+STALLED = 60.0  # seconds without a byte after which an upload has failed
+KEPT = 3600.0  # seconds after which a file that no session took is deleted
+WAITING = 4  # limit per network address of arriving and waiting bytes, as a multiple of one person's limit
 
 
 @dataclass
 class _Sent:
-    """Who sent a file, how often, and when last; equal files have one path."""
+    """The senders of a file, how often each sent it, and when last; equal files have one path."""
 
     owners: Counter[str] = field(default_factory=Counter)
     at: float = 0.0
 
 
-class Inbox:
+class UploadInbox:
     """One server's uploads."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        """Watch a folder of uploads, to which one person may bring so many bytes."""
+        """Manage a folder of uploads, with a limit in bytes for one person."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.limit = folder, limit
         self._files: dict[str, _Sent] = {}  # by path
-        self._coming: Counter[str] = Counter()  # bytes on their way, by address
+        self._coming: Counter[str] = Counter()  # arriving bytes, by address
         self._lock = threading.Lock()
 
     @contextmanager
     def expect(self, address: str, length: int) -> Iterator[None]:
-        """Hold room for an upload while it arrives.
+        """Reserve room for an upload while it arrives.
 
         Raises:
             RecipeError: it is too large, or there is no room for it.
@@ -69,7 +69,7 @@ class Inbox:
                 self._sweep()
 
     def add(self, address: str, paths: Sequence[str]) -> None:
-        """Note files that an address has sent."""
+        """Record files that an address has sent."""
         now = time.monotonic()
         with self._lock:
             for path in [path for path, sent in self._files.items() if now - sent.at > KEPT]:
@@ -81,7 +81,7 @@ class Inbox:
                 sent.at = now
 
     def take(self, address: str, paths: Sequence[object]) -> list[str]:
-        """Return the paths if they are files that this address has just sent; each counts once.
+        """Return the paths if they are files that this address has just sent; each can be taken once.
 
         Raises:
             RecipeError: they are not.
@@ -97,7 +97,7 @@ class Inbox:
         return names
 
     def _sweep(self) -> None:
-        """Delete what uploads that were broken off have left: plain files, where whole ones lie in folders."""
+        """Delete the remains of interrupted uploads, which are plain files, while complete ones lie in folders."""
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):
                 if path.is_file() and (not self._coming or time.time() - path.stat().st_mtime > STALLED):
@@ -109,14 +109,14 @@ class Inbox:
 
 
 def weighed(files: Sequence[str], left: int) -> int:
-    """Return the bytes of files that may be kept; those that may not are deleted.
+    """Return the total bytes of files; delete the files if they are too large.
 
     Args:
-        files: taken from an inbox.
-        left: bytes that this visitor may still bring.
+        files: files taken from an inbox.
+        left: bytes that this visitor may still upload.
 
     Raises:
-        RecipeError: they are more than that.
+        RecipeError: they are larger than that.
     """
     paths = [Path(file) for file in files]
     total = sum(path.stat().st_size for path in paths if path.is_file())

@@ -1,32 +1,38 @@
-"""What a visitor brings: moved out of the shared folder, unpacked with care, and read as a recipe."""
+"""Moving a visitor's uploads out of the shared folder, unpacking them safely, and reading them as a recipe."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from esm_viz.checkpoints.preparation_config import PROCESSORS
+from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import RecipeError
-from esm_viz.core.recipe import Recipe, load_text
+from esm_viz.core.folder_entries import entries
+from esm_viz.core.recipe import ArchOf, Recipe, load_text
 from esm_viz.data.images import image_source
 from esm_viz.data.images.image_folder import METHODS
 from esm_viz.inspection import recipe_from_folder
 from esm_viz.inspection.recipe_from_folder import ARCH, CONFIG, OPEN_CLIP_CONFIG, RECIPES, WEIGHTS, FoundProject
 
 MOST_FILES = 20_000
+_LEFT_OUT = re.compile(r'[<>:"|?*`$!{}]')  # marks that Gradio leaves out of the names of uploads
 MOST_BYTES = 20 * 10**9
 KINDS = tuple(dict.fromkeys((*WEIGHTS, *image_source.KINDS, ".yaml", ".yml", ".json")))
-"""Suffixes of what is taken; the page's file chooser offers the same."""
+"""Suffixes of accepted files; the page's file chooser has the same."""
 
 
 def take(files: list[str], folder: Path) -> FoundProject:
-    """Move uploaded files to a private folder and read the recipe in them, or make one from their names.
+    """Move uploaded files to a private folder, and read their recipe or make one from their names.
 
     Args:
-        files: where they lie now; none of them stays there.
-        folder: that is theirs alone; removed where they are refused.
+        files: current paths of the files; none of them stays there.
+        folder: a new folder for them; deleted if they are refused.
 
     Raises:
         EsmVizError: what is wrong, in one sentence.
@@ -52,17 +58,32 @@ def _take(files: list[str], folder: Path) -> FoundProject:
         _bring(Path(file), folder / name)
     for archive in [folder / name for name in names if name.lower().endswith(".zip")]:
         unpack(archive, folder)
-    recipes = sorted(path for path in folder.rglob("*") if path.name in RECIPES)
-    found = FoundProject(load_text(recipes[0])) if recipes else recipe_from_folder.find(folder)
+    recipes = sorted(path for path in folder.rglob("*") if path.name.lower() in RECIPES)
+    found = FoundProject(_read(recipes[0], folder)) if recipes else recipe_from_folder.find(folder)
     contained(found.recipe, folder, "the upload")
     return found
 
 
+def _read(path: Path, folder: Path) -> Recipe:
+    """Read an uploaded recipe; files that lost marks of their names on the way get back the names it gives them."""
+    inside = arch_within(folder, "the upload")
+    return _renamed(load_text(path, lambda recipe: inside(_renamed(recipe, folder))), folder)
+
+
+def _renamed(recipe: Recipe, folder: Path) -> Recipe:
+    """Rename uploaded files that a recipe names with marks that Gradio leaves out of names."""
+    for path in recipe.paths:
+        place, bare = recipe.resolve(path), _LEFT_OUT.sub("", path)
+        if bare != path and place.parent == folder and (folder / bare).is_file() and not place.exists():
+            (folder / bare).rename(place)
+    return recipe
+
+
 def _bring(source: Path, target: Path) -> None:
-    """Move an uploaded file out of Gradio's folder, where it lies under a name made from its content.
+    """Move an uploaded file out of Gradio's folder, where its name is made from its content.
 
     Raises:
-        RecipeError: somebody who uploaded the same file at the same moment took it first.
+        RecipeError: another visitor uploaded the same file at the same moment and took it first.
     """
     try:
         shutil.move(source, target)
@@ -71,19 +92,22 @@ def _bring(source: Path, target: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Replace a zip of models by what is in it: plain files only, nothing outside the folder, bounded.
+    """Replace a zip of models by its contents: plain files only, inside the folder only, of limited size.
 
-    A zip without weights is images, and is read as it is. Where the zip is one model's own folder, its files go to a
+    A zip without weights holds images and is not unpacked. If the zip is the folder of one model, its files go to a
     folder of the zip's name.
 
     Raises:
-        RecipeError: the zip is damaged, or holds what it should not.
+        RecipeError: the zip is damaged, too large, or has links or paths outside the folder.
     """
+    other = saved_instead(first_bytes(archive))
+    if other:
+        raise RecipeError(f"{archive.name} is {other}", "download the file itself")
     try:
         with zipfile.ZipFile(archive) as source:
             entries = {_inside(entry): entry for entry in source.infolist() if not entry.is_dir()}
             known = {path: entry for path, entry in entries.items() if _is_known(path)}
-            if not any(path.suffix in WEIGHTS or path.name in RECIPES for path in known):
+            if not any(path.suffix.lower() in WEIGHTS or path.name.lower() in RECIPES for path in known):
                 return
             if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
                 raise RecipeError(f"{archive.name} unpacks to too much", "upload fewer or smaller files")
@@ -97,10 +121,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
-    """Return where an entry goes, below the folder that it is unpacked to.
+    """Return an entry's path relative to the folder into which it is unpacked.
 
     Raises:
-        RecipeError: it is a link, or would go elsewhere.
+        RecipeError: it is a link, or its path leads out of the folder.
     """
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     if entry.compress_type not in METHODS:
@@ -112,7 +136,7 @@ def _inside(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _is_known(path: PurePosixPath) -> bool:
-    """Say whether a file in a zip is of a kind that is read, and not one that a computer adds for itself."""
+    """Say whether a file in a zip is of an accepted kind, and not added by an operating system."""
     hidden = any(part.startswith((".", "__")) for part in path.parts)
     return not hidden and path.name.lower().endswith((*KINDS, *image_source.SUFFIXES))
 
@@ -130,13 +154,23 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -
             plain.write(block)
 
 
-def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
-    """Return the recipe if every file it names, and every file in the folders it names, lies in one folder.
+def arch_within(folder: Path, what: str) -> ArchOf:
+    """Return a function that gives a recipe without an architecture one, if all its files are inside one folder.
 
     Args:
-        recipe: as read.
-        folder: that nothing may lead out of, not by a link either.
+        folder: that nothing may lead out of.
         what: the folder, for people.
+    """
+    return lambda recipe: recipe_from_folder.arch_beside(contained(recipe, folder, what))
+
+
+def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
+    """Return the recipe if all its files, and all files in its folders, are inside one folder.
+
+    Args:
+        recipe: the recipe.
+        folder: the folder; links must not lead out of it either.
+        what: description of the folder, for error messages.
 
     Raises:
         RecipeError: a path leads out of it.
@@ -144,12 +178,17 @@ def contained(recipe: Recipe, folder: Path, what: str) -> Recipe:
     inside = Path(os.path.realpath(folder))
 
     def lies_inside(place: Path) -> bool:
-        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve fails where links go in a loop
+        return Path(os.path.realpath(place)).is_relative_to(inside)  # Path.resolve raises for links in a loop
 
-    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG):  # the last are read beside the base
+    for path in (*recipe.paths, ARCH, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS):  # configs are read from the base's folder
         place = recipe.resolve(path)
-        files = place.rglob("*") if place.is_dir() and lies_inside(place) else ()
-        if not all(map(lies_inside, (place, *files))):
+        below = entries(place) if place.is_dir() and lies_inside(place) else ()
+        files = (place / entry.name for entry in below)  # one by one: what leads out is never looked into
+        try:
+            is_inside = all(map(lies_inside, itertools.chain((place,), files)))
+        except OSError as error:
+            raise RecipeError(f"the folder {place.name} cannot be read", "check its rights and its links") from error
+        if not is_inside:
             told = place.name if Path(path).is_absolute() else path  # where a server's folders lie is nobody's business
             raise RecipeError(f"the recipe names {told!r}, outside {what}", "use paths beside the recipe")
     return recipe

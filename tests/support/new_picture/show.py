@@ -17,8 +17,8 @@ if __name__ == "__main__":
     project = Project.open(tiny.recipe(folder), device="cpu")
     studio = Studio(project, "tiny", "cpu")
     session = studio.first
-    assert session.look is not None
-    session.look.done.wait(120)
+    assert session.explore_job is not None
+    session.explore_job.done.wait(120)
     card = PIECES["update_norms"].paint(session)
     task = session.view.cell[0] if session.view.cell else ""
     asked = project.update_norms(task, session.recipe)  # a method of Project too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,3 +131,25 @@ def test_a_place_where_no_file_can_be_is_refused_before_the_work(tmp_path: Path,
     path = tmp_path / name
     with says(ExportError, f"{path.name} cannot be written there, choose another place"):
         expect_writable(path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+@pytest.mark.parametrize("kind", ["text", "tensors"])
+def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path: Path, kind: str, umask: int) -> None:
+    path = tmp_path / "x"
+    before = os.umask(umask)
+    try:
+        write_text(path, "a") if kind == "text" else write_tensors(path, {"a": torch.zeros(2)}, {})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o664])
+@pytest.mark.parametrize("kind", ["text", "tensors"])
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path: Path, kind: str, mode: int) -> None:
+    path = tmp_path / "x"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(mode)
+    write_text(path, "a") if kind == "text" else write_tensors(path, {"a": torch.zeros(2)}, {})
+    assert path.stat().st_mode & 0o777 == mode

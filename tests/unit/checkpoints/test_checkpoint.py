@@ -14,7 +14,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
-from esm_viz.checkpoints.tensor_storage import Stored, sha256_file
+from esm_viz.checkpoints.tensor_storage import StoredTensor, sha256_file
 from esm_viz.core.errors import CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from tests.support.errors import says
 from tests.support.tiny import FULL_CONFIG, base_weights, full_clip, normal
@@ -145,10 +145,10 @@ def test_another_digest_than_the_recipes_is_refused(tmp_path: Path) -> None:
 
 
 def test_opening_and_judging_read_no_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Stored, file: object) -> Tensor:
+    def refuse(self: StoredTensor, file: object) -> Tensor:
         pytest.fail("a tensor was read before the header was judged")
 
-    monkeypatch.setattr(Stored, "read", refuse)
+    monkeypatch.setattr(StoredTensor, "read", refuse)
     write(tmp_path, WEIGHTS).judge(SHAPES)
     torch.save(WEIGHTS, tmp_path / "a.pt")
     Checkpoint("ants", tmp_path / "a.pt").judge(SHAPES)

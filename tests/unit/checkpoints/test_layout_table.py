@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from esm_viz.checkpoints.atomic_write import sha256_tensors
 from esm_viz.checkpoints.checkpoint import Checkpoint
-from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF, HF_VISION, LAYOUTS, TIMM, TOWER, Layout
+from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF, HF_VISION, LAYOUTS, TIMM, TOWER, Layout, layout_of
 from esm_viz.core.errors import CheckpointError, LayoutError, ShapeMismatch
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.families.vision_tower import Architecture, encode
@@ -497,3 +498,103 @@ def merged(folder: Path, raw: dict[str, Any]) -> dict[str, Tensor]:
     project = Project.open(parse_mapping(raw, folder), device="cpu")
     project.prepare()
     return project.materialize(project.recipe)
+
+
+# The parts of names that training wrappers add.
+
+AROUND: dict[str, Callable[[str], str]] = {
+    "data parallel, compiled": lambda name: "module._orig_mod." + name,
+    "compiled, data parallel": lambda name: "_orig_mod.module.visual." + name,
+    "compiled inside a CLIP": lambda name: "module.visual._orig_mod." + name,
+    "DeepSpeed": lambda name: "_forward_module.model.visual." + name,
+    "each block compiled": lambda name: re.sub(r"(resblocks\.\d+\.)", r"\1_orig_mod.", name),
+    "each block checkpointed": lambda name: re.sub(r"(resblocks\.\d+\.)", r"\1_checkpoint_wrapped_module.", name),
+    "sharded, each block too": lambda name: (
+        "_fsdp_wrapped_module." + re.sub(r"(resblocks\.\d+\.)", r"\1_fsdp_wrapped_module.", name)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "old"])
+@pytest.mark.parametrize("case", AROUND)
+def test_the_names_of_training_wrappers_are_left_out(tmp_path: Path, case: str, kind: str) -> None:
+    state = {AROUND[case](name): tensor for name, tensor in WEIGHTS.items()}
+    path = tmp_path / ("a.safetensors" if kind == "safetensors" else "a.pt")
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+    checkpoint = Checkpoint("ants", path)
+    checkpoint.judge(ARCH.shapes)
+    assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in checkpoint.tensors(ARCH.shapes).items())
+
+
+# Several models in one file.
+
+
+def copied(prefix: str, state: Mapping[str, Tensor] = WEIGHTS) -> dict[str, Tensor]:
+    return {prefix + name: tensor.clone() for name, tensor in state.items()}
+
+
+def in_timm(prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor.contiguous() for name, tensor in TIMM.written(WEIGHTS).items()}
+
+
+SEVERAL: dict[str, tuple[dict[str, Any], str]] = {
+    "a frozen copy": (
+        {"state_dict": {**copied("model.visual."), **copied("pretrained.visual.")}},
+        "2 vision towers are in it: model.visual., pretrained.visual.",
+    ),
+    "an average": (
+        {"net": copied("visual."), "ema": copied("visual.")},
+        "2 vision towers are in it: ema.visual., net.visual.",
+    ),
+    "an average beside the wrapper": (
+        {"state_dict": copied("visual."), "state_dict_ema": copied("visual.")},
+        "2 vision towers are in it: state_dict.visual., state_dict_ema.visual.",
+    ),
+    "a teacher": (
+        {**copied("student.visual."), **copied("teacher.visual.")},
+        "2 vision towers are in it: student.visual., teacher.visual.",
+    ),
+    "one without a prefix": ({**WEIGHTS, **copied("ema.")}, "2 vision towers are in it: no prefix, ema."),
+    "compiled beside plain": ({**WEIGHTS, **copied("_orig_mod.")}, "2 vision towers are in it: no prefix, _orig_mod."),
+    "of two libraries": (
+        {**copied("clip.visual."), **in_timm("vit.")},
+        "2 vision towers are in it: clip.visual., vit.",
+    ),
+    "four": (
+        {key: value for at in range(4) for key, value in copied(f"m{at}.").items()},
+        "4 vision towers are in it: m0., m1., m2. and 1 more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_a_file_with_several_towers_is_refused_with_their_names(tmp_path: Path, case: str) -> None:
+    state, what = SEVERAL[case]
+    torch.save(state, tmp_path / "a.pt")
+    with says(LayoutError, f"ants: {what}, a.pt, save the one to merge alone"):
+        Checkpoint("ants", tmp_path / "a.pt").judge(ARCH.shapes)
+
+
+def test_two_names_of_one_tower_are_one(tmp_path: Path) -> None:
+    torch.save(
+        {**{f"a.{n}": t for n, t in WEIGHTS.items()}, **{f"b.{n}": t for n, t in WEIGHTS.items()}}, tmp_path / "a.pt"
+    )
+    checkpoint = Checkpoint("ants", tmp_path / "a.pt")
+    checkpoint.judge(ARCH.shapes)
+    assert torch.equal(checkpoint.tensors(["proj"])["proj"], WEIGHTS["proj"])
+
+
+def test_a_part_of_a_tower_and_a_small_network_beside_a_whole_tower_do_not_count(tmp_path: Path) -> None:
+    small = {"a_much_longer_prefix.lpips.conv1.weight": torch.zeros(4, 3, 3, 3), "loss.class_embedding": torch.zeros(4)}
+    torch.save({**copied("encoder."), **small}, tmp_path / "a.pt")
+    checkpoint = Checkpoint("ants", tmp_path / "a.pt")
+    checkpoint.judge(ARCH.shapes)
+    assert checkpoint.layout.prefix == "encoder."
+
+
+def test_the_layout_does_not_depend_on_the_order_of_a_set() -> None:
+    shapes = {prefix + name: t.shape for prefix in ("b.", "a.", "c.") for name, t in WEIGHTS.items() if "ln_" in name}
+    assert {layout_of(dict(sorted(shapes.items(), reverse=back))).prefix for back in (False, True)} == {"a."}

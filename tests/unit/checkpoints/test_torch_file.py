@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import types
 import zipfile
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from esm_viz.checkpoints import torch_file
 from esm_viz.checkpoints.checkpoint import Checkpoint
-from esm_viz.checkpoints.restricted_unpickler import Inert, harmful, load_inert
-from esm_viz.checkpoints.tensor_storage import Stored
+from esm_viz.checkpoints.restricted_unpickler import StandIn, harmful, load_inert
+from esm_viz.checkpoints.tensor_storage import StoredTensor
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import CheckpointError, NotFinite
 from tests.hostile.pickles import in_old_format, in_zip, number, proto, word
@@ -52,9 +53,41 @@ def test_what_torch_saved_is_read_as_it_was(tmp_path: Path, ending: str, zipped:
     assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
 
 
-def test_the_path_says_nothing_of_what_a_zip_holds(tmp_path: Path) -> None:
-    path = saved(tmp_path, WEIGHTS).rename(tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_not_read_under_the_name_of_a_kind_that_has_none(tmp_path: Path, zipped: bool) -> None:
+    path = saved(tmp_path, WEIGHTS, _use_new_zipfile_serialization=zipped).rename(tmp_path / "a.safetensors")
+    with says(CheckpointError, "ants: a file of torch.save, not of safetensors, a.safetensors, rename it to .pt"):
+        Checkpoint("ants", path)
+
+
+@pytest.mark.parametrize("ending", ["pt", "pth", "bin", "ckpt", "SAFETENSORS"])
+def test_safetensors_are_read_whatever_their_name(tmp_path: Path, ending: str) -> None:
+    save_file(WEIGHTS, tmp_path / f"a.{ending}")
+    found = read(tmp_path / f"a.{ending}")
+    assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+@pytest.mark.parametrize("ending", ["PT", "Pth", "BIN", "Ckpt"])
+def test_capital_suffixes_are_known(tmp_path: Path, ending: str) -> None:
+    assert read(saved(tmp_path, WEIGHTS).rename(tmp_path / f"a.{ending}")).keys() == WEIGHTS.keys()
+
+
+INSTEAD = {
+    "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4930000\n": (
+        "a Git LFS pointer instead of the file it stands for"
+    ),
+    "\n<!DOCTYPE html><html><head>": "a web page",
+    "\ufeff<HTML>": "a web page",
+    '<?xml version="1.0"?><Error>': "an XML page",
+}
+
+
+@pytest.mark.parametrize("ending", ["pt", "bin", "safetensors"])
+@pytest.mark.parametrize("text", INSTEAD)
+def test_a_file_saved_in_place_of_a_download_is_told(tmp_path: Path, text: str, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_text(text, encoding="utf-8")
+    with says(CheckpointError, f"ants: {INSTEAD[text]}, no weights, {path.name}, download the file itself"):
         Checkpoint("ants", path)
 
 
@@ -221,7 +254,7 @@ def test_a_pickled_class_of_before_2020_is_refused(tmp_path: Path, modeling: typ
 
 # Pickles that want to do something.
 
-CALLS = ("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec", "builtins.getattr")
+CALLS = ("os.system", "posix.system", "subprocess.Popen", "builtins.eval", "builtins.exec")
 CALLS += ("__builtin__.eval", "importlib.import_module", "shutil.rmtree", "runpy.run_path", "pickle.loads")
 
 
@@ -287,6 +320,38 @@ def test_words_that_look_harmless_are_and_others_are_not() -> None:
     assert not harmful("osprey.models.Bird")  # begins like os, is not
 
 
+# Containers beside the weights.
+
+
+class Settings(dict):  # as of many libraries of settings
+    """A dict with attributes."""
+
+
+class Steps(list):
+    """A list of a class of its own."""
+
+
+def test_containers_of_other_classes_beside_the_weights_are_read(tmp_path: Path) -> None:
+    settings = Settings(rate=0.1, inner=Settings(steps=Steps([1, 2])))
+    settings.frozen = True
+    held = {
+        "state_dict": Settings(WEIGHTS),
+        "settings": settings,
+        "losses": defaultdict(list, {"train": [0.5], "test": deque([0.25], maxlen=3)}),
+        "counts": Counter("abca"),
+        "empty": [defaultdict(dict), deque(), Settings(), Steps()],
+    }
+    found = read(saved(tmp_path, held))
+    assert found.keys() == WEIGHTS.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+
+
+def test_a_dict_whose_methods_a_pickle_replaces_is_read_by_the_real_ones(tmp_path: Path) -> None:
+    made = b"ccollections\nOrderedDict\n)R}" + word("items") + THING + b"s" + word("get") + b"Nsb"
+    (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + made + b"."))
+    assert Source("ants", tmp_path / "a.pt").tensors == {}
+
+
 # What a hostile pickle may do with a stand-in: nothing.
 
 THING = b"cthing\nThing\n"
@@ -301,35 +366,105 @@ TOYS = {
     "holding itself": THING + b")\x81q\x01}" + word("a") + b"h\x01sb",
     "the class in its own place": THING,
     "as a key": b"}" + THING + b")\x81Ns",
+    "an item set on it": THING + b")\x81" + word("a") + b"Ns",
+    "an item added to it": THING + b")\x81Na",
+    "items set on what a call made": THING + b")R(" + word("a") + b"N" + word("b") + b"Nu",
+    "items added to what a call made": THING + b")R(NNe",
     "modules that are none": THING + b")\x81}" + word("_modules") + b"]sb",
 }
 REFUSED_TOYS = {
-    "an item set on it": THING + b")\x81" + word("a") + b"Ns",
-    "an item added to it": THING + b")\x81Na",
+    "items of both kinds": THING + b")\x81" + word("a") + b"NsNa",
+    "an item set on its class": THING + word("a") + b"Ns",
     "its class built": THING + b"}" + word("harm") + b"Nsb",
     "an instance called": THING + b")\x81)R",
     "its new called": THING + b")\x81)\x81",
 }
 
 
+# Members of an enumeration, as Python up to 3.11.3 pickles them, whatever Python reads them.
+
+GETATTR = b"c__builtin__\ngetattr\n"
+MEMBER = GETATTR + b"ctorchvision.transforms.functional\nInterpolationMode\n" + word("BICUBIC") + b"\x86R"
+
+
+class PickledAsBefore:
+    """What pickles itself as an enumeration's member was pickled: getattr(Class, name)."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from torchvision.transforms import InterpolationMode
+
+        return getattr, (InterpolationMode, "BICUBIC")
+
+
+def test_a_member_of_an_enumeration_pickled_by_an_older_python_is_read(
+    tmp_path: Path, modeling: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encoder(modeling)
+    whole.train_preprocess.transforms[0].interpolation = PickledAsBefore()
+    path = saved(tmp_path, whole)
+    assert b"getattr" in path.read_bytes()
+    del sys.modules["their_modeling"]
+    checkpoint = Checkpoint("ants", path)
+    checkpoint.judge(SHAPES)
+    assert torch.equal(checkpoint.tensors(["proj"])["proj"], WEIGHTS["proj"])
+
+
+ANSWERED = {
+    "a member": MEMBER,
+    "a class inside a class, its object made": GETATTR + THING + word("Inner") + b"\x86R)\x81",
+    "a member of a class inside a class": GETATTR + GETATTR + THING + word("Inner") + b"\x86R" + word("ONE") + b"\x86R",
+    "a method of an object": GETATTR + THING + b")\x81" + word("run") + b"\x86R",
+    "a class of items": THING + b"q\x05)\x81Na" + GETATTR + b"h\x05" + word("x") + b"\x86R\x86",
+    "the function alone": GETATTR,
+}
+NOT_ANSWERED = {
+    "of torch": GETATTR + b"ctorch\nFloatStorage\n" + word("__init__") + b"\x86R",
+    "of a text": GETATTR + word("{0.__class__}") + word("format") + b"\x86R",
+    "of itself": GETATTR + GETATTR + word("__globals__") + b"\x86R",
+    "of a dict": GETATTR + b"}" + word("update") + b"\x86R",
+    "of a dict's stand-in's dict": GETATTR + THING + b")\x81" + word("a") + b"Ns" + word("update") + b"\x86R",
+    "of a tensor's maker": GETATTR + b"ctorch._utils\n_rebuild_tensor_v2\n" + word("__globals__") + b"\x86R",
+    "by a number": GETATTR + THING + number(1) + b"\x86R",
+    "with a default": GETATTR + THING + word("a") + b"N\x87R",
+    "with nothing": GETATTR + b")R",
+    "made, not called": GETATTR + THING + word("a") + b"\x86\x81",
+    "built": GETATTR + b"}b",
+}
+
+
+@pytest.mark.parametrize("case", ANSWERED)
+def test_getattr_answers_a_stand_in_with_a_stand_in(tmp_path: Path, case: str) -> None:
+    before = dict(vars(StandIn))
+    (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + ANSWERED[case] + b"."))
+    assert Source("ants", tmp_path / "a.pt").tensors == {}
+    assert dict(vars(StandIn)) == before
+
+
+@pytest.mark.parametrize("case", NOT_ANSWERED)
+def test_getattr_answers_nothing_else(tmp_path: Path, case: str) -> None:
+    (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + NOT_ANSWERED[case] + b"."))
+    with says(CheckpointError, f"ants: {UNSAFE}"):
+        Source("ants", tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("case", TOYS)
 def test_a_stand_in_keeps_what_it_is_given_and_does_nothing(tmp_path: Path, case: str) -> None:
-    before = dict(vars(Inert))
+    before = dict(vars(StandIn))
     (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + TOYS[case] + b"."))
     source = Source("ants", tmp_path / "a.pt")
     assert source.tensors == {}
-    assert dict(vars(Inert)) == before
+    assert dict(vars(StandIn)) == before
     with pytest.raises(CheckpointError, match=r"no vision tower of CLIP or timm is in it|tensors missing"):
         Checkpoint("ants", tmp_path / "a.pt").judge(SHAPES)
 
 
 @pytest.mark.parametrize("case", REFUSED_TOYS)
 def test_more_than_that_is_refused(tmp_path: Path, case: str) -> None:
-    before = dict(vars(Inert))
+    before = dict(vars(StandIn))
     (tmp_path / "a.pt").write_bytes(in_zip(proto(2) + REFUSED_TOYS[case] + b"."))
     with says(CheckpointError, f"ants: {UNSAFE}"):
         Checkpoint("ants", tmp_path / "a.pt")
-    assert dict(vars(Inert)) == before
+    assert dict(vars(StandIn)) == before
 
 
 def test_torch_knows_no_stand_in_afterwards(tmp_path: Path) -> None:
@@ -337,7 +472,7 @@ def test_torch_knows_no_stand_in_afterwards(tmp_path: Path) -> None:
     Source("ants", tmp_path / "a.pt")
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "a.pt", weights_only=True)
-    assert isinstance(load_inert(tmp_path / "a.pt", ["thing.Thing"], "cpu", mmap=False), Inert)
+    assert isinstance(load_inert(tmp_path / "a.pt", {"thing.Thing": object}, "cpu", mmap=False), StandIn)
 
 
 # Files that are no files of weights.
@@ -473,7 +608,7 @@ def test_hashing_and_judging_numbers_read_every_byte_once(
     checkpoint = Checkpoint("ants", path)
     checkpoint.judge(SHAPES)
     monkeypatch.setattr(Path, "open", lambda self, *_a, **_k: Counted(self))
-    monkeypatch.setattr(Stored, "read", lambda *_: pytest.fail("a tensor was read a second time"))
+    monkeypatch.setattr(StoredTensor, "read", lambda *_: pytest.fail("a tensor was read a second time"))
     Counted.read_bytes = 0
     checkpoint.verify(SHAPES)
     assert Counted.read_bytes == path.stat().st_size

@@ -725,3 +725,13 @@ def test_find_writes_a_recipe_that_check_reads_once_the_activation_is_said(
     assert run(capsys, "check", out)[0] == 0
     assert refused(capsys, "find", own, "--out", out).startswith("error: --out found.yaml is no new .yaml")
     assert refused(capsys, "find", out, "--out", out).startswith("error: found.yaml is no folder")
+
+
+def test_find_separates_long_names_from_what_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a_task_with_quite_a_long_name"
+    for name in ("base", long, "bees"):
+        save_file(tiny.base_weights(), tmp_path / f"{name}.safetensors")
+    (tmp_path / "arch.json").write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    _, out, _ = run(capsys, "find", tmp_path, "--out", tmp_path / "found.yaml")
+    lines = out.splitlines()
+    assert lines[1:3] == [f"{long}  {long}.safetensors", f"{'bees':<{len(long)}}  bees.safetensors"]

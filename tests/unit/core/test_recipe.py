@@ -459,3 +459,20 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
     recipe = settle(parse_mapping(mapping(), HERE))
     with pytest.raises(TypeError, match=re.escape("'mappingproxy' object does not support item assignment")):
         recipe.parameters["gain"] = 1.0  # type: ignore[index]
+
+
+def test_paths_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    raw = mapping()
+    raw["base_model"]["path"] = "~/models/base.safetensors"
+    recipe = parse_mapping(raw, tmp_path / "own")
+    assert recipe.resolve(recipe.base) == tmp_path / "home" / "models" / "base.safetensors"
+    assert recipe.resolve("./~/x") == tmp_path / "own" / "~" / "x"
+    assert recipe.seen_from(tmp_path / "own").base == "../home/models/base.safetensors"
+
+
+def test_an_open_clip_name_may_have_a_slash() -> None:
+    assert parse_mapping({**mapping(), "arch": "ViT-B/32"}, Path()).arch == "ViT-B-32"
+    assert settle(parse_mapping({**mapping(), "arch": "ViT-B/32"}, Path())) == settle(
+        parse_mapping({**mapping(), "arch": "ViT-B-32"}, Path())
+    )

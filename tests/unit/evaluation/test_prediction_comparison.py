@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from esm_viz.core.errors import ImagesError, RecipeError
+from esm_viz.core.recipe import parse_mapping
 from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired
 from esm_viz.evaluation import prediction_comparison
-from esm_viz.merge import with_parameters
-from esm_viz.project.project import MOST_THUMBNAILS, Project
+from esm_viz.evaluation.thumbnails import MOST_THUMBNAILS
+from esm_viz.merge import settle, with_parameters
+from esm_viz.project.project import Project
 from tests.support.errors import says
-from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, recipe
+from tests.support.pictures import picture
+from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, mapping, recipe
 
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 A = torch.tensor([0, 1, 1, 0, 2, 0])
@@ -55,6 +62,32 @@ def test_of_many_classes_those_with_most_mistakes_are_shown_in_the_heads_order()
     )  # of the equally good the first ones
     assert (found.known, found.n, found.correct) == (count, 2 * count, 2 * count - 3)
     assert (found.counts[5][0], found.counts[9][0], found.counts[9][9], found.totals[9]) == (2, 1, 1, 2)
+
+
+def test_a_confusion_of_many_classes_counts_only_pairs_that_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix of all 20,000 classes would take 3 GB."""
+    count = 20_000
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, count, (500,), generator=generator)
+    chosen = torch.where(torch.rand(500, generator=generator) < 0.5, labels, labels.roll(1))
+    largest = 0
+    plain = torch.bincount
+
+    def watched(values: torch.Tensor, minlength: int = 0) -> torch.Tensor:
+        nonlocal largest
+        largest = max(largest, minlength)
+        assert minlength <= count  # before it takes the memory
+        return plain(values, minlength=minlength)
+
+    monkeypatch.setattr(torch, "bincount", watched)
+    found = prediction_comparison.confusion("ants", "test", tuple(map(str, range(count))), labels, chosen)
+    assert largest == count
+    assert (found.n, found.correct, found.known) == (500, int((labels == chosen).sum()), count)
+    pairs = list(zip(labels.tolist(), chosen.tolist(), strict=True))
+    for row, true in enumerate(found.classes):
+        assert found.totals[row] == sum(label == int(true) for label, _ in pairs)
+        for column, answer in enumerate(found.classes):
+            assert found.counts[row][column] == pairs.count((int(true), int(answer)))
 
 
 def test_flips_are_the_images_on_which_one_of_the_two_is_right() -> None:
@@ -146,6 +179,28 @@ def test_a_projects_confusion_is_that_of_plain_answers(project: Project, tiny_fo
     assert found.counts == tuple(map(tuple, counts))
     assert (found.task, found.split, found.n) == ("bees", "test", LABELLED)
     assert found.classes == ("class 0", "class 1", "class 2", "class 3")  # neither head nor folders name them
+
+
+def test_a_projects_confusion_has_the_heads_rows_where_a_table_names_fewer(tiny_folder: Path, tmp_path: Path) -> None:
+    """A table of three classes for a head of four rows: refused without names, by name with them."""
+    place = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
+    labels = [0, 1, 2, 0, 1, 2]
+    names = {"label": {"names": ["wasp", "hornet", "mason"], "_type": "ClassLabel"}}
+    table = pa.table({"image": pa.array([picture(at) for at in range(6)]), "label": labels})
+    table = table.replace_schema_metadata({b"huggingface": json.dumps({"info": {"features": names}}).encode()})
+    pq.write_table(table, place / "bees.parquet")
+
+    def opened(**more: object) -> Project:
+        raw = {**mapping(), "models": [{**mapping()["models"][1], "test": "bees.parquet", **more}]}
+        return Project.open(settle(parse_mapping(raw, place)), device="cpu")
+
+    with pytest.raises(ImagesError, match="the table names 3 classes for a head of 4 rows"):
+        opened()
+    found = opened(classes=["honey", "mason", "wasp", "hornet"])
+    confusion = found.confusion("finetuned", "bees")
+    assert (confusion.classes, confusion.known) == (("honey", "mason", "wasp", "hornet"), CLASSES)
+    assert confusion.totals == (0, 2, 2, 2)  # by name: wasp is row 2
+    assert confusion.correct == found.evaluate(found.recipe).tasks[0].finetuned.correct
 
 
 def test_a_projects_flips_are_those_of_plain_answers(project: Project, tiny_folder: Path) -> None:

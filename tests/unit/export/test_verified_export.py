@@ -191,6 +191,17 @@ def test_without_labelled_images_the_tensors_are_still_proved(tmp_path: Path, ti
     assert "Not measured: the recipe names no labelled images." in card
 
 
+def test_the_files_have_the_rights_of_new_ones_or_of_those_they_replace(tmp_path: Path, project: Project) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    project.export(project.recipe, tmp_path / "out")
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert modes == dict.fromkeys(FILES, plain.stat().st_mode)
+    (tmp_path / "out" / "model.safetensors").chmod(0o664)
+    project.export(project.recipe, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mode & 0o777 == 0o664
+
+
 def test_no_file_names_an_absolute_path(out: Path, tiny_folder: Path) -> None:
     for path in out.iterdir():
         assert str(tiny_folder).encode() not in path.read_bytes()

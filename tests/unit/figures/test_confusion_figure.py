@@ -57,9 +57,12 @@ def test_routes_of_a_layer_and_their_mean() -> None:
     assert mean["data"][0]["text"][1][0] == "<b>&lt;cats&gt;</b>, to the adapter of bees<br>25.0 % of its images"
     assert mean["data"][0]["text"][0][0] == "<b>bees</b>, to its own adapter<br>75.0 % of its images"
     assert "at c_fc 1" in one["layout"]["meta"]["how"]
-    assert one["layout"]["meta"]["says"] == "Most often astray, at c_fc 1: 50 % of <cats> go to the adapter of bees."
+    assert (
+        one["layout"]["meta"]["says"]
+        == "Most frequent wrong route, at c_fc 1: 50 % of <cats> go to the adapter of bees."
+    )
 
 
-def test_one_task_has_nowhere_to_go_astray() -> None:
+def test_one_task_has_no_wrong_route() -> None:
     alone = Routing(("bees",), LAYERS[:1], (((1.0,),),), (), 20, 100)
-    assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one expert."
+    assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one adapter."

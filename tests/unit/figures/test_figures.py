@@ -379,7 +379,7 @@ def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
     assert (points["x"], points["y"]) == ([1, 2, 3, 4, 5], [80.0, 70.0, None, 90.0, 85.0])  # 30 lies below the scale
     assert points["marker"]["symbol"] == ["circle", "triangle-down", "circle", "circle", "circle"]
     assert [at for at, colour in enumerate(points["marker"]["color"]) if colour == "var(--ink)"] == [3]
-    assert points["text"][2] == "<b>trial 3</b>, cannot be merged with<br>scope &lt;all&gt;<br>alpha 0.2"
+    assert points["text"][2] == "<b>trial 3</b>, the merge fails<br>scope &lt;all&gt;<br>alpha 0.2"
     layout = EVERY["trials"]["layout"]
     assert layout["meta"]["says"] == (
         "5 trials judged by validation accuracy on 200 images: best 90.0 % of the experts in trial 4, "

@@ -407,3 +407,13 @@ class Harmful:
 
 def test_how_images_are_prepared_is_said_in_words(folder: Path) -> None:
     assert judge(recipe(folder)).preprocessing.startswith("16 x 16 pixels, bicubic, shorter side resized")
+
+
+def test_a_task_vector_in_place_of_a_model_is_asked_about(folder: Path) -> None:
+    base, tuned = (load_file(folder / f"{name}.safetensors") for name in ("base", "bees"))
+    save_file({name: tuned[name] - base[name] for name in base}, folder / "bees.safetensors")
+    verdicts = [model.verdict for model in judge(recipe(folder)).experts]
+    assert [verdict.stance for verdict in verdicts] == ["ready", "check", "ready"]
+    assert verdicts[1].words == "A task vector, not a model?"
+    assert verdicts[1].sentence.startswith("bees: its normalisation weights are at most ")
+    assert verdicts[1].sentence.endswith("(the model minus the base), give the fine-tuned model itself")

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.inspection.file_judgement import judge
+from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.inspection.recipe_from_folder import ARCH, FoundProject, find, is_project
 from tests.support import tiny
 from tests.support.errors import says
@@ -214,3 +215,188 @@ def test_a_whole_project_by_names_is_ready(tiny_folder: Path, folder: Path) -> N
     judgement = judge(find(folder).recipe)
     assert not judgement.refused
     assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [(4, 6, 24, 24)] * 3
+
+
+def test_what_belongs_to_a_model_may_lie_in_folders_of_its_kind(folder: Path) -> None:
+    touch(folder, "base.pt", "ants.pt", "proxies/ants/1.png", "heads/ants.safetensors")
+    touch(folder, "data/ants/val/one/1.png", "data/ants/test/one/1.png")
+    touch(folder, "models/bees.pt", "proxies/bees.zip", "data/bees/validation.zip", "data/bees/test.parquet")
+    found = find(folder)
+    assert beside(found, "ants") == {
+        "path": "ants.pt",
+        "proxies": "proxies/ants",
+        "head": "heads/ants.safetensors",
+        "validation": "data/ants/val",
+        "test": "data/ants/test",
+    }
+    assert beside(found, "bees") == {
+        "path": "models/bees.pt",
+        "proxies": "proxies/bees.zip",
+        "validation": "data/bees/validation.zip",
+        "test": "data/bees/test.parquet",
+    }
+    assert found.unused_told == ""
+
+
+def test_capital_suffixes_are_known(folder: Path) -> None:
+    touch(folder, "base.SAFETENSORS", "ants.PT", "ants.ZIP", "ants.Head.PT", "ants.head.Safetensors", "ants.test.NPZ")
+    found = find(folder)
+    assert found.recipe.base == "base.SAFETENSORS"
+    assert beside(found, "ants") == {
+        "path": "ants.PT",
+        "proxies": "ants.ZIP",
+        "head": "ants.head.Safetensors",
+        "test": "ants.test.NPZ",
+    }
+
+
+@pytest.mark.parametrize("name", [ARCH, "open_clip_config.json"])
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path, name: str) -> None:
+    for task in ("base", "ants"):
+        save_file(tiny.base_weights(), tmp_path / f"{task}.safetensors")
+    (tmp_path / name).write_text(json.dumps(tiny.CONFIG), encoding="utf-8-sig")
+    assert find(tmp_path).recipe.arch_config == tiny.CONFIG
+
+
+def test_a_config_of_another_kind_is_named(tiny_folder: Path, tmp_path: Path) -> None:
+    for name in ("base", "ants"):
+        shutil.copy(tiny_folder / f"{name}.safetensors", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip"}), encoding="utf-8")
+    text = "no open_clip model has the shapes of base.safetensors, and config.json beside it is that of 'siglip', "
+    with says(RecipeError, f"{text}give arch.json with an open_clip model config"):
+        find(tmp_path)
+
+
+# The preparation of images that configs beside weights ask for.
+
+HALF = [0.5, 0.5, 0.5]
+THIRD = [0.3, 0.3, 0.3]
+OPEN_CLIP = {
+    "mean": HALF,
+    "std": THIRD,
+    "interpolation": "bilinear",
+    "resize_mode": "squash",
+    "mode": "RGB",
+    "size": 16,
+}
+TIMM = {"mean": HALF, "std": THIRD, "interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "squash"}
+HF = {
+    "image_mean": HALF,
+    "image_std": THIRD,
+    "resample": 2,
+    "size": {"shortest_edge": 16},
+    "crop_size": {"height": 16, "width": 16},
+    "rescale_factor": 1 / 255,
+}
+FIRST = {"mean": HALF, "std": THIRD}
+MIDDLE = "images are resized to more pixels, and only their middle is used"
+PREPARED: dict[str, tuple[str, dict[str, object], dict[str, object], list[str]]] = {
+    "open_clip": (
+        "open_clip_config.json",
+        {"preprocess_cfg": OPEN_CLIP},
+        {**FIRST, "interpolation": "bilinear", "resize_mode": "squash"},
+        [],
+    ),
+    "open_clip, an unknown interpolation": (
+        "open_clip_config.json",
+        {"preprocess_cfg": {**FIRST, "interpolation": "random"}},
+        FIRST,
+        ["interpolation 'random'"],
+    ),
+    "timm": (
+        "config.json",
+        {"pretrained_cfg": TIMM},
+        {**FIRST, "interpolation": "bicubic", "resize_mode": "squash"},
+        [],
+    ),
+    "timm, cut": (
+        "config.json",
+        {"pretrained_cfg": {**TIMM, "crop_pct": 0.9, "crop_mode": "center"}},
+        {**FIRST, "interpolation": "bicubic", "resize_mode": "shortest"},
+        [f"crop_pct 0.9 ({MIDDLE})"],
+    ),
+    "Hugging Face": (
+        "preprocessor_config.json",
+        HF,
+        {**FIRST, "interpolation": "bilinear", "resize_mode": "shortest"},
+        [],
+    ),
+    "Hugging Face, within a processor": (
+        "processor_config.json",
+        {"image_processor": HF},
+        {**FIRST, "interpolation": "bilinear", "resize_mode": "shortest"},
+        [],
+    ),
+    "Hugging Face, other sizes": (
+        "preprocessor_config.json",
+        {**HF, "size": {"shortest_edge": 32}, "resample": 1, "do_rescale": False},
+        {**FIRST, "resize_mode": "shortest"},
+        ["interpolation 'resample 1'", "rescale_factor 0.00392156862745098", f"crop_size other than size ({MIDDLE})"],
+    ),
+    "Hugging Face, whole": (
+        "preprocessor_config.json",
+        {**HF, "size": {"height": 16, "width": 16}, "do_center_crop": False, "do_normalize": False},
+        {"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear", "resize_mode": "squash"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PREPARED)
+def test_the_preparation_beside_the_weights_is_in_the_recipe_or_said(folder: Path, case: str) -> None:
+    file, config, expected, lost = PREPARED[case]
+    for name in ("base", "ants"):
+        (folder / name).mkdir()
+        save_file(tiny.base_weights(), folder / name / "model.safetensors")
+        (folder / name / file).write_text(json.dumps(config), encoding="utf-8")
+    found = find(folder)
+    assert found.recipe.arch_config == {**tiny.CONFIG, "preprocess_cfg": expected}
+    assert found.remarks[0].startswith(f"Images as {file} of base says: 16 x 16 pixels")
+    assert list(found.remarks[1:]) == [
+        f"{file} of base also asks for {what}, which a recipe cannot express." for what in lost
+    ]
+    assert judge(found.recipe).preprocessing.endswith("(the recipe’s preprocess_cfg)")
+
+
+def test_an_expert_that_asks_for_another_preparation_is_named(folder: Path) -> None:
+    for name, mean in (("base", HALF), ("ants", THIRD), ("bees", HALF)):
+        (folder / name).mkdir()
+        save_file(tiny.base_weights(), folder / name / "model.safetensors")
+        config = {"preprocess_cfg": {"mean": mean}}
+        (folder / name / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert find(folder).remarks[1:] == ("ants: the config asks for other preparation of images than that of base.",)
+
+
+def test_what_arch_json_says_of_images_is_not_overruled(folder: Path) -> None:
+    own = {**tiny.CONFIG, "preprocess_cfg": {"mean": THIRD}}
+    (folder / ARCH).write_text(json.dumps(own), encoding="utf-8")
+    touch(folder, "base.pt", "ants.pt")
+    (folder / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": {"mean": HALF}}), encoding="utf-8")
+    found = find(folder)
+    assert found.recipe.arch_config == own
+    assert found.remarks == ("arch.json decides how images are prepared, open_clip_config.json of base is not used.",)
+
+
+def test_a_preparation_that_no_recipe_may_give_is_left_out_and_said(folder: Path) -> None:
+    touch(folder, "base.pt", "ants.pt")
+    (folder / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": {"mean": "grey"}}), encoding="utf-8")
+    found = find(folder)
+    assert found.recipe.arch_config == tiny.CONFIG
+    assert found.remarks == ("open_clip_config.json of base is not used: mean is 'grey'.",)
+
+
+# Recipes without an architecture.
+
+
+def test_a_recipe_without_arch_takes_the_config_beside_its_base(tiny_folder: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
+    raw = {key: value for key, value in tiny.mapping().items() if key != "arch"}
+    (place / "recipe.yaml").write_text(json.dumps(raw), encoding="utf-8")
+    remedy = "add arch, an open_clip name or model config"
+    with says(RecipeError, f"arch is missing, and no config lies beside the base, own, {remedy}"):
+        load_recipe(place / "recipe.yaml")
+    config = {"model_cfg": tiny.CONFIG, "preprocess_cfg": {"mean": HALF}}
+    (place / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    recipe = load_recipe(place / "recipe.yaml")
+    assert recipe.arch_config == {**tiny.CONFIG, "preprocess_cfg": {"mean": HALF}}
+    assert not judge(recipe).refused

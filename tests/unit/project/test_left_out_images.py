@@ -146,7 +146,13 @@ def test_a_recipe_may_say_what_the_images_call_the_rows(folder: Path) -> None:
     assert project.sha256(project.recipe) == plain.sha256(plain.recipe)  # the merge is the same
 
 
-@pytest.mark.parametrize("classes", [["0", "1", "2"], ["0", "1", "2", "2"]])
+@pytest.mark.parametrize("classes", [["0", "1", "2"], ["0", "1", "2", "3", "4"]])
 def test_it_names_each_row_once(folder: Path, classes: list[str]) -> None:
-    with says(HeadError, "`classes` names 3 classes for a head of 4 rows, model ants, name each row once"):
+    text = f"`classes` names {len(classes)} classes for a head of 4 rows, model ants, name each row once"
+    with says(HeadError, text):
         Project.open(recipe(folder, "fewer", classes=classes), device="cpu")
+
+
+def test_a_name_that_it_gives_twice_is_refused_where_a_folder_has_it(folder: Path) -> None:
+    with pytest.raises(ImagesError, match=r"the folder '2' may mean row 2 \('2'\) or row 3 \('2'\) of the head"):
+        Project.open(recipe(folder, "fewer", classes=["0", "1", "2", "2"]), device="cpu")

@@ -505,7 +505,7 @@ def test_where_no_task_moved_there_is_no_interference(tmp_path: Path, tiny_folde
     for task in TASKS:
         shutil.copy(folder / "base.safetensors", folder / f"{task}.safetensors")
     bare = without(folder, "validation", "test")
-    with says(NumericsError, "no task moved, so there is no interference, give fine-tunes of the base"):
+    with says(NumericsError, "no task changed a layer, give models fine-tuned from the base"):
         bare.search_knobs(bare.recipe, PAIR, 2)
 
 

@@ -1,4 +1,4 @@
-"""Rows of the leaderboard: what is on screen, and every method with its own search for α, on test images."""
+"""The rows of the leaderboard: recipes that were on screen, and every method with its own α search, on test images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from esm_viz.ui.session.session_store import BoardRow, Session
 
 BOARD_PIECES = ("board", "bars", "routing")
 COMPARING = "Comparing methods"
-MOST_SET = 4  # rows of recipes that were on screen, beside A, B and the searched ones
-STEPS = 15  # measurements that one search for α takes, and the one on test images
+MOST_SET = 4  # rows of recipes that were on screen, besides A, B and those of all methods
+STEPS = 15  # measurements of one α search, and the one on test images
 
 
 def compare_all(session: Session) -> None:
-    """Give every method its own search for α on validation images, and measure each on the test images."""
+    """Search α of every method on validation images, and measure each method on the test images."""
     shown = session.recipe
 
     def work(job: Job) -> None:
@@ -36,16 +36,16 @@ def comparing(session: Session) -> bool:
 
 
 def expected_seconds(session: Session) -> float | None:
-    """Return about how long comparing all methods takes, from one whole measurement on validation images."""
+    """Return an estimate of the seconds to compare all methods, from one evaluation on all validation images."""
     measured = [state.evaluation.seconds for state in session.history if state.evaluation]
     if not measured:
         return None
-    one = measured[-1] if len(measured) > 1 else measured[0] / 3  # the first asked base and experts as well
+    one = measured[-1] if len(measured) > 1 else measured[0] / 3  # the first one also measured base and experts
     return len(METHODS) * STEPS * one
 
 
 def row_of(recipe: Recipe, scores: Evaluation, seconds: float | None = None, searched: bool = False) -> BoardRow:
-    """Return a recipe's row, with the rank of its adapters where it has some."""
+    """Return a recipe's row, with the rank of its adapters if it has some."""
     title = METHODS[recipe.method].title
     if "expert_rank" in recipe.parameters:
         title += f", rank {recipe.parameters['expert_rank']}"
@@ -61,7 +61,7 @@ def kept_rows(project: Project) -> list[BoardRow]:
 
 
 def add_row(session: Session, row: BoardRow) -> None:
-    """Put a row on the board in place of the one of the same recipe, or of the same method's older search."""
+    """Add a row to the leaderboard; it replaces the row of the same recipe, or of the same method's earlier search."""
     shown = [session.recipe, *([session.pinned.recipe] if session.pinned else [])]
     stays = [
         old

@@ -1,4 +1,4 @@
-"""What Evaluate shows of B beside the leaderboard: B and A on all test images, flips between two models, confusions."""
+"""The comparison of B with A on the Evaluate tab: both on all test images, flips between two models, confusions."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from esm_viz.ui.jobs.job_queue import LATER
 from esm_viz.ui.session.session_jobs import failed, keep
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import BOARD_PIECES, add_row, row_of
-from esm_viz.ui.tabs.merge.live_preview import PATIENCE
+from esm_viz.ui.tabs.merge.live_preview import WAIT_SECONDS
 
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
 CHOICES = ("a", "b", *REFERENCES)
-SHOWN = 9  # thumbnails a row
+SHOWN = 9  # thumbnails per row
 
 Model = Recipe | Reference
 
 
 @dataclass(frozen=True, slots=True)
 class FlipsSeen:
-    """The flips of one task with some thumbnails of each kind, and B against A on all tasks."""
+    """The flips of one task with thumbnails of some, and the difference of B and A on all tasks."""
 
     flips: Flips
     right: tuple[tuple[Flip, bytes], ...]
@@ -33,18 +33,18 @@ class FlipsSeen:
 
 
 def task_of(session: Session) -> str:
-    """Return the task that flips and confusion are about."""
+    """Return the task of flips and confusion."""
     tasks = session.project.tasks
     return session.view.task if session.view.task in tasks else tasks[0]
 
 
 def choice_of(session: Session, choice: str) -> str:
-    """Return what is compared where this was chosen: without a pinned A the pre-trained model."""
+    """Return the choice of a model to compare, with the pre-trained model in place of A if nothing is pinned."""
     return "pretrained" if choice == "a" and session.pinned is None else choice
 
 
 def model_of(session: Session, choice: str) -> Model:
-    """Return the model that a choice stands for."""
+    """Return the model of a choice."""
     choice = choice_of(session, choice)
     if choice == "a" and session.pinned:
         return session.pinned.recipe
@@ -52,44 +52,44 @@ def model_of(session: Session, choice: str) -> Model:
 
 
 def asked_flips(session: Session) -> tuple[Model, Model, str]:
-    """Return what the flips should show now: two models and a task."""
+    """Return the two models and the task that the flips should show."""
     return model_of(session, session.view.against), session.recipe, task_of(session)
 
 
 def asked_confusion(session: Session) -> tuple[Model, str]:
-    """Return what the confusion should show now: a model and a task."""
+    """Return the model and the task that the confusion should show."""
     return model_of(session, session.view.confused), task_of(session)
 
 
 def fresh(session: Session, name: str) -> bool:
-    """Say whether what was measured is what should be shown."""
+    """Say whether the measured flips or confusion are those that should be shown."""
     asked = {"flips": asked_flips, "confusion": asked_confusion, "gains": lambda s: s.recipe}[name](session)
-    return name in session.closer and session.closer[name][0] == asked
+    return name in session.comparison_records and session.comparison_records[name][0] == asked
 
 
-def look_closer(session: Session, wait: float = 0.0) -> None:
-    """Measure A and B on the test images and list flips and confusions; a newer question ends an older one.
+def compare_models(session: Session, wait: float = 0.0) -> None:
+    """Measure A and B on the test images, and compute flips and confusions; this cancels an earlier such job.
 
     Args:
-        session: whose.
-        wait: seconds in which an answer may come at once.
+        session: the visitor's session.
+        wait: seconds to wait for the result before the page is answered.
     """
     with session.lock:
-        if session.close_look is not None:
-            session.close_look.cancel()
+        if session.comparison_job is not None:
+            session.comparison_job.cancel()
         missing = any(_row_missing(session, recipe) for recipe in _recipes(session))
         known = not missing and all(fresh(session, name) for name in ("flips", "gains", "confusion"))
         if known or not session.project.has_labels("test"):
             return
         session.errors.pop("flips", None)
-        session.close_look = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
+        session.comparison_job = job = Job("Test images", tells=True, owner=session.id, urgency=LATER)
     job.start(lambda job: _look(session, job), lambda text: failed(session, "flips", text, BOARD))
     job.first.wait(wait)
 
 
-def look_at_once(session: Session) -> None:
-    """Look closer, and wait a moment for what is already known."""
-    look_closer(session, PATIENCE)
+def compare_models_and_wait(session: Session) -> None:
+    """Call `compare_models` and wait a moment, since the results may be cached."""
+    compare_models(session, WAIT_SECONDS)
 
 
 def _recipes(session: Session) -> tuple[Recipe, ...]:
@@ -97,7 +97,7 @@ def _recipes(session: Session) -> tuple[Recipe, ...]:
 
 
 def _row_missing(session: Session, recipe: Recipe) -> bool:
-    """Say whether a recipe is still to be measured here; a kept row is as good as a measured one."""
+    """Say whether a recipe has no row yet; a row from the demo's build counts."""
     return all(row.recipe != recipe for row in session.board)
 
 
@@ -113,17 +113,17 @@ def _look(session: Session, job: Job) -> None:
     right, wrong = (_shown(project, task, every) for every in (flips.became_right, flips.became_wrong))
     difference = project.difference(a, b, "test", 0, job.progress.part(0.8, 0.85, "differences"))
     seen = FlipsSeen(flips, right, wrong, difference)
-    if not keep(session, job, ("flips",), lambda: session.closer.update(flips=((a, b, task), seen))):
+    if not keep(session, job, ("flips",), lambda: session.comparison_records.update(flips=((a, b, task), seen))):
         return
     gains = project.difference("pretrained", b, "test", 0, job.progress.part(0.85, 0.9, "differences"))
-    if not keep(session, job, ("bars",), lambda: session.closer.update(gains=(b, gains))):
+    if not keep(session, job, ("bars",), lambda: session.comparison_records.update(gains=(b, gains))):
         return
     confusion = project.confusion(model, task, "test", 0, job.progress.part(0.9, 1.0, "confusion"))
-    keep(session, job, ("confusion",), lambda: session.closer.update(confusion=((model, task), confusion)))
+    keep(session, job, ("confusion",), lambda: session.comparison_records.update(confusion=((model, task), confusion)))
 
 
 def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:
-    """Return some flips, spread over all of them since images are listed by class, each with its thumbnail."""
+    """Return some flips with thumbnails, spread evenly over all flips, since images are listed by class."""
     some = [every[at] for at in evenly_spaced(len(every), SHOWN)]
     images = project.labelled_thumbnails(task, "test", [flip.index for flip in some])
     return tuple(zip(some, images, strict=True))

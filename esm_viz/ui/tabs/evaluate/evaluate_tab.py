@@ -1,4 +1,4 @@
-"""The Evaluate tab: every method on the same test images, what flips between A and B, confusions, and routing."""
+"""The Evaluate tab: all methods on the same test images, flips between A and B, confusions, and routing."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import select
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
-from esm_viz.ui.tabs.evaluate.comparison_with_a import BOARD, CHOICES, choice_of, fresh, look_at_once, task_of
+from esm_viz.ui.tabs.evaluate.comparison_with_a import (
+    BOARD,
+    CHOICES,
+    choice_of,
+    compare_models_and_wait,
+    fresh,
+    task_of,
+)
 from esm_viz.ui.tabs.evaluate.flips_card import MODELS, flips, task_choice
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
-MOST_DIGITS = 9  # of an image's place
+MOST_DIGITS = 9  # of an image's index
 NO_LABELS = "No labelled test images. Add them to the recipe to see accuracy."
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Compare all methods, use a row's recipe, or look closer: at a task, a model, an image, a layer's routes.
+    """Handle a message: compare all methods, use a row's recipe, or choose a task, a model, an image or a layer.
 
     Raises:
         RecipeError: there is no such task, model, image, layer or row.
@@ -34,7 +41,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         compare_all(session)
     elif do == "row":
         set_recipe(session, _row(session, message.get("row")).recipe)
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "task":
         _choose_task(session, data if isinstance(data, str) else value)
     elif do in ("against", "confused"):
@@ -43,11 +50,11 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
             raise RecipeError("there is no such model", f"use {', '.join(choices)}")
         setattr(session.view, do, value)
         session.view.image = -1
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "image":
         session.view.image = _index(message.get("index"))
     elif do == "look":
-        look_at_once(session)
+        compare_models_and_wait(session)
     elif do == "routes":
         session.view.routes = "where" if value == "where" else "layers"
     elif do == "routed":
@@ -56,8 +63,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def arrive(session: Session) -> tuple[str, ...]:
-    """Measure what is on screen when the visitor comes to the tab."""
-    look_at_once(session)
+    """Measure the recipe on screen when the visitor opens the tab."""
+    compare_models_and_wait(session)
     return BOARD
 
 
@@ -72,7 +79,7 @@ def _choose_task(session: Session, task: object) -> None:
     if task not in session.project.tasks:
         raise RecipeError("there is no such task", f"use {', '.join(session.project.tasks)}")
     session.view.task, session.view.image = str(task), -1
-    look_at_once(session)
+    compare_models_and_wait(session)
 
 
 def _choose_layer(session: Session, name: object) -> None:
@@ -105,11 +112,11 @@ def _waiting(session: Session) -> str:
 
 
 def bars(session: Session) -> dict[str, Any]:
-    """Return the bars of what is on screen against the pre-trained model and the experts."""
+    """Return the bar chart of the recipe on screen, the pre-trained model and the experts."""
     row = _mine(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
     if row is not None:
-        gains = session.closer["gains"][1] if fresh(session, "gains") else None
+        gains = session.comparison_records["gains"][1] if fresh(session, "gains") else None
         return card | {"figure": accuracy_figure(row.evaluation, base=True, difference=gains)}
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
@@ -119,11 +126,11 @@ def bars(session: Session) -> dict[str, Any]:
 
 
 def confusion(session: Session) -> dict[str, Any]:
-    """Return which predictions the classes of the chosen task got."""
+    """Return the confusion matrix of the chosen task."""
     task = task_of(session)
     choices = ["b", *(["a"] if session.pinned else []), *REFERENCES]
     card: dict[str, Any] = {
-        "title": f"Answers on {safe(task)}",
+        "title": f"Predictions on {safe(task)}",
         "choices": [[choice, MODELS[choice]] for choice in choices],
         "chosen": choice_of(session, session.view.confused),
         "switch": "confused",
@@ -131,14 +138,14 @@ def confusion(session: Session) -> dict[str, Any]:
     }
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
-    if "confusion" not in session.closer:
+    if "confusion" not in session.comparison_records:
         return card | {"empty": _waiting(session)}
     stale = _age(session, fresh(session, "confusion"))
-    return card | {"figure": confusion_figure(session.closer["confusion"][1]), "stale": stale}
+    return card | {"figure": confusion_figure(session.comparison_records["confusion"][1]), "stale": stale}
 
 
 def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
-    """Return B's routing, or where B has none that of a routed row of the board."""
+    """Return B's routing, or that of a routed row of the leaderboard if B has none."""
     mine = _mine(session)
     for row in [*([mine] if mine else []), *reversed(session.board)]:
         if row.evaluation.routing is not None:
@@ -147,7 +154,7 @@ def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
 
 
 def routing(session: Session) -> dict[str, Any]:
-    """Return which images found the expert of their own task, or where they went."""
+    """Return the routing card: the share of images routed to their own task's adapter, or all routes."""
     found = _routed(session)
     if found is None:
         return {

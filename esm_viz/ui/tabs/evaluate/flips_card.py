@@ -1,4 +1,4 @@
-"""The card of flips: test images that became right or wrong from A to B, and both predictions for the one clicked."""
+"""The flips card: test images that became right or wrong from A to B, and both predictions for a clicked image."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def flips(session: Session) -> dict[str, Any]:
         f'<div class="right">{_choices(session)}{task_choice(session)}</div></div>'
     )
     error = session.errors.get("flips", "")
-    asked, seen = session.closer.get("flips", (None, None))
+    asked, seen = session.comparison_records.get("flips", (None, None))
     if not session.project.has_labels("test"):
         body = sentence("warn", "No labelled test images. Add them to the recipe to see which images flip.")
     elif error:
         body = sentence("bad", error)
-    elif seen is None or seen.flips.task != task_of(session):  # never the images of another task
-        stopped = session.close_look is None or not session.close_look.running
+    elif seen is None or seen.flips.task != task_of(session):  # images of another task are never shown
+        stopped = session.comparison_job is None or not session.comparison_job.running
         again = button("look", "Look at the images") if stopped else ""
         body = f'<p class="how">{"Stopped." if stopped else "Measuring test images…"} {again}</p>'
     else:
@@ -41,7 +41,7 @@ def flips(session: Session) -> dict[str, Any]:
 
 
 def task_choice(session: Session) -> str:
-    """Return the list from which a task is chosen, as HTML."""
+    """Return the select for the task, as HTML."""
     options = [(task, f"{task} {task_glyph(at)}") for at, task in enumerate(session.project.tasks)]
     return select("task", "Task", options, task_of(session))
 
@@ -56,7 +56,7 @@ def _choices(session: Session) -> str:
 
 
 def _names(before: Model, now: Recipe, task: str) -> tuple[str, str]:
-    """Return what the two models are called."""
+    """Return the names of the two models."""
     references = {"pretrained": "the pre-trained model", "finetuned": f"the expert of {task}"}
     return references[before] if isinstance(before, str) else _merge(before), _merge(now)
 
@@ -87,7 +87,7 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
 
 
 def _mean(difference: Difference) -> str:
-    """Return the mean of all tasks; one task is its own mean."""
+    """Return the mean difference over all tasks as HTML; empty for a single task."""
     count = len(difference.tasks)
     if count == 1:
         return ""
@@ -95,7 +95,7 @@ def _mean(difference: Difference) -> str:
 
 
 def _points(value: float, interval: tuple[float, float], told: bool, where: str) -> str:
-    """Write a difference with its paired interval; grey where that holds 0."""
+    """Return a difference with its paired interval, in grey if the interval contains 0."""
     low, high = interval
     kind, sign = ("same", "≈") if not told else ("up", "▲") if value > 0 else ("down", "▼")
     limits = f"{signed(100 * low, 1)} to {signed(100 * high, 1)}"
@@ -126,7 +126,7 @@ def _more(count: int) -> str:
 
 
 def _predictions(session: Session, seen: FlipsSeen) -> str:
-    """Return both predictions for the clicked image and the truth; an empty line where none is clicked."""
+    """Return the true class and both predictions for the clicked image; an empty line if none is clicked."""
     record = seen.flips
     flip = next((flip for flip, _ in (*seen.right, *seen.wrong) if flip.index == session.view.image), None)
     if flip is None:

@@ -1,4 +1,4 @@
-"""The leaderboard as a table: best first, references in italics, every row a recipe that can be used."""
+"""The leaderboard table: best recipe first, references in italics; a click on a row uses its recipe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MINUTE = 60
 
 
 def key_of(row: BoardRow) -> str:
-    """Return what names a row in a message: the head of its recipe's digest."""
+    """Return the key of a row in messages: the first digits of its recipe's SHA-256."""
     return row.evaluation.recipe_sha256[:16]
 
 
@@ -104,7 +104,7 @@ def _table(session: Session, papers: Mapping[str, Published]) -> str:
 
 
 def _own(session: Session, row: BoardRow, span: tuple[int, int], papers: Mapping[str, Published]) -> tuple[float, str]:
-    """Return the line of a recipe that can be used."""
+    """Return the mean and the HTML of a recipe's row."""
     on = row.recipe == session.recipe
     signs = (badge("B") if on else "") + (badge("A") if session.pinned and session.pinned.recipe == row.recipe else "")
     how = f'<small title="{KEPT}">recorded</small>' if row.kept else "" if row.searched else "<small>as set</small>"
@@ -130,7 +130,7 @@ def _line(
     time: str = DASH,
     attributes: str = 'class="ref"',
 ) -> tuple[float, str]:
-    """Return a line's mean and its HTML."""
+    """Return the mean and the HTML of a row."""
     scores, mean = record.scores(which), record.mean(which)
     cells = "".join(
         _cell(score, task.pretrained, task.finetuned) for score, task in zip(scores, record.tasks, strict=True)
@@ -154,7 +154,7 @@ def _paper(number: Published | None) -> str:
 
 
 def _share(record: Evaluation, which: Which) -> float:
-    """Return the mean share of the experts' accuracy, over the tasks whose expert is ever right."""
+    """Return the mean share of the experts' accuracy, over tasks with an expert accuracy above 0."""
     shares = [
         score.accuracy / task.finetuned.accuracy
         for score, task in zip(record.scores(which), record.tasks, strict=True)
@@ -164,14 +164,14 @@ def _share(record: Evaluation, which: Which) -> float:
 
 
 def _span(rows: Sequence[BoardRow]) -> tuple[int, int]:
-    """Return the ends of the dots' axis in per cent, round numbers outside every mean."""
+    """Return the ends of the axis of means in per cent: round numbers below and above all means."""
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged")
     means = [100 * row.evaluation.mean(which) for row in rows for which in models]
     return max(0, int(min(means) - 3) // 5 * 5), min(100, -(-int(max(means) + 4) // 5) * 5)
 
 
 def _dot(mean: float, interval: tuple[float, float], span: tuple[int, int], ref: bool) -> str:
-    """Draw one mean with its interval on the cut axis."""
+    """Return one mean with its interval as SVG, on an axis that does not start at 0."""
     low, high = span
 
     def place(value: float) -> str:
@@ -191,14 +191,14 @@ def _dot(mean: float, interval: tuple[float, float], span: tuple[int, int], ref:
 
 
 def _cell(score: Score, low: Score, high: Score) -> str:
-    """Return one task's accuracy on a tint from pre-trained to expert."""
+    """Return the cell of one task's accuracy, with a tint that shows its place between pre-trained and expert."""
     span = high.accuracy - low.accuracy
     level = min(1.0, max(0.0, (score.accuracy - low.accuracy) / span)) if span > 0 else 0.0
     return f'<td class="c"><span style="background:var(--seq-{round(3 * level)})">{percent(score.accuracy)}</span></td>'
 
 
 def _download(session: Session) -> str:
-    """Return the link to the board's numbers as CSV, which the page holds already."""
+    """Return the link that saves the leaderboard as CSV; the data are in the page."""
     text = base64.b64encode(board_csv(session).encode()).decode()
     return (
         f'<a class="btn q sq" href="data:text/csv;base64,{text}" download="esm_viz-leaderboard.csv" '
@@ -206,11 +206,11 @@ def _download(session: Session) -> str:
     )
 
 
-FORMULA = ("=", "+", "-", "@")  # how a text begins that a spreadsheet would run
+FORMULA = ("=", "+", "-", "@")  # first characters of texts that a spreadsheet would run as a formula
 
 
 def board_csv(session: Session) -> str:
-    """Return the leaderboard's numbers, a line a row, fractions."""
+    """Return the leaderboard as CSV, with one line per row and accuracies as fractions."""
     lines = io.StringIO()
     write = csv.writer(lines).writerow
     write([

@@ -42,7 +42,7 @@ PICTURES = (
 NAMES = ("map", "spectrum", "overlap", "angles", *(picture.name for picture in PICTURES))
 
 
-def look(session: Session) -> None:
+def measure_selected(session: Session) -> None:
     """Measure the pictures for what is selected now."""
     measure_pictures(session, PICTURES)
 
@@ -65,7 +65,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         return ("subspaces",)
     if do == "direction" and value in DIRECTIONS:
         session.view.direction = int(value)
-        look(session)
+        measure_selected(session)
         return ("patches",)
     rank = METHODS[session.recipe.method].roles.get("rank")
     if do == "knob" and rank and message.get("name") == rank:
@@ -80,7 +80,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.project.layer(second)  # refuses what is no layer
         session.view.cell = (first, second)
         session.view.pair = closest(session, first)
-        look(session)
+        measure_selected(session)
         return NAMES
     raise RecipeError("this cannot be selected", "click a cell of the map")
 
@@ -97,7 +97,7 @@ def arrive(session: Session) -> tuple[str, ...]:
     if session.explored == session.recipe:
         return ()
     session.explored = session.recipe
-    look(session)
+    measure_selected(session)
     return NAMES
 
 

@@ -61,14 +61,17 @@ class MeasuredPicture:
         except (RecipeError, NumericsError) as error:  # a direction or a rank that is not there: its card says so
             write = partial(session.errors.__setitem__, self.name, str(error))
         else:
-            write = partial(session.looks.__setitem__, self.name, (asked, record))
+            write = partial(session.explore_records.__setitem__, self.name, (asked, record))
         return keep(session, job, (self.name,), write)
 
     def card(self, session: Session) -> dict[str, Any]:
         """Return what the card shows: the newest record, and whether it is that of the present selection."""
         piece = {"title": self.title, **self.controls(session)}
         error = session.errors.get(self.name, "")
-        found, measuring = session.looks.get(self.name), session.look is not None and session.look.running
+        found, measuring = (
+            session.explore_records.get(self.name),
+            session.explore_job is not None and session.explore_job.running,
+        )
         if found is None:
             told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
             return piece | ({"error": error} if error else {"empty": told})
@@ -84,11 +87,11 @@ def measure_pictures(session: Session, pictures: Sequence[MeasuredPicture]) -> N
     """Measure pictures for what is selected, beside the page; a newer selection ends an older measurement."""
     names = tuple(picture.name for picture in pictures)
     with session.lock:
-        if session.look is not None:
-            session.look.cancel()
+        if session.explore_job is not None:
+            session.explore_job.cancel()
         for name in names:
             session.errors.pop(name, None)
-        session.look = job = Job("Measuring what is selected", owner=session.id, urgency=LATER)
+        session.explore_job = job = Job("Measuring what is selected", owner=session.id, urgency=LATER)
 
     def work(job: Job) -> None:
         settle_view(session)

@@ -1,4 +1,4 @@
-"""The Export tab: the model written, read again and compared with the screen; only then can it be downloaded."""
+"""The Export tab: it writes the model, reads it again and compares it with the screen before it offers a download."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WORK = "Writing and checking the model"
 TITLE = "Is the file what you saw?"
 HOW = "The model is written, read again from disk, evaluated again, and compared with what is on screen."
 MINE = ("form", "proof")
-SHORT = 34  # characters that fit a column
+SHORT = 34  # characters that fit into a column
 BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "float64": 64}
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Choose type or layout, or write and check the model.
+    """Handle a message: choose type or layout, or write and check the model.
 
     Raises:
         RecipeError: there is no such type or layout.
@@ -56,7 +56,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def export(session: Session) -> None:
-    """Write the model with its report, read it again, and offer the files if they are what was on screen."""
+    """Write the model and its report, read them again, and offer the files if they equal what was on screen."""
     seen, layout = snapshot(session), _layout(session)
     recipe = seen.recipe
 
@@ -85,14 +85,14 @@ def export(session: Session) -> None:
 
 
 def _offer(session: Session, recipe: Recipe, proof: ExportProof, token: str) -> None:
-    """Put a proved export in the place of the one before, whose files go."""
+    """Offer a checked export in place of the one before, whose files are deleted."""
     if session.proof is not None:
         shutil.rmtree(session.downloads.pop(session.proof[2]).parent, ignore_errors=True)
     session.proof, session.refused = (recipe, proof, token), None
 
 
 def _layout(session: Session) -> str:
-    """Return the chosen layout's name, the base file's where none was chosen."""
+    """Return the chosen layout's name; by default the base file's."""
     return session.view.layout or next(iter(session.project.layouts()))
 
 
@@ -101,7 +101,7 @@ def _running(session: Session) -> bool:
 
 
 def form(session: Session) -> dict[str, Any]:
-    """Return the choices of type and layout, and the button that writes."""
+    """Return the choices of type and layout, and the button that writes the model."""
     recipe, layouts = session.recipe, session.project.layouts()
     own = next(iter(layouts))
     short = {name: safe(title.partition(",")[0]) for name, title in layouts.items()}
@@ -126,12 +126,12 @@ def form(session: Session) -> dict[str, Any]:
 
 
 def _choice(act: str, label: str, titles: dict[str, str], chosen: str) -> str:
-    """Return a strip of which one is chosen, with its label."""
+    """Return a segmented control with its label."""
     return f'<span class="choice"><span class="label">{label}</span>{segments(act, titles, chosen, label)}</span>'
 
 
 def proof(session: Session) -> dict[str, Any]:
-    """Return both columns, on screen and in the file, with the verdict and what can be downloaded."""
+    """Return the proof: values on screen and in the file, whether all are equal, and the downloads."""
     error = session.errors.get("export", "")
     body = sentence("bad", error) if error else ""
     if session.refused is not None and session.refused[0] == session.recipe:
@@ -158,7 +158,7 @@ def proof(session: Session) -> dict[str, Any]:
 
 
 def _since(session: Session, recipe: Recipe, record: ExportProof) -> str:
-    """Say, as HTML, what changed on screen since the files were written; nothing where they are of this moment."""
+    """Return, as HTML, what changed on screen since the files were written; empty if nothing did."""
     changes = []
     if recipe != session.recipe:
         changes.append(change_in_words(recipe, session.recipe))
@@ -167,7 +167,7 @@ def _since(session: Session, recipe: Recipe, record: ExportProof) -> str:
         changes.append(f"{safe(titles[record.layout])} → {safe(titles[_layout(session)])}")
     if not changes:
         return ""
-    return f"These files are proved, but of an earlier state. On screen since then: {', '.join(changes)}."
+    return f"These files are of an earlier state. Changed on screen since then: {', '.join(changes)}."
 
 
 def _table(rows: Iterable[ProofRow], older: bool = False) -> str:
@@ -189,14 +189,14 @@ def _link(token: str, name: str, label: str, kind: str = "") -> str:
 
 
 def _cut(text: str) -> str:
-    """Show a long digest by its two ends; the whole of it is its title."""
+    """Return a long digest shortened to its two ends, with the whole digest as its title."""
     return f'<span title="{safe(text)}">{safe(ends(text, SHORT))}</span>'
 
 
 def recipe_text(session: Session) -> dict[str, Any]:
-    """Return the recipe that says this merge completely."""
+    """Return the card with the recipe on screen."""
     text = safe(session.recipe.to_yaml())
-    how = "It says this merge completely: the command line runs it, and the exported model carries it."
+    how = "The complete description of this merge: the command line runs it, and the exported model contains it."
     return {"html": panel("The recipe", how, f'<pre class="recipe" tabindex="0" aria-label="Recipe">{text}</pre>')}
 
 

@@ -1,4 +1,4 @@
-"""The report of a model that is written: the studio's own cards, as they stood when the visitor asked for it."""
+"""The pictures of an exported model's report: the studio's cards, as they were when the visitor started the export."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate import evaluate_tab
 from esm_viz.ui.tabs.explore import explore_tab
-from esm_viz.ui.tabs.explore.explore_tab import look
+from esm_viz.ui.tabs.explore.explore_tab import measure_selected
 from esm_viz.ui.tabs.merge import merge_tab
 from esm_viz.ui.tabs.tab_definition import Piece
 
 TABS = (explore_tab.TAB, merge_tab.TAB, evaluate_tab.TAB)
-HEIGHTS = {"map": 340, "interference": 360}  # px, of cards that are not of 400
+HEIGHTS = {"map": 340, "interference": 360}  # px, of cards whose height is not 400
 
-WAIT = 0.05  # seconds between two looks for the slower pictures
-SLOW_SHARE = 0.2  # of the whole job's bar
+WAIT = 0.05  # seconds between two checks for slow pictures
+SLOW_SHARE = 0.2  # of the whole job's progress
 
 
 def snapshot(session: Session) -> Session:
-    """Return the session as it stands; whatever the visitor does next leaves it alone."""
+    """Return a copy of the session, which later actions of the visitor do not change."""
     with session.lock:
         return dataclasses.replace(
             session,
             view=dataclasses.replace(session.view),
             history=list(session.history),
             board=list(session.board),
-            looks=dict(session.looks),
-            closer=dict(session.closer),
+            explore_records=dict(session.explore_records),
+            comparison_records=dict(session.comparison_records),
             errors={},
             touched={},
             pages={},
-            look=None,
-            close_look=None,
+            explore_job=None,
+            comparison_job=None,
             lock=threading.RLock(),
         )
 
 
 def tell(seen: Session, job: Job, progress: Progress) -> Story:
-    """Measure what the recipe's cards show, where it has not been, and return them with the accuracy.
+    """Measure what the cards of the recipe still lack, and return the cards and the accuracy.
 
     Args:
-        seen: a `snapshot`; it is filled in.
-        job: that waits for it.
-        progress: of that job, from the slower pictures on; may raise Cancelled.
+        seen: a `snapshot`, which gets the results.
+        job: the job that waits for them.
+        progress: the job's progress after the slow pictures; may raise Cancelled.
     """
     project, recipe = seen.project, seen.recipe
-    look(seen)
+    measure_selected(seen)
     _wait(seen, job)
     splits = [split for split in get_args(Split) if project.has_labels(split)]
     shown = {
@@ -80,24 +80,24 @@ def tell(seen: Session, job: Job, progress: Progress) -> Story:
 
 
 def _wait(seen: Session, job: Job) -> None:
-    """Wait for the slower pictures; whoever stops the job stops them too."""
-    assert seen.look is not None
+    """Wait for the slow pictures; if the job is cancelled, they are cancelled too."""
+    assert seen.explore_job is not None
     try:
-        while seen.look.alive:
+        while seen.explore_job.alive:
             job.pause(WAIT)
-            job.progress(SLOW_SHARE * seen.look.fraction, seen.look.words)
+            job.progress(SLOW_SHARE * seen.explore_job.fraction, seen.explore_job.words)
     except Cancelled:
-        seen.look.cancel()
+        seen.explore_job.cancel()
         raise
 
 
 def _picture(piece: Piece, seen: Session) -> Picture | None:
-    """Return a card of this very recipe; None where it has no picture, or an older one."""
+    """Return a card's picture; None if it has none or one of another recipe."""
     if piece.kind != "card":
         return None
     try:
         card = piece.paint(seen)
-    except EsmVizError:  # its card says so on screen; the others are still worth a page
+    except EsmVizError:  # the card shows the error on screen; the report has the other pictures
         return None
     if "figure" not in card or card.get("stale") or card.get("error") or card.get("held"):  # held: for another recipe
         return None

@@ -1,1 +1,1 @@
-"""The Load tab: files brought, judged and opened."""
+"""The Load tab: choosing, checking and opening files."""

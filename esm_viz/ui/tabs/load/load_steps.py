@@ -1,4 +1,4 @@
-"""Loading in steps: judge headers at once; read, measure and decompose when asked; the old project stays until then."""
+"""The steps of loading a project: check headers, read and measure files, decompose, and replace the old project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import EVERYTHING, BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import kept_rows
-from esm_viz.ui.tabs.explore.explore_tab import look
+from esm_viz.ui.tabs.explore.explore_tab import measure_selected
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")
@@ -30,7 +30,7 @@ JUDGING, GATE, ACTIVATIONS, LOADING = (
 
 
 def stop(session: Session) -> None:
-    """Drop what is being done for an earlier choice, and what was said of it."""
+    """Cancel the jobs of an earlier choice, and remove their messages."""
     with session.lock:
         session.errors.pop("load", None)
         if session.task is not None and session.task.what in (JUDGING, GATE, ACTIVATIONS, LOADING):
@@ -38,20 +38,20 @@ def stop(session: Session) -> None:
 
 
 def withdraw(session: Session) -> None:
-    """Drop what is proposed and the work on it, and the uploaded files that nothing on screen was made of."""
+    """Remove the project on the Load tab, its jobs, and uploaded files that the project on screen does not use."""
     stop(session)
     session.candidate = None
     session.forget_uploads()
 
 
 def judge(session: Session, name: str, read: Callable[[], FoundProject], folder: Path | None = None) -> None:
-    """Judge the files of a recipe; nothing heavy, and nothing on screen but the verdicts changes.
+    """Check the files of a recipe by their headers and show the verdicts; the project on screen does not change.
 
     Args:
-        session: of the visitor.
-        name: for people.
-        read: finds the recipe.
-        folder: that was made for these files, and goes where they are not proposed in the end.
+        session: the visitor's session.
+        name: name of the project.
+        read: returns the recipe.
+        folder: a folder made for these files; deleted if they are not used.
     """
 
     def work(job: Job) -> None:
@@ -68,7 +68,7 @@ def judge(session: Session, name: str, read: Callable[[], FoundProject], folder:
 
 
 def measure_own(session: Session) -> None:
-    """Run each expert of what is proposed, else of what is on screen, on its own validation images."""
+    """Measure each expert of the project on the Load tab (or on screen) on its own validation images."""
     candidate = session.candidate
     if candidate is None:
         project = session.project
@@ -89,7 +89,7 @@ def measure_own(session: Session) -> None:
 
 
 def measure_activations(session: Session, candidate: Candidate) -> None:
-    """Score the base under both activations on the validation images that are there."""
+    """Score the base with both activations on all validation images of the project on the Load tab."""
     device, cache = session.place.device, session.place.demo.stages.cache
 
     def work(job: Job) -> None:
@@ -100,15 +100,15 @@ def measure_activations(session: Session, candidate: Candidate) -> None:
 
 
 def decompose(session: Session, candidate: Candidate) -> None:
-    """Read, decompose and put on screen what was proposed; the old project stays until the new one is whole."""
+    """Read and decompose the project on the Load tab, and show it when it is ready."""
     start(session, LOADING, lambda job: bring(session, job, candidate), "load", PIECES)
 
 
 def bring(session: Session, job: Job, candidate: Candidate) -> None:
-    """Do what `decompose` starts, in a job that runs.
+    """Do the work of `decompose` inside a running job.
 
     Raises:
-        EsmVizError: a file is wrong, or somebody stopped the job.
+        EsmVizError: a file is wrong, or the job was cancelled.
     """
     project = read(session, job, candidate, job.progress.part(0.0, 0.2, "reading"))
     project.prepare(job.progress.part(0.2, 0.8))
@@ -123,12 +123,12 @@ def bring(session: Session, job: Job, candidate: Candidate) -> None:
 
     if keep(session, job, (), on_screen):
         set_recipe(session, recipe)
-        look(session)
+        measure_selected(session)
         session.touch((EVERYTHING,))
 
 
 class Arrival(NamedTuple):
-    """A prepared project that is about to be put on screen, with what is read from disk for that."""
+    """A prepared project to be shown, with the data that are read from disk for it."""
 
     name: str
     project: Project
@@ -138,21 +138,21 @@ class Arrival(NamedTuple):
 
     @classmethod
     def of(cls, session: Session, name: str, project: Project, recipe: Recipe) -> Arrival:
-        """Read what the page shows at once; never under the session's lock."""
+        """Read the data that the page shows first; must not be called under the session's lock."""
         board = kept_rows(project) if project is session.place.demo else []
         return cls(name, project, recipe, board, {task: project.thumbnails(task, THUMBNAILS) for task in project.tasks})
 
 
 def adopt(session: Session, new: Arrival) -> None:
-    """Make a prepared project the session's own; everything measured of the old one goes."""
-    for job in (session.live, session.look, session.close_look):
+    """Replace the session's project by a prepared one, and remove all results of the old one."""
+    for job in (session.live, session.explore_job, session.comparison_job):
         if job is not None:
             job.cancel()  # of the old project
     session.name, session.project, session.recipe = new.name, new.project, new.recipe
     session.report = session.validation = session.difference = session.pinned = session.search = None
     session.proof = session.refused = session.explored = session.candidate = None
     session.own = ()
-    session.looks, session.closer, session.searches = {}, {}, Searches()
+    session.explore_records, session.comparison_records, session.searches = {}, {}, Searches()
     session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}
     session.board, session.thumbs = new.board, new.thumbs
@@ -168,7 +168,7 @@ def _propose(session: Session, candidate: Candidate, folder: Path | None) -> Non
 
 
 def read(session: Session, job: Job, candidate: Candidate, progress: Progress) -> Project:
-    """Open the chosen models' files, once; a wrong one is noted in its row.
+    """Open the chosen models' files once; errors are kept for their rows.
 
     Raises:
         EsmVizError: a file is wrong.

@@ -1,4 +1,4 @@
-"""The Load tab: where models come from, a verdict a file, what the work will cost, and the button that starts it."""
+"""The Load tab: the source of the models, a verdict on each file, the expected cost, and the button that starts it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from esm_viz.ui.tabs.tab_definition import Piece, Tab
 from esm_viz.ui.uploads import upload_unpack
 
 NAMES = load_steps.PIECES
-HEAVY = 1.0  # seconds from which a button tells its cost
-SOURCES = ("folder", "upload", "demo")  # the way without an upload first, where the operator allowed it
+HEAVY = 1.0  # seconds from which a button shows its cost
+SOURCES = ("folder", "upload", "demo")  # the folder first, as it needs no upload
 UPLOADS = (
     "A zip of your checkpoints; or files: base, and NAME for each expert, in any layout; NAME.zip of proxy images, "
     "NAME.head, NAME.validation.zip."
@@ -31,7 +31,7 @@ HOW = (
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Choose a source, decide about its models, measure or decompose them."""
+    """Handle a message: choose a source, decide about its models, measure or decompose them."""
     do, value, name = (_text(message, key) for key in ("do", "value", "name"))
     candidate = session.candidate
     if do == "row" and name is not None:
@@ -48,7 +48,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def receive(session: Session, files: list[str]) -> tuple[str, ...]:
-    """Take uploaded files out of the shared folder and judge what they are."""
+    """Move uploaded files out of the shared folder and check them."""
     session.view.source = "upload"
     load_steps.withdraw(session)
     folder = session.private_folder()
@@ -57,7 +57,7 @@ def receive(session: Session, files: list[str]) -> tuple[str, ...]:
 
 
 def _text(message: dict[str, Any], key: str) -> str | None:
-    """Return what a message says under a key, if that is a text."""
+    """Return the text of a key in a message; None if it is not a text."""
     value = message.get(key)
     return value if isinstance(value, str) else None
 
@@ -72,14 +72,14 @@ def _choose(session: Session, which: str) -> None:
 
 
 def _open(session: Session, folder: Path, chosen: str) -> None:
-    """Judge a project of the folder that the operator allowed; only what we listed is looked at."""
+    """Check a listed project of the folder that the operator allowed."""
     load_steps.withdraw(session)
     session.view.project = chosen if chosen in allowed_folder.listed(folder) else ""
     load_steps.judge(session, chosen, lambda: allowed_folder.open_listed(folder, chosen))
 
 
 def _decide(session: Session, candidate: Candidate, do: str | None, value: str | None, name: str | None) -> None:
-    """Leave a task out or take it back, say activation or architecture, measure, decompose."""
+    """Leave a task out or put it back, set the activation or architecture, measure, or decompose."""
     tasks = () if candidate.ready_made else candidate.recipe.tasks
     if do == "leave" and tasks and name in (*tasks, ""):
         _change(session, candidate, left_out=candidate.left_out | {*((name,) if name else candidate.in_the_way)})
@@ -96,7 +96,7 @@ def _decide(session: Session, candidate: Candidate, do: str | None, value: str |
 
 
 def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
-    """Change what is proposed and judge it anew; work on what it was before is dropped."""
+    """Change the project on the Load tab and check it again; jobs for its earlier state are cancelled."""
     load_steps.stop(session)
     with session.lock:
         for name, value in changes.items():
@@ -105,7 +105,7 @@ def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
 
 
 def source(session: Session) -> dict[str, Any]:
-    """Return the strip that says where models come from."""
+    """Return the choice of the models' source."""
     chosen, place = session.view.source, session.place
     names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
     offered = {key: names[key] for key in _offered(session)}
@@ -117,7 +117,7 @@ def source(session: Session) -> dict[str, Any]:
 
 
 def _offered(session: Session) -> tuple[str, ...]:
-    """Return the sources that the operator of this server allows."""
+    """Return the sources that the server's operator allows."""
     allowed = {"demo": True, "folder": session.place.folder is not None, "upload": session.place.limits.uploads > 0}
     return tuple(key for key in SOURCES if allowed[key])
 
@@ -135,7 +135,7 @@ def _projects(session: Session, folder: Path) -> str:
 
 
 def _about(session: Session) -> str:
-    """Say what is in the source, or what it wants."""
+    """Say what the source contains, or what to upload."""
     if session.view.source == "upload" and session.candidate is None:
         return UPLOADS + (LARGE if session.place.folder else "")
     if session.view.source == "folder" and session.candidate is None and not session.view.project:
@@ -151,7 +151,7 @@ def _about(session: Session) -> str:
 
 
 def found(session: Session) -> dict[str, Any]:
-    """Return one row for each file of what is proposed, else of what is on screen."""
+    """Return the table with one row per file of the project on the Load tab, or of the one on screen."""
     shown = _shown(session)
     title = (
         f"What was found: {safe(shown.name)}" if session.candidate else f"{safe(session.name)}: on screen in all tabs"
@@ -163,13 +163,14 @@ def found(session: Session) -> dict[str, Any]:
     kinds = {"ready": "good", "check": "warn", "refused": "bad"}
     pills = "".join(pill(kinds[stance], f"{count} {words}") for stance, count, words in counts if count)
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{pills}</div></div>'
-    unused = f"{safe(shown.found.unused_told)} " if shown.found else ""
+    told = (*shown.found.remarks, shown.found.unused_told) if shown.found else ()
+    unused = "".join(f"{safe(sentence)} " for sentence in told if sentence)
     table = verdict_table(shown)
     return {"html": f'<section class="card found">{head}<p class="how">{unused}{HOW}</p>{table}</section>'}
 
 
 def _shown(session: Session) -> Shown:
-    """Return what the table is about."""
+    """Return the data of the table."""
     candidate = session.candidate
     if candidate is not None:
         return Shown(
@@ -197,7 +198,7 @@ def _shown(session: Session) -> Shown:
 
 
 def _own(session: Session) -> tuple[OwnAccuracy, ...]:
-    """Return how the experts on screen do on their own validation images, as far as that is measured."""
+    """Return the measured accuracies of the experts on screen on their own validation images."""
     if session.own or session.validation is None:
         return session.own
     classes = {model.name: model.classes for model in session.project.judgement.experts}
@@ -209,7 +210,7 @@ def _own(session: Session) -> tuple[OwnAccuracy, ...]:
 
 
 def cost(session: Session) -> dict[str, Any]:
-    """Return what the work needs, why it waits, and the button that starts it."""
+    """Return the expected cost, what must be decided first, and the button that starts the decomposition."""
     candidate, shown = session.candidate, _shown(session)
     facts = shown.judgement
     free = f" <small>of {size(facts.free_bytes)} free</small>" if facts.free_bytes else ""
@@ -226,7 +227,7 @@ def cost(session: Session) -> dict[str, Any]:
 
 
 def _next(candidate: Candidate) -> str:
-    """Return what to do before the decomposition, and its button."""
+    """Return the steps before the decomposition, and its button."""
     facts, reason = candidate.judgement, candidate.reason
     parts = [f'<span class="why">{safe(reason)}</span>'] if reason else []
     if candidate.in_the_way:
@@ -246,7 +247,7 @@ def _next(candidate: Candidate) -> str:
 
 
 def _gate(session: Session) -> str:
-    """Return the question whether the files on screen do their tasks, while it is open."""
+    """Return the button that measures the experts on screen on their own tasks, unless that is done."""
     facts = session.project.judgement
     known = {accuracy.task for accuracy in _own(session)}
     if all(model.name in known or not model.validation for model in facts.experts):

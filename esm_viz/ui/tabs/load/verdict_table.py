@@ -1,4 +1,4 @@
-"""The table of verdicts on Load: a row a file, more of the row that was clicked."""
+"""The verdict table on the Load tab: one row per file, and details of the clicked row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esm_viz.ui.components.html_snippets import button, mark, pill, segments, ta
 KINDS: dict[Stance, str] = {"ready": "good", "check": "warn", "refused": "bad"}
 SHORT = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
 WIDE = 104  # px of an accuracy bar
-MOST_KEYS, MOST_NAMES = 8, 10  # written out in the details of a row
+MOST_KEYS, MOST_NAMES = 8, 10  # most keys and names in the details of a row
 HEAD = (
     '<th>Model</th><th>Layout, type</th><th>Keys matched</th><th class="r">Classes</th><th>Proxy images</th>'
     '<th class="own">Own accuracy, %</th><th class="say">Verdict</th>'
@@ -24,20 +24,20 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Shown:
-    """What the table shows.
+    """The data of the table.
 
     Attributes:
-        name: of the project.
-        judgement: of its files.
-        own: how each expert does on its own validation images, where that was measured.
+        name: name of the project.
+        judgement: verdicts on its files.
+        own: measured accuracies of the experts on their own validation images.
         thumbs: a few proxies by task, as PNG files.
-        row: the name whose details are open.
-        left_out: tasks that the visitor leaves out.
-        asks: whether the visitor has to say the activation.
-        activations: what the base says of it.
-        choices: architectures that fit; `arch` is the one that is chosen.
+        row: name of the row whose details are open.
+        left_out: tasks that the visitor left out.
+        asks: whether the visitor has to confirm the activation.
+        activations: the base's accuracy with either activation, if measured.
+        choices: architectures that fit; `arch` is the chosen one.
         decides: whether tasks may be left out here.
-        found: how the recipe was made from names, where it was.
+        found: how the recipe was made from file names; None if there was a recipe.
     """
 
     name: str
@@ -87,7 +87,7 @@ def _row(shown: Shown, model: JudgedModel, index: int) -> str:
 
 
 def _proxies(shown: Shown, model: JudgedModel) -> str:
-    """Return a few of the proxies, and how many are used."""
+    """Return thumbnails of a few proxies, and the number that is used."""
     pictures = "".join(
         f'<img class="th" alt="" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
         for image in shown.thumbs.get(model.name, ())
@@ -96,7 +96,7 @@ def _proxies(shown: Shown, model: JudgedModel) -> str:
 
 
 def _own(shown: Shown, model: JudgedModel, index: int) -> str:
-    """Return the expert's own accuracy as a bar with a mark for always the commonest class, where it was measured."""
+    """Return the expert's own accuracy as a bar marked at the commonest class's share; empty if not measured."""
     accuracy = shown.own.get(model.name)
     if accuracy is None:
         return f'<span class="ink3">{"not run" if index >= 0 and model.validation else DASH}</span>'
@@ -115,7 +115,7 @@ def _own(shown: Shown, model: JudgedModel, index: int) -> str:
 
 
 def _verdict(shown: Shown, model: JudgedModel, index: int) -> str:
-    """Return icon and sentence, and what is to be decided in this row."""
+    """Return the verdict's icon and words, and the controls of this row."""
     verdict = model.verdict
     if model.name in shown.left_out:
         return f'<span class="verdict ink3">Left out{_back(model)}</span>'
@@ -132,10 +132,10 @@ def _back(model: JudgedModel) -> str:
 
 
 def _activation(shown: Shown) -> str:
-    """Return the two activations to choose from, each with what the base does under it where that was measured."""
+    """Return the choice of the activation, each with the base's accuracy if that was measured."""
     facts, scores = shown.judgement, shown.activations
     told = [f" {percent(mean, 1)}" for mean in scores.means] if scores else ["", ""]
-    hint = "The weights do not tell it"
+    hint = "The weights do not show it"
     if scores:
         quick, plain = (f"{percent(low, 1)} to {percent(high, 1)}" for low, high in scores.intervals)
         hint = (
@@ -148,7 +148,7 @@ def _activation(shown: Shown) -> str:
 
 
 def _details(shown: Shown, model: JudgedModel, index: int) -> str:
-    """Return what does not fit into a row: the whole sentence, keys, head and data."""
+    """Return the details of a row: the whole sentence, keys, head and data."""
     facts = model.facts
     label = "Note" if model.verdict.stance == "ready" else "Verdict"
     lines = [(label, safe(model.verdict.sentence))] if model.verdict.sentence else []
@@ -178,7 +178,7 @@ def _weights(facts: FileFacts) -> str:
 
 
 def _arch(shown: Shown) -> str:
-    """Return the architectures that the base's shapes fit."""
+    """Return the choice of architectures that fit the base's shapes."""
     options = "".join(
         f"<option{' selected' if name == shown.arch else ''}>{safe(name)}</option>" for name in shown.choices
     )

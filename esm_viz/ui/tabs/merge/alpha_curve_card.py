@@ -1,4 +1,4 @@
-"""The card of accuracy over α: drawn on demand, and filled by each search for α, which measures the same things."""
+"""The card with the curve of accuracy over α, drawn on demand; α searches add their measurements to it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from esm_viz.search.alpha_search import CURVE_POINTS
 from esm_viz.ui.components.html_snippets import button, chip
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words
 from esm_viz.ui.tabs.merge.live_preview import FIRST
 
 WHAT = "Drawing the α curve"
-QUICK_SHARE = 0.15  # of the bar, for the first pass on few images
+QUICK_SHARE = 0.15  # of the progress, for the first pass on few images
 EMPTY = "Not drawn yet. Each value of α is measured on validation images, as Search α does."
 UNLABELLED = "No labelled validation images. Add them to the recipe to see accuracy over α."
 
 
 def draw(session: Session) -> None:
-    """Measure the recipe over α: on a few images first, so that the shape is there early, then on all."""
+    """Measure the recipe over α, first on a few images to show the shape early, then on all."""
     recipe = session.recipe
 
     def work(job: Job) -> None:
@@ -40,10 +40,10 @@ def draw(session: Session) -> None:
 
 
 def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
-    """Add a measured point to the curve of its recipe; another recipe's curve goes with its first point.
+    """Add a measured point to the curve of its recipe; the first point replaces another recipe's curve.
 
     Raises:
-        Cancelled: somebody stopped the job.
+        Cancelled: the job was cancelled.
     """
 
     def write() -> None:
@@ -52,11 +52,11 @@ def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
         session.searches.curve = own, old.with_point(point)
 
     keep(session, job, ("curve",), write)
-    give_way(session, job)
+    wait_for_live(session, job)
 
 
 def any_alpha(recipe: Recipe) -> Recipe:
-    """Return what recipes on one curve share."""
+    """Return the recipe with α = 1, which all recipes on one curve share."""
     return with_parameters(recipe, alpha=1.0)
 
 
@@ -104,7 +104,7 @@ def card(session: Session) -> dict[str, Any]:
 
 
 def _searched(session: Session, recipe: Recipe) -> str:
-    """Say what the search for α chose, which looks at shares of the experts' accuracies and not at their mean."""
+    """Say which α the search chose; it maximises the mean share of the experts' accuracy, not mean accuracy."""
     if session.search is None or any_alpha(session.search[0]) != recipe:
         return ""
     found = session.search[1]

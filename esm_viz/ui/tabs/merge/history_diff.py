@@ -1,4 +1,4 @@
-"""What differs between two recipes, in words: a line of the history, and all differences one by one."""
+"""Differences between two recipes in words: as one entry of the history, and as a list of all differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME = '<li class="same">Nothing differs between the two recipes.</li>'
 
 
 def against(difference: Difference) -> str:
-    """Return how many points B's mean lies above or below A's, as HTML; grey where the paired interval holds 0."""
+    """Return the difference of B's and A's means in points, as HTML; grey if the paired interval contains 0."""
     kind, sign = ("up", "▲") if difference.mean > 0 else ("down", "▼")
     if not difference.told:
         kind, sign = "same", "≈"
@@ -22,19 +22,19 @@ def against(difference: Difference) -> str:
 
 
 def in_words(before: State, now: State, difference: Difference | None = None) -> str:
-    """Return all that differs between two states and what it did, a line each, as trusted HTML.
+    """Return all differences between two states and their results, one per line, as trusted HTML.
 
     Args:
-        before: A, or the line before.
+        before: A, or the history's entry before.
         now: B.
-        difference: of their answers on the same images, where it is known.
+        difference: comparison on the same images, if known.
     """
     recipe = list(_recipe_lines(before.recipe, now.recipe)) or [SAME]
     return "".join([*recipe, *_outcome(before, now, difference)])
 
 
 def _recipe_lines(before: Recipe, now: Recipe) -> Iterator[str]:
-    """Yield the method, then the knobs in its order, then those only the other method has, then the weights."""
+    """Yield differences of the method, its knobs in order, knobs that only the other method has, and weights."""
     old, new = METHODS[before.method], METHODS[now.method]
     if old is not new:
         yield _line("Method", safe(old.title), safe(new.title))
@@ -67,7 +67,7 @@ def _line(what: str, before: str, now: str, kind: str = "") -> str:
 
 
 def change_in_words(before: Recipe | None, now: Recipe) -> str:
-    """Say what differs between two recipes, as HTML with the knobs' symbols."""
+    """Return the differences between two recipes in a few words, as HTML with the knobs' symbols."""
     title = safe(METHODS[now.method].title)
     if before is None or before.method != now.method:
         return f"{title}, α {short(float(now.parameters['alpha']))}"
@@ -86,11 +86,11 @@ def change_in_words(before: Recipe | None, now: Recipe) -> str:
 
 
 def fixed_in_words(held: Recipe, now: Recipe, free: Collection[str]) -> str:
-    """Say what a picture was measured with where it has moved since, as HTML; nothing where nothing has.
+    """Return the settings of a picture's recipe that have changed on screen since, as HTML; empty if none has.
 
     Args:
-        held: the recipe that the picture belongs to.
-        now: the one on screen.
+        held: the recipe of the picture.
+        now: the recipe on screen.
         free: knobs that the picture varies.
     """
     if held.method != now.method:
@@ -108,7 +108,7 @@ def fixed_in_words(held: Recipe, now: Recipe, free: Collection[str]) -> str:
 
 
 def labels_of(method: str) -> dict[str, str]:
-    """Return what each knob of a method is called on an axis, as HTML."""
+    """Return the axis labels of a method's knobs, as HTML."""
     knobs = METHODS[method].knobs
     return {name: f"{safe(knob.label)} {knob.symbol}".strip() for name, knob in knobs.items()}
 

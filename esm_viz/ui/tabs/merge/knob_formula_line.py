@@ -1,4 +1,4 @@
-"""The line under each knob: its formula with the number that it makes now, or the sentence that it does nothing."""
+"""The line under each knob: its formula with the current value, or a sentence on why the knob has no effect."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from esm_viz.merge import METHODS
 
 
 class Line(NamedTuple):
-    """Trusted HTML, and whether it is the sentence that the knob does nothing."""
+    """Trusted HTML, and whether it is the sentence that the knob has no effect."""
 
     html: str
     quiet: bool
 
 
 def line(name: str, recipe: Recipe, effect: Span | None, layers: Sequence[Layer]) -> Line:
-    """Return what stands under a knob.
+    """Return the line under a knob.
 
     Args:
-        name: of the knob in a recipe.
-        recipe: on screen, settled.
-        effect: least and most of what its formula makes in the merge of this recipe; None while that is unknown.
-        layers: of the tower.
+        name: name of the knob in a recipe.
+        recipe: the recipe on screen, with all parameters.
+        effect: least and greatest value of its formula in the merge; None if not known yet.
+        layers: the tower's layers.
     """
     method, values = METHODS[recipe.method], recipe.parameters
     knob, routed = method.knobs[name], method.static != method.name
@@ -39,7 +39,7 @@ def line(name: str, recipe: Recipe, effect: Span | None, layers: Sequence[Layer]
 
 
 def weights_line(weights: Sequence[float]) -> Line:
-    """Return what stands under the heading of the tasks' weights."""
+    """Return the line under the heading of the tasks' weights."""
     if all(weight == 1.0 for weight in weights):
         return Line("No effect: every weight is 1.", quiet=True)
     ends = " to ".join(dict.fromkeys(short(end) for end in (min(weights), max(weights))))
@@ -47,7 +47,7 @@ def weights_line(weights: Sequence[float]) -> Line:
 
 
 def _live(knob: Knob, effect: Span | None) -> str:
-    """Write the number that the merge made, or from which to which; a sign of waiting while it is not known."""
+    """Return the value of the formula or its range as text; a placeholder if it is not known yet."""
     if effect is None:
         return "…"
     write = knob.write_live or short
@@ -55,7 +55,7 @@ def _live(knob: Knob, effect: Span | None) -> str:
 
 
 def _value(knob: Knob, now: Setting) -> str:
-    """Write a knob's own value."""
+    """Return a knob's own value as text."""
     if knob.write_value:
         return knob.write_value(now)
     if isinstance(now.value, str):

@@ -1,4 +1,4 @@
-"""The rail of knobs: presets, what each declared knob looks like, and its formula with the number it makes now."""
+"""The knobs of the Merge tab: presets, one control for each declared knob with its formula, and the tasks' weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> wheth
 
 
 def rail(session: Session) -> dict[str, Any]:
-    """Return what the rail shows: presets, knobs with values and live numbers, weights, and what was refused."""
+    """Return the data of the knobs' component: presets, knobs with values and formulas, weights, and an error."""
     recipe = session.recipe
     method = METHODS[recipe.method]
     report = session.report[1] if session.report is not None and session.report[0] == recipe else None
@@ -98,7 +98,7 @@ def _knob(
 
 
 def _weight(at: int, model: ModelEntry) -> dict[str, Any]:
-    """Return a task's weight, a knob in one line; a recipe may hold more than the slider's own range."""
+    """Return the control of a task's weight; a recipe's weight may lie outside the slider's range."""
     least, most, step = WEIGHT_RANGE
     return {
         "act": "weight",

@@ -1,4 +1,4 @@
-"""The recipe on screen: merged at once, then measured on a few validation images, on more, on all."""
+"""The live preview: the recipe on screen is merged at once, then measured on few, more and all validation images."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import MOST_HISTORY, Session, State
 from esm_viz.ui.tabs.merge.history_diff import change_in_words
 
-FIRST, MORE = 32, 128  # validation images a task: a first look while a knob moves, a better one, then come all
-BREATH = 0.3  # seconds after a merge in which the page paints it; while a knob is dragged nothing more is run
-REST = 0.8  # seconds without a newer value, after which a recipe is worth a line in the history
-PATIENCE = 0.6  # seconds a handler waits for the merge before it answers with what it has
+FIRST, MORE = 32, 128  # validation images per task in the first two measurements; the third uses all
+PAINT_SECONDS = 0.3  # seconds after a merge for the page to draw it; while a knob is dragged, nothing is measured
+HISTORY_SECONDS = 0.8  # seconds without a newer value until a recipe gets an entry in the history
+WAIT_SECONDS = 0.6  # seconds that a handler waits for the merge before it answers without it
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
 
 
 def reset(recipe: Recipe) -> Recipe:
-    """Return the recipe with its method's defaults and every task weighing the same."""
+    """Return the recipe with its method's defaults and a weight of 1 for every task."""
     return with_method(evenly(recipe), recipe.method)
 
 
 def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None:
-    """Make a recipe the one on screen: merge it now, then measure it on a few validation images, then on all.
+    """Set the recipe on screen: merge it at once, then measure it on few, more and all validation images.
 
     Args:
-        session: whose screen.
-        recipe: settled.
-        painting: whether the caller paints `LIVE` next; a merge that was done by then is not painted a second time.
+        session: the visitor's session.
+        recipe: a recipe with all parameters.
+        painting: whether the caller updates the pieces in `LIVE` next, so that a finished merge is not sent twice.
     """
-    late = threading.Event()  # set, under the lock, once nobody waits any more
+    late = threading.Event()  # set, under the lock, when the handler stops waiting
     with session.lock:
         if session.live is not None:
             session.live.cancel()
         session.recipe = recipe
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
-        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.at_hand(recipe) else NOW)
+        job = Job("Merging", owner=session.id, urgency=AT_ONCE if session.project.is_cached(recipe) else NOW)
         session.live = job
     if not painting:
         late.set()
@@ -52,13 +52,13 @@ def set_recipe(session: Session, recipe: Recipe, painting: bool = False) -> None
         lambda job: _live(session, recipe, job, late),
         lambda text: failed(session, "live", text, (*LIVE, *SCORES)),
     )
-    job.first.wait(PATIENCE)
+    job.first.wait(WAIT_SECONDS)
     with session.lock:
         late.set()
 
 
 def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> Steps:
-    """Merge, then measure on more and more images; between two steps others have their turn."""
+    """Merge, then measure on more and more images; between two steps, other jobs may run."""
     project = session.project
     report = project.merge(recipe, job.progress)
 
@@ -72,11 +72,11 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     job.first.set()
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
     if measure:
-        yield Turn(SOON, BREATH)
+        yield Turn(SOON, PAINT_SECONDS)
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
         record = project.scaling_profile(recipe, job.progress)
-        keep(session, job, ("norms",), lambda: session.looks.update(levels=(without_alpha(recipe), record)))
+        keep(session, job, ("norms",), lambda: session.explore_records.update(levels=(without_alpha(recipe), record)))
     if first:
         yield Turn(LATER)
         if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.others(session.id):
@@ -89,14 +89,14 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
         and (session.pinned.evaluation is None or session.pinned.evaluation.limit)
     ):
         yield Turn(LATER)
-        _measure(session, session.pinned.recipe, job, 0)  # it was pinned before it was measured
+        _measure(session, session.pinned.recipe, job, 0)  # A was pinned before it was measured
     job.resting = True
-    yield Turn(SOON, REST)
+    yield Turn(SOON, HISTORY_SECONDS)
     keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
 
 
 def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluation:
-    """Measure B, or A, on so many validation images a task, 0 being all, and show it."""
+    """Measure B or A on `limit` validation images per task (0 = all), and show the result."""
     job.what = "Validation images"
     scores = session.project.evaluate(recipe, "validation", limit, job.progress, oracle=False)
 
@@ -112,7 +112,7 @@ def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluati
 
 
 def compare(session: Session) -> None:
-    """Compare what is on screen with A beside the page, where it is measured already and nothing else will do so."""
+    """Compare the recipe on screen with A in the background, if both are measured and no other job will do it."""
     with session.lock:
         shown, busy = session.validation, session.live is not None and session.live.alive
         if busy or shown is None or session.pinned is None or difference_to(session, session.pinned):
@@ -123,7 +123,7 @@ def compare(session: Session) -> None:
 
 
 def _compare(session: Session, job: Job, limit: int) -> None:
-    """Compare B with A on the images on which B has just been measured; A answers again only where it never has."""
+    """Compare B with A on the images on which B was just measured; A's predictions are cached if it was measured."""
     with session.lock:
         shown, pinned = session.validation, session.pinned
     if pinned is None or shown is None or shown[1].limit != limit or pinned.recipe == shown[0]:
@@ -134,7 +134,7 @@ def _compare(session: Session, job: Job, limit: int) -> None:
 
 
 def difference_to(session: Session, before: State | None) -> Difference | None:
-    """Return B's answers against those of a state, where they have been compared."""
+    """Return the comparison of B with a state, if there is one."""
     known = session.difference
     same = known is not None and before is not None and known[:2] == (before.recipe, session.recipe)
     return known[2] if known is not None and same else None
@@ -145,17 +145,17 @@ def _measured_whole(session: Session, recipe: Recipe) -> bool:
 
 
 def without_alpha(recipe: Recipe) -> Recipe:
-    """Return what the levels of scaling depend on: the weights' recipe at α = 1."""
+    """Return the part of a recipe that the scaling profile depends on: the recipe of the weights at α = 1."""
     return static_part(with_parameters(recipe, alpha=1.0))
 
 
 def levels_known(session: Session, recipe: Recipe) -> bool:
-    """Say whether the profile that was measured last is that of a recipe."""
-    return "levels" in session.looks and session.looks["levels"][0] == without_alpha(recipe)
+    """Say whether the last measured scaling profile is that of a recipe."""
+    return "levels" in session.explore_records and session.explore_records["levels"][0] == without_alpha(recipe)
 
 
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:
-    """Add the recipe on screen to the history, once it is fully measured; what was undone is dropped."""
+    """Add the recipe on screen to the history, and drop entries that were undone."""
     scores = session.validation[1] if session.validation and session.validation[0] == recipe else None
     if session.history and session.history[session.at].recipe == recipe:
         session.history[session.at] = dataclasses.replace(session.history[session.at], report=report, evaluation=scores)

@@ -1,4 +1,4 @@
-"""The Merge tab: what its pieces show, and what a click on them does."""
+"""The Merge tab: the content of its pieces, and the handler of their messages."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
-STEPS = 13  # measurements that a search usually takes
+STEPS = 13  # usual number of measurements of an α search
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Carry out what was asked on this tab and name the pieces to paint.
+    """Handle a message of this tab and return the names of the pieces to update.
 
     Raises:
-        RecipeError: a value that the recipe refuses.
+        RecipeError: a value is not allowed.
     """
     do, value, name = message.get("do"), message.get("value"), str(message.get("name"))
     if do in search_cards.DOES:
         return search_cards.act(session, message)
     if do in ("knob", "weight", "method", "preset", "reset"):
-        with session.lock:  # of two messages at once, both count
+        with session.lock:  # so that of two concurrent messages none is lost
             session.recipe = _changed(session, str(do), name, value)
         live_preview.set_recipe(session, session.recipe, painting=True)
     elif do == "search":
@@ -53,7 +53,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def current(session: Session) -> State | None:
-    """Return the state on screen, if it is merged."""
+    """Return the state on screen; None if it is not merged yet."""
     if session.report is None or session.report[0] != session.recipe:
         return None
     scores = session.validation[1] if session.validation and session.validation[0] == session.recipe else None
@@ -61,7 +61,7 @@ def current(session: Session) -> State | None:
 
 
 def title_of(method: str, alpha: float) -> str:
-    """Name a merge in a few words, as HTML."""
+    """Return a short name of a merge, as HTML."""
     return f"{safe(METHODS[method].title)}, α {short(alpha)}"
 
 
@@ -94,7 +94,7 @@ def _index(message: dict[str, Any]) -> int:
 
 
 def _go(session: Session, index: int) -> None:
-    """Go to a line of the history; where its numbers are known, nothing runs but its comparison with A."""
+    """Go to an entry of the history; if it is fully measured, only its comparison with A runs."""
     if not 0 <= index < len(session.history):
         return
     state = session.history[index]
@@ -106,13 +106,13 @@ def _go(session: Session, index: int) -> None:
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
     if session.project.has_labels("validation") and (state.evaluation is None or state.evaluation.limit):
-        live_preview.set_recipe(session, state.recipe)  # it was left before it was measured on all images
+        live_preview.set_recipe(session, state.recipe)  # it was not measured on all images
     else:
         live_preview.compare(session)
 
 
 def _scores(session: Session) -> tuple[Evaluation | None, bool]:
-    """Return the newest scores, and whether they are those of the recipe on screen."""
+    """Return the newest scores, and whether they belong to the recipe on screen."""
     if session.validation is None:
         return None, False
     return session.validation[1], session.validation[0] == session.recipe
@@ -124,7 +124,7 @@ def _age(session: Session, fresh: bool) -> str:
 
 
 def stats(session: Session) -> dict[str, Any]:
-    """Return the strip of the four numbers a talk quotes."""
+    """Return the strip with the main numbers and the buttons."""
     scores, fresh = _scores(session)
     report = session.report[1] if session.report else None
     pinned = session.pinned
@@ -162,13 +162,13 @@ def stats(session: Session) -> dict[str, Any]:
 
 
 def _cost(session: Session) -> str:
-    """Say what a search costs, once a whole measurement has shown it."""
+    """Return the expected time of an α search as text; empty before the first full measurement."""
     known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
     return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
 
 
 def accuracy(session: Session) -> dict[str, Any]:
-    """Return the bars of accuracy per task on validation images."""
+    """Return the bar chart of accuracy per task on validation images."""
     scores, fresh = _scores(session)
     card: dict[str, Any] = {"title": "Accuracy per task", "error": ""}
     if scores is None:
@@ -207,14 +207,14 @@ def interference(session: Session) -> dict[str, Any]:
 
 
 def _show_levels(session: Session, wanted: bool) -> None:
-    """Show all levels of scaling, or the layer level alone; what is not known yet is measured beside the page."""
+    """Show all levels of scaling or only the inter-layer level; measure the profile in the background if necessary."""
     session.view.levels = wanted
     if wanted and not live_preview.levels_known(session, session.recipe):
         live_preview.set_recipe(session, session.recipe, painting=True)
 
 
 def norms(session: Session) -> dict[str, Any]:
-    """Return the profile of the merged change's size, at the layer level or with one level of scaling after another."""
+    """Return the figure of ‖ΔW‖_F per layer, for the inter-layer level or for one level of scaling after another."""
     card: dict[str, Any] = {"title": "Size of the change"}
     method = METHODS[session.recipe.method]
     if "layer" in method.roles:
@@ -223,7 +223,7 @@ def norms(session: Session) -> dict[str, Any]:
             "switch": "levels",
         }
         card |= {"chosen": "levels" if session.view.levels else "layer"}
-    levels = session.looks.get("levels") if session.view.levels and "choices" in card else None
+    levels = session.explore_records.get("levels") if session.view.levels and "choices" in card else None
     if levels:
         stale = _age(session, live_preview.levels_known(session, session.recipe))
         return card | {"figure": scaling_figure(levels[1]), "stale": stale}
@@ -236,7 +236,7 @@ def norms(session: Session) -> dict[str, Any]:
 
 
 def states(session: Session) -> dict[str, Any]:
-    """Return the line with A and B at the end of the tab row."""
+    """Return the names and accuracies of A and B, at the end of the row of tabs."""
     parts = []
     if session.pinned:
         away = button("unpin", "✕", "q sq tiny", title="Unpin A")
@@ -254,7 +254,7 @@ def _short(method: str, scores: Evaluation | None) -> str:
 
 
 def history(session: Session) -> dict[str, Any]:
-    """Return the list of states, newest first, or what differs between two of them in words."""
+    """Return the list of states, newest first, or the differences between two of them in words."""
     if session.view.words:
         return _words(session)
     lines = []
@@ -274,11 +274,11 @@ def history(session: Session) -> dict[str, Any]:
 
 
 def _words(session: Session) -> dict[str, Any]:
-    """Return what differs between A, or the line before, and what is on screen."""
+    """Return the differences between A, or the history's entry before, and the recipe on screen."""
     now, before = current(session), session.pinned
-    how = "From A to B, and what it did."
+    how = "What changed from A to B, and its results."
     if before is None:
-        how = "From the line before to B, and what it did."
+        how = "What changed from the line before to B, and its results."
         here = session.history[session.at] if session.history else None
         at = session.at - 1 if here is not None and here.recipe == session.recipe else session.at
         before = session.history[at] if 0 <= at < len(session.history) else None

@@ -1,4 +1,4 @@
-"""Searches over knobs, below the first screen of the Merge tab: what their messages do, and the search for α."""
+"""The cards of searches on the Merge tab: the handler of their messages, and the α search."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ DOES = tuple(CARD_OF)
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Carry out a message of one of the three cards; what is refused is one sentence in its card."""
+    """Handle a message of one of the three cards; an error is shown as one sentence in its card."""
     do = str(message.get("do"))
     place = CARD_OF[do]
-    for card in CARDS:  # what was refused before is over
+    for card in CARDS:  # removes earlier errors
         session.errors.pop(card, None)
     try:
         _act(session, do, message)
@@ -63,7 +63,7 @@ def _act(session: Session, do: str, message: dict[str, Any]) -> None:
 
 
 def search_alpha(session: Session) -> None:
-    """Find α on validation images and use it; what it measures on the way is drawn as the curve over α."""
+    """Search α on validation images and use the result; the measurements are added to the α curve."""
 
     def work(job: Job) -> None:
         recipe = session.recipe
@@ -73,7 +73,7 @@ def search_alpha(session: Session) -> None:
         if not keep(session, job, ("curve",), lambda: setattr(session, "search", (recipe, found))):
             return
         found_recipe = with_parameters(recipe, alpha=found.alpha)
-        if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob moved meanwhile
+        if with_parameters(session.recipe, alpha=found.alpha) == found_recipe:  # no other knob was changed meanwhile
             set_recipe(session, found_recipe)
             session.touch((*LIVE, *SCORES, *CARDS))
 

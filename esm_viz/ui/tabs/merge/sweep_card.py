@@ -1,4 +1,4 @@
-"""The card of sweeps: one knob as a curve, two as a heat map, measured beside the page cell by cell."""
+"""The sweep card: one knob as a curve or two as a heat map, measured cell by cell in the background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, cell_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
 
@@ -47,7 +47,7 @@ def choose(session: Session, what: str, value: str) -> None:
 
 
 def chosen(session: Session) -> tuple[str, ...]:
-    """Return the one or two knobs to sweep; those of another method give way to the last that is a number but α."""
+    """Return the one or two knobs to sweep; another method's knobs are replaced by the last numeric one except α."""
     knobs, searches = METHODS[session.recipe.method].knobs, session.searches
     numbers = [name for name, knob in knobs.items() if knob.range and name != "alpha"]
     first = searches.knob if searches.knob in knobs else (numbers or ["alpha"])[-1]
@@ -55,7 +55,7 @@ def chosen(session: Session) -> tuple[str, ...]:
 
 
 def quantities(session: Session) -> list[tuple[str, str]]:
-    """Return what a sweep can show: key and words; without labels the interference alone."""
+    """Return the quantities that a sweep can show, as (key, words); without labels only interference."""
     if not session.project.has_labels("validation"):
         return [("interference", "interference")]
     tasks = [(str(at), task) for at, task in enumerate(session.project.tasks)]
@@ -69,7 +69,7 @@ def grid_of(session: Session) -> dict[str, tuple[Value, ...]]:
 
 
 def sweep(session: Session) -> None:
-    """Measure every cell on validation images, where there are none by interference; what is stopped stays.
+    """Measure every cell on validation images, or by interference without labels; a stopped sweep keeps its cells.
 
     Raises:
         RecipeError: these are more cells than this server allows.
@@ -80,12 +80,14 @@ def sweep(session: Session) -> None:
         raise RecipeError(f"that makes {cells} cells", f"one sweep here has at most {most}, choose fewer steps")
     asked = with_parameters(recipe, alpha="search") if searches_alpha(session) else recipe
     labelled = session.project.has_labels("validation")
-    split: Literal["validation", "none"] = "validation" if labelled else "none"  # nothing is chosen on test images
+    split: Literal["validation", "none"] = (
+        "validation" if labelled else "none"
+    )  # knobs must not be chosen on test images
 
     def work(job: Job) -> None:
         def seen(record: Sweep) -> None:
             keep(session, job, ("sweep",), lambda: setattr(session.searches, "sweep", (recipe, record)))
-            give_way(session, job)
+            wait_for_live(session, job)
 
         session.project.sweep(asked, grid, split, 0, job.progress, seen)
 
@@ -93,7 +95,7 @@ def sweep(session: Session) -> None:
 
 
 def searches_alpha(session: Session) -> bool:
-    """Say whether α is to be searched anew in every cell."""
+    """Say whether α is searched in every cell."""
     labelled = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
     return session.searches.anew and labelled and "alpha" not in chosen(session)
 
@@ -148,7 +150,7 @@ def card(session: Session) -> dict[str, Any]:
 
 
 def _told(record: Sweep, running: bool) -> str:
-    """Say how far a sweep is, or where it was stopped."""
+    """Return the progress of a sweep, or where it was stopped, as HTML; empty if it is complete."""
     reached, cells = record.reached, len(record.cells)
     if reached == cells:
         return ""

@@ -1,4 +1,4 @@
-"""The card of tuning: several knobs searched at once, every trial a point; it can be stopped and go on."""
+"""The tuning card: a search over several knobs at once, with one point per trial; it can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esm_viz.merge import METHODS, with_parameters
 from esm_viz.ui.components.html_snippets import button, chip, select
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.session.search_time_estimate import about, trial_seconds
-from esm_viz.ui.session.session_jobs import give_way, keep, start
+from esm_viz.ui.session.session_jobs import keep, start, wait_for_live
 from esm_viz.ui.session.session_searches import Tuning
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
@@ -23,7 +23,7 @@ TRIALS = (5, 20, 40, 80)
 
 
 def choose(session: Session, what: str, name: str, value: str) -> None:
-    """Take a knob into the search or out of it, or set how many trials are made.
+    """Add a knob to the search or remove it, or set the number of trials.
 
     Raises:
         RecipeError: there is no such knob or number.
@@ -40,10 +40,10 @@ def choose(session: Session, what: str, name: str, value: str) -> None:
 
 
 def tune(session: Session, more: bool = False) -> None:
-    """Search the chosen knobs from the recipe on screen, or go on with the search that is shown.
+    """Search the chosen knobs from the recipe on screen, or resume the search that is shown.
 
     Raises:
-        RecipeError: no knob is chosen, there is no search to go on with, or that is more than this server allows.
+        RecipeError: no knob is chosen, there is no search to resume, or the trials are more than the server allows.
     """
     held = session.searches.tuning
     if more and held is None:
@@ -63,7 +63,7 @@ def tune(session: Session, more: bool = False) -> None:
         def seen(record: KnobSearch) -> None:
             found = Tuning(recipe, storage, record)
             keep(session, job, ("tuning",), lambda: setattr(session.searches, "tuning", found))
-            give_way(session, job)
+            wait_for_live(session, job)
 
         session.project.search_knobs(recipe, knobs, wanted, storage=storage, progress=job.progress, seen=seen)
 
@@ -79,7 +79,7 @@ def use(session: Session, data: object) -> Recipe:
     """Return the recipe of a clicked trial.
 
     Raises:
-        RecipeError: there is no such trial, or it cannot be merged with.
+        RecipeError: there is no such trial, or its merge failed.
     """
     held = session.searches.tuning
     trials = held.record.trials if held else ()
@@ -97,10 +97,10 @@ def card(session: Session) -> dict[str, Any]:
     held, error = session.searches.tuning, session.errors.get("tuning", "")
     running = session.runs(WHAT)
     labelled = session.project.has_labels("validation")
-    aim = "mean share of the experts’ accuracy on validation images" if labelled else "less interference, label-free"
+    aim = "a higher share of the experts’ validation accuracy" if labelled else "less interference, label-free"
     piece: dict[str, Any] = {"title": "Tune several knobs", "error": error, "controls": _controls(session, running)}
     if held is None:
-        empty = f"Not tuned yet. It seeks the {aim}; the first trial is the recipe on screen."
+        empty = f"Not tuned yet. The search looks for {aim}; the first trial is the recipe on screen."
         return piece | {"empty": "" if running or error else empty}
     trials = held.record.trials
     now = next((at for at in range(len(trials)) if _recipe(held, at) == session.recipe), None)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.images.image_source import Classes, open_images
-from esm_viz.data.random_access_stream import Stepping
+from esm_viz.data.random_access_stream import RandomAccessStream
 from tests.support.errors import says
 from tests.support.pictures import folder_of, written
 from tests.support.tiny import SIDE
@@ -44,7 +44,7 @@ def test_a_pass_in_chunks_unpacks_the_array_once() -> None:
         begun.append(start)
         yield from range((0, 10)[start], 20)
 
-    items = Stepping(20, (0, 10), begin)
+    items = RandomAccessStream(20, (0, 10), begin)
     assert [items.get(index) for chunk in ([0, 3], [4, 9], [10, 19]) for index in chunk] == [0, 3, 4, 9, 10, 19]
     assert begun == [0]
     assert [items.get(5), items.get(15), items.get(12)] == [5, 15, 12]
@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "labels that are no numbers": (
         {"images": OK, "labels": npy(np.array(["a"] * 9))},
-        "labels are <U1 (9,), i.npz, give whole numbers (9,)",
+        "labels are <U1 (9,), i.npz, give whole numbers, for each word the row of the head",
     ),
     "labels below zero": (
         {"images": OK, "labels": npy(np.full(9, -1))},

@@ -106,6 +106,59 @@ def test_words_are_labels_too(tmp_path: Path) -> None:
     assert open_images(path, SIDE, Classes(3, ("Cat", "Bee", "Ant"))).labels.tolist() == [2 - at for at in LABELS]
 
 
+def test_a_category_is_read_by_its_values_and_not_by_its_codes(tmp_path: Path) -> None:
+    words = pa.array([NAMES[label] for label in LABELS]).dictionary_encode()
+    turned = pa.DictionaryArray.from_arrays(pa.array([2 - code for code in words.indices.to_pylist()]), NAMES[::-1])
+    for kind in (words, turned):
+        path = write(tmp_path / "i.parquet", {"image": struct(FILES), "label": kind})
+        assert open_images(path, SIDE, Classes(3)).labels.tolist() == LABELS
+    numbers = pa.DictionaryArray.from_arrays(pa.array(LABELS), pa.array([2, 1, 0]))
+    path = write(tmp_path / "i.parquet", {"image": struct(FILES), "label": numbers})
+    assert open_images(path, SIDE, Classes(3)).labels.tolist() == [2 - label for label in LABELS]
+
+
+def test_words_are_those_of_all_parts(tmp_path: Path) -> None:
+    """A table sorted by class has only some of the classes in each part."""
+    folder = tmp_path / "i"
+    folder.mkdir()
+    for part, words in enumerate((["bee", "ant"], ["cat", "cat"])):
+        write(folder / f"test-{part:05}-of-00002.parquet", {"image": struct(FILES[:2]), "label": words})
+    found = open_images(folder, SIDE, Classes(3))
+    assert (found.labels.tolist(), found.classes) == ([1, 0, 2, 2], NAMES)
+    write(folder / "test-00001-of-00002.parquet", {"image": struct(FILES[:2]), "label": [0, 1]})
+    with says(
+        ImagesError, "labels are numbers in one part of the table and words in another, i, give one kind in all parts"
+    ):
+        open_images(folder, SIDE, Classes(3))
+
+
+def test_parts_that_name_classes_differently_are_refused_where_the_head_has_no_names(tmp_path: Path) -> None:
+    folder = tmp_path / "i"
+    folder.mkdir()
+    for part, names in enumerate((NAMES, NAMES[::-1])):
+        write(folder / f"test-{part:05}-of-00002.parquet", {"image": struct(FILES[:3]), "label": [0, 1, 2]}, names)
+    with says(
+        ImagesError,
+        "the parts of the table have different names for their classes, i, name the model's `classes` in the recipe",
+    ):
+        open_images(folder, SIDE, Classes(3))
+    assert open_images(folder, SIDE, Classes(3, NAMES)).labels.tolist() == [0, 1, 2, 2, 1, 0]
+
+
+def test_names_of_another_number_than_the_heads_rows_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "i.parquet", {"image": struct(FILES), "label": LABELS}, NAMES)
+    for rows in (2, 5):
+        text = (
+            f"the table names 3 classes for a head of {rows} rows, i.parquet, "
+            "give the head of these classes, or name its rows by the model's `classes` in the recipe"
+        )
+        with says(ImagesError, text):
+            open_images(path, SIDE, Classes(rows))
+    found = open_images(path, SIDE, Classes(5, ("dog", "cat", "emu", "bee", "ant")))
+    assert found.labels.tolist() == [(4, 3, 1)[label] for label in LABELS]
+    assert found.classes == ("dog", "cat", "emu", "bee", "ant")
+
+
 def test_a_broken_row_is_left_out_by_its_number(tmp_path: Path) -> None:
     torn: list[bytes | None] = [*FILES[:4], FILES[4][:60], *FILES[5:]]
     listed = open_images(write(tmp_path / "i.parquet", {"image": struct(torn), "label": LABELS}), SIDE)
@@ -136,7 +189,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels of another type": (
         {"image": pa.array([b"x"]), "label": [0.5]},
-        "`label` holds double, i.parquet, give whole numbers or words",
+        "`label` holds double, i.parquet, give whole numbers, as int64, or give words",
+    ),
+    "labels that are true or false": (
+        {"image": pa.array([b"x"]), "label": [True]},
+        "`label` holds bool, i.parquet, give whole numbers, 0 for False and 1 for True, or give words",
+    ),
+    "labels in lists": (
+        {"image": pa.array([b"x"]), "label": [[0, 1]]},
+        "`label` holds list<element: int64>, i.parquet, give one whole number for each image, or give words",
     ),
     "labels below zero": (
         {"image": pa.array([b"x"]), "label": [-1]},

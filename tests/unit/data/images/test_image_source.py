@@ -122,13 +122,21 @@ def test_a_missing_class_folder_does_not_shift_the_others(tmp_path: Path) -> Non
 
 
 def test_labelled_images_need_class_folders(tmp_path: Path) -> None:
-    with says(ImagesError, "labelled images are not in class folders, i, make one subfolder a class"):
+    with says(ImagesError, "a.png is in no class folder, i, make one subfolder a class"):
         open_images(folder_of(tmp_path / "i", {**LABELLED, "a.png": picture(9)}), SIDE, Classes(3))
 
 
 def test_packed_labels_come_along(tmp_path: Path) -> None:
     save_file({"images": images(3, 1), "labels": torch.tensor([2, 0, 1])}, tmp_path / "i.safetensors")
     assert open_images(tmp_path / "i.safetensors", SIDE, Classes(3)).labels.tolist() == [2, 0, 1]
+
+
+def test_packed_labels_may_be_of_any_whole_type(tmp_path: Path) -> None:
+    labels = torch.tensor([2, 0, 1], dtype=torch.uint8)
+    save_file({"images": images(3, 1), "labels": labels}, tmp_path / "i.safetensors")
+    found = open_images(tmp_path / "i.safetensors", SIDE, Classes(3)).labels
+    assert found is not None
+    assert (found.dtype, found.tolist()) == (torch.int64, [2, 0, 1])
 
 
 PACKED = {
@@ -155,15 +163,19 @@ PACKED = {
     ),
     "labels of another number": (
         {"images": images(2, 1), "labels": torch.zeros(3, dtype=torch.int64)},
-        "labels are torch.int64 (3,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.int64 (3,), i.safetensors, give whole numbers from 0, (2,)",
     ),
     "labels of another type": (
         {"images": images(2, 1), "labels": torch.zeros(2)},
-        "labels are torch.float32 (2,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.float32 (2,), i.safetensors, give whole numbers, as int64",
+    ),
+    "labels that are true or false": (
+        {"images": images(2, 1), "labels": torch.tensor([True, False])},
+        "labels are torch.bool (2,), i.safetensors, give whole numbers, 0 for False and 1 for True",
     ),
     "labels below zero": (
         {"images": images(2, 1), "labels": torch.tensor([0, -1])},
-        "labels are torch.int64 (2,), i.safetensors, give int64 (2,) from 0",
+        "labels are torch.int64 (2,), i.safetensors, give whole numbers from 0, (2,)",
     ),
 }
 
@@ -200,7 +212,7 @@ def test_no_images_are_refused(tmp_path: Path, kind: str) -> None:
         if kind == "folder"
         else zip_of(tmp_path / "i", files).rename(tmp_path / "i.zip")
     )
-    with says(ImagesError, f"there are no images, {path.name}, give .png, .jpg, .jpeg, .webp files"):
+    with says(ImagesError, f"there are no images, {path.name}, give .png, .jpg, .webp or .tif files"):
         open_images(path, SIDE)
 
 
@@ -286,7 +298,7 @@ def test_packed_numbers_that_are_not_finite_are_refused(tmp_path: Path, bad: flo
         open_images(tmp_path / "i.safetensors", SIDE).load([0, 1])
 
 
-WHOLE = {kind: picture(1, (SIDE, SIDE), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")}
+WHOLE = {kind: picture(1, (SIDE, SIDE), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA")}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, about files that it can still read
@@ -298,7 +310,7 @@ def test_a_damaged_image_is_decoded_or_refused_and_nothing_else(kind: str, cut: 
     raw = bytearray(WHOLE[kind])
     raw[place % len(raw)] = byte
     try:
-        found = decode(bytes(raw[: len(raw) - cut % len(raw)]), Preprocessing(SIDE))
+        found = decode(bytes(raw[: len(raw) - cut % len(raw)]), Preprocessing(SIDE), f"a.{kind}")
     except Unreadable:
         return
     assert found.shape == (3, SIDE, SIDE)
@@ -342,9 +354,16 @@ def test_images_are_decoded_on_all_cores_and_come_in_order(
     truth = open_images(path, SIDE).load(range(6))
     both = threading.Barrier(2, timeout=20)
 
-    def together(raw: bytes, how: Preprocessing) -> torch.Tensor:
+    def together(raw: bytes, how: Preprocessing, name: str) -> torch.Tensor:
         both.wait()
-        return decode(raw, how)
+        return decode(raw, how, name)
 
     monkeypatch.setattr(module, "decode", together)
     assert torch.equal(open_images(path, SIDE).load(range(6)), truth)
+
+
+@pytest.mark.parametrize("ending", ["zip", "parquet", "npz", "safetensors"])
+def test_a_git_lfs_pointer_in_place_of_images_is_told(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"a.{ending}").write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
+    with pytest.raises(ImagesError, match="a Git LFS pointer instead of the file it stands for, no images"):
+        open_images(tmp_path / f"a.{ending}", 16)

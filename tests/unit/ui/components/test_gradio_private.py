@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 
 from esm_viz.ui.components.gradio_private import (
     TRIED,
-    Plain,
+    PlainBlocks,
     handlers,
     has_password,
     is_locked_out,
@@ -63,7 +63,7 @@ def test_an_event_holds_what_the_page_sent() -> None:
 
 def test_what_a_page_sends_with_an_event_reaches_its_handler() -> None:
     seen: list[Any] = []
-    with Plain() as blocks:
+    with PlainBlocks() as blocks:
         part = gr.HTML("a")
 
         def handle(event: gr.EventData) -> dict[Any, str]:
@@ -96,12 +96,12 @@ def painted(blocks: gr.Blocks, predictions: Any) -> list[Any]:
 
 
 def test_a_string_for_one_output_leaves_the_others_as_they_are() -> None:
-    blocks, parts = greeting(Plain)
+    blocks, parts = greeting(PlainBlocks)
     assert painted(blocks, {parts[1]: "new"}) == [gr.skip(), "new"]
 
 
 def test_what_is_no_mapping_of_components_is_gradios_to_paint() -> None:
-    blocks, _ = greeting(Plain)
+    blocks, _ = greeting(PlainBlocks)
     assert painted(blocks, ["one", "two"]) == painted(greeting()[0], ["one", "two"])
 
 

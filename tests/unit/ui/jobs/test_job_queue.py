@@ -13,7 +13,7 @@ from esm_viz.runtime import thread_pool
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.ui.jobs import background_job, job_queue
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
-from esm_viz.ui.jobs.job_queue import LATER, LONG, NOW, SOON, Turn, Workers
+from esm_viz.ui.jobs.job_queue import LATER, LONG, NOW, SOON, JobQueue, Turn
 from esm_viz.ui.page.header_bar import ordinal
 
 WAIT = 20.0  # seconds, only ever reached where something is wrong
@@ -34,9 +34,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Workers:
+def line(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> JobQueue:
     """Return a line with one permit for any work, so that one job works at a time."""
-    made = Workers((LONG,), clock=clock)
+    made = JobQueue((LONG,), clock=clock)
     monkeypatch.setattr(background_job, "WORKERS", made)
     monkeypatch.setattr(job_queue, "EASE", 0.0)
     return made
@@ -74,7 +74,7 @@ class Told:
 
 
 @pytest.fixture
-def told(line: Workers) -> Iterator[Told]:
+def told(line: JobQueue) -> Iterator[Told]:
     made = Told()
     yield made
     made.end()
@@ -128,7 +128,7 @@ def test_who_waits_for_own_work_alone_is_told_no_place(told: Told) -> None:
     assert [job.place for job in (*own, other)] == [2, 3, 1]
 
 
-def test_a_full_line_refuses_in_one_sentence(told: Told, line: Workers) -> None:
+def test_a_full_line_refuses_in_one_sentence(told: Told, line: JobQueue) -> None:
     told.hold()
     line.most = 1
     told.add("fits", "one")
@@ -274,7 +274,7 @@ def test_a_job_that_never_started_only_sleeps() -> None:
         job.pause(0.0)
 
 
-def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: Workers) -> None:
+def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: JobQueue) -> None:
     for _ in range(3):
         begun, go = threading.Event(), threading.Event()
 
@@ -304,7 +304,7 @@ def test_a_worker_that_begins_while_another_computes_alone_has_all_threads(
     two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage is computed with one thread, and what begins meanwhile would take that number for its whole life."""
-    monkeypatch.setattr(background_job, "WORKERS", Workers((LONG, LONG)))
+    monkeypatch.setattr(background_job, "WORKERS", JobQueue((LONG, LONG)))
     alone, asked = threading.Event(), threading.Event()
     counts: list[int] = []
     both = threading.Barrier(2, timeout=WAIT)

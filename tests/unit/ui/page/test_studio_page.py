@@ -21,7 +21,7 @@ from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session import session_store
 from esm_viz.ui.session.session_store import GRACE_SECONDS, Session
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.explore import explore_tab
 from esm_viz.ui.uploads import upload_unpack
 from tests.support import tiny
@@ -154,11 +154,11 @@ def test_a_direction_that_is_not_there_is_said_in_its_card_alone(folder: Path) -
     raw = tiny.mapping()
     raw["models"][1]["path"] = "base.safetensors"
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
-    session = Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
+    session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
     session.view.cell = ("bees", tiny.C_FC)
-    explore_tab.look(session)
-    assert session.look is not None
-    assert session.look.done.wait(60)
+    explore_tab.measure_selected(session)
+    assert session.explore_job is not None
+    assert session.explore_job.done.wait(60)
     cards = {picture.name: picture.card(session) for picture in explore_tab.PICTURES}
     assert cards["patches"]["error"] == "bees did not change at c_fc 2, choose another layer"
     assert cards["stability"]["figure"]

@@ -18,7 +18,7 @@ from esm_viz.cli.command_line import main
 from esm_viz.core.errors import RecipeError
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server.hosted_space import HUB, PROXIES, HostedSpace, hosted_space
-from esm_viz.ui.server.rate_limit import Turns
+from esm_viz.ui.server.rate_limit import RequestQueues
 from esm_viz.ui.server.request_gate import CALL, LOGIN
 from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP
@@ -145,13 +145,13 @@ def test_visitors_are_told_apart_by_what_the_proxy_says_of_them(
     space: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    turn = Turns.turn
+    turn = RequestQueues.turn
 
-    def noted(self: Turns, caller: str) -> Any:
+    def noted(self: RequestQueues, caller: str) -> Any:
         seen.append(caller)
         return turn(self, caller)
 
-    monkeypatch.setattr(Turns, "turn", noted)
+    monkeypatch.setattr(RequestQueues, "turn", noted)
     space.get("/join/here", headers=PROXIED)
     space.get("/join/here", headers={**PROXIED, "X-Forwarded-For": "192.0.2.66, 198.51.100.8, 10.9.9.9"})
     assert seen == ["198.51.100.7", "198.51.100.8"]  # not the first one, which a visitor can make up

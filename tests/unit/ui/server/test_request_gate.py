@@ -26,7 +26,7 @@ from esm_viz.ui.page.page_update import HEADER, TABS
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import call_schema, join_page, request_gate
 from esm_viz.ui.server.call_schema import handlers
-from esm_viz.ui.server.rate_limit import TooMany, Turns
+from esm_viz.ui.server.rate_limit import RequestQueues, TooManyRequests
 from esm_viz.ui.server.request_gate import CALL, INSIDE, LOGIN, OPEN, UPLOAD
 from esm_viz.ui.server.server_address import Site, local_address
 from esm_viz.ui.server.visitor_limits import USUAL, WORKSHOP, Limits
@@ -330,7 +330,7 @@ def test_every_answer_carries_the_headers_that_keep_a_browser_careful(enemy: Pag
 
 def test_a_flood_of_one_session_is_refused_and_leaves_the_others_alone() -> None:
     async def flood() -> list[object]:
-        turns, held = Turns(2, 5), asyncio.Event()
+        turns, held = RequestQueues(2, 5), asyncio.Event()
 
         async def ask(who: str) -> str:
             async with turns.turn(who):
@@ -345,7 +345,7 @@ def test_a_flood_of_one_session_is_refused_and_leaves_the_others_alone() -> None
         answers: list[object] = await asyncio.gather(*asked, other, return_exceptions=True)
         return [type(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
-    assert asyncio.run(flood()) == [*["enemy"] * 5, *[TooMany] * 3, "other"]
+    assert asyncio.run(flood()) == [*["enemy"] * 5, *[TooManyRequests] * 3, "other"]
 
 
 # --- uploads
@@ -625,7 +625,11 @@ def test_how_many_are_here_counts_people_not_pages(studio: Studio) -> None:
     assert studio.store.here() == before + 1
     studio.store.leave(two.hash)
     assert studio.store.here() == before
-    assert [join_page.told_here(count)[:12] for count in (0, 1, 2)] == ["Nobody is he", "<b>1</b> per", "<b>2</b> peo"]
+    assert [join_page.visitors_sentence(count)[:12] for count in (0, 1, 2)] == [
+        "Nobody is he",
+        "<b>1</b> per",
+        "<b>2</b> peo",
+    ]
 
 
 # --- the folder that an operator offers

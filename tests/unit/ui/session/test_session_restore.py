@@ -24,8 +24,8 @@ from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server import temporary_folders
 from esm_viz.ui.session import session_archive
-from esm_viz.ui.session.session_archive import Kept, Shelf, private
-from esm_viz.ui.session.session_store import GRACE_SECONDS, Lost, Store
+from esm_viz.ui.session.session_archive import ArchivedSession, SessionArchive, private
+from esm_viz.ui.session.session_store import GRACE_SECONDS, LostProject, Store
 from tests.support import tiny
 from tests.support.errors import says
 from tests.unit.ui.conftest import Page
@@ -74,7 +74,7 @@ def offered(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(demo: Project, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Kept]:
+def loaded(demo: Project, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ArchivedSession]:
     """Return the id of a session that had loaded `team`, and what was kept of it."""
     studio = Studio(demo, "tiny", "cpu", team(folder, tmp_path_factory.mktemp("allowed")))
     page = Page(studio)
@@ -84,17 +84,17 @@ def loaded(demo: Project, folder: Path, tmp_path_factory: pytest.TempPathFactory
     page.act("cost", do="decompose")
     page.rest()
     page.act("rail", do="knob", name="alpha", value=0.31)
-    kept = Kept.of(page.session)
+    kept = ArchivedSession.of(page.session)
     studio.close()
     assert (kept.source, kept.link.project) == (session_archive.FOLDER, "team")
     return page.id, kept
 
 
-def lay(state: Path, session_id: str, kept: Kept) -> None:
+def lay(state: Path, session_id: str, kept: ArchivedSession) -> None:
     (state / f"{sha256_text(session_id)}.json").write_text(kept.write(), encoding="utf-8")
 
 
-def shelf_of(studio: Studio) -> Shelf:
+def shelf_of(studio: Studio) -> SessionArchive:
     assert studio.shelf is not None
     return studio.shelf
 
@@ -261,7 +261,7 @@ def test_other_files_of_the_opening_project_are_told_with_the_recipe(
 
 
 def test_a_project_of_the_allowed_folder_is_loaded_again(
-    serve: Serve, state: Path, offered: Path, loaded: tuple[str, Kept]
+    serve: Serve, state: Path, offered: Path, loaded: tuple[str, ArchivedSession]
 ) -> None:
     known, kept = loaded
     lay(state, known, kept)
@@ -269,14 +269,14 @@ def test_a_project_of_the_allowed_folder_is_loaded_again(
     again.rest()
     assert (again.id, again.session.project.tasks) == (known, ("ants", "bees"))
     assert again.session.recipe.parameters["alpha"] == 0.31
-    found = Kept.of(again.session)
+    found = ArchivedSession.of(again.session)
     assert (found.source, found.recipe, found.link.files) == (kept.source, kept.recipe, kept.link.files)
     assert found.lost is None
     assert notice(again) == ""
 
 
 def test_what_is_kept_stays_until_the_project_is_back(
-    serve: Serve, state: Path, offered: Path, loaded: tuple[str, Kept], monkeypatch: pytest.MonkeyPatch
+    serve: Serve, state: Path, offered: Path, loaded: tuple[str, ArchivedSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, kept = loaded
     lay(state, known, kept)
@@ -294,11 +294,11 @@ def test_what_is_kept_stays_until_the_project_is_back(
     again.act("rail", do="knob", name="alpha", value=0.5)  # of the opening project, meanwhile
     shelf_of(again.studio).keep()
     (path,) = files(state)
-    assert Kept.read(path.read_text(encoding="utf-8")) == kept
+    assert ArchivedSession.read(path.read_text(encoding="utf-8")) == kept
     go.set()
     again.rest()
     shelf_of(again.studio).keep()
-    found = Kept.read(path.read_text(encoding="utf-8"))
+    found = ArchivedSession.read(path.read_text(encoding="utf-8"))
     assert found.source == session_archive.OPENING
     assert found.lost is not None
     assert found.lost.recipe == kept.recipe
@@ -315,7 +315,7 @@ def test_what_is_kept_stays_until_the_project_is_back(
     ],
 )
 def test_a_project_of_the_folder_that_does_not_come_back_is_told_with_its_recipe(
-    serve: Serve, state: Path, offered: Path, loaded: tuple[str, Kept], what: str, told: str
+    serve: Serve, state: Path, offered: Path, loaded: tuple[str, ArchivedSession], what: str, told: str
 ) -> None:
     known, kept = loaded
     place = offered / "team"
@@ -344,7 +344,7 @@ def test_an_upload_is_gone_and_the_page_says_so(serve: Serve, folder: Path) -> N
     shutil.copytree(folder, mine, dirs_exist_ok=True)
     project = Project.open(tiny.recipe(mine), device="cpu", cache=page.studio.place.demo.stages.cache)
     session.name, session.project, session.recipe = "Upload", project, project.recipe
-    assert Kept.of(session).source == session_archive.UPLOAD
+    assert ArchivedSession.of(session).source == session_archive.UPLOAD
     session.touch(("bar",))
     killed(page.studio)
     again = Page(serve(), known=page.id)
@@ -378,7 +378,7 @@ def test_old_files_and_too_many_go_and_those_of_others_stay(state: Path, monkeyp
         os.utime(path, (now - age, now - age))
     (state / "notes.json").touch()
     os.utime(state / "notes.json", (0, 0))
-    Shelf(state, Store(), lambda _: True)._closed.set()
+    SessionArchive(state, Store(), lambda _: True)._closed.set()
     assert [path.name for path in files(state)] == [*(f"{at:064x}.json" for at in range(3)), "notes.json"]
 
 
@@ -395,9 +395,9 @@ def test_a_state_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_is_read_as_it_was_written(page: Page) -> None:
-    page.session.lost = Lost("It is gone", "models: []\n")
-    kept = Kept.of(page.session)
-    assert Kept.read(kept.write()) == kept
+    page.session.lost = LostProject("It is gone", "models: []\n")
+    kept = ArchivedSession.of(page.session)
+    assert ArchivedSession.read(kept.write()) == kept
 
 
 # Folders of servers that were killed.

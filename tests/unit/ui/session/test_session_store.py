@@ -154,7 +154,7 @@ def test_what_was_stopped_when_the_last_page_closed_goes_on_when_one_comes_back(
 def test_a_knob_moved_before_the_opening_was_measured_can_be_undone(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_preview, "REST", 60.0)  # the opening never comes to rest
+    monkeypatch.setattr(live_preview, "HISTORY_SECONDS", 60.0)  # the opening never comes to rest
     sessions = session_store.Store()
     first = opening_session.begin(sessions, studio.place)
     visitor = opening_session.copy(first, sessions)
@@ -169,16 +169,22 @@ def quiet_timer() -> Any:
 
 def test_a_copy_of_the_opening_session_shares_nothing_that_can_change(studio: Studio) -> None:
     first = studio.first
-    before = (list(first.history), list(first.board), dict(first.looks), dataclasses.replace(first.view), first.at)
+    before = (
+        list(first.history),
+        list(first.board),
+        dict(first.explore_records),
+        dataclasses.replace(first.view),
+        first.at,
+    )
     page = moved(studio)
     page.act("stats", do="pin")
     page.act("map", do="kind", value="norm")
     session = page.session
     session.board.clear()
     session.errors["rail"] = "mine"
-    for name in ("history", "board", "looks", "view", "errors", "pages", "touched", "downloads", "lock"):
+    for name in ("history", "board", "explore_records", "view", "errors", "pages", "touched", "downloads", "lock"):
         assert getattr(session, name) is not getattr(first, name), name
-    assert before == (first.history, first.board, first.looks, first.view, first.at)
+    assert before == (first.history, first.board, first.explore_records, first.view, first.at)
     assert first.pinned is None
     assert session.ticket != first.ticket
 

@@ -120,14 +120,14 @@ def test_another_projects_images_are_gone(page: Page, studio: Any, tmp_path: Pat
 
     with_flips(page)
     assert shown(page)
-    before = page.session.closer["flips"]
+    before = page.session.comparison_records["flips"]
     tiny.write_project(tmp_path)
     other = Project.open(tiny.recipe(tmp_path), device="cpu")
     adopt(page.session, Arrival.of(page.session, "other", other, other.recipe))
     page.act("flips", do="image", index="1")
     assert "<img" not in page.pieces["flips"]["html"]
     page.rest()
-    assert page.session.closer.get("flips") != before
+    assert page.session.comparison_records.get("flips") != before
 
 
 def test_the_places_of_flips_come_from_the_studio_alone(page: Page) -> None:
@@ -158,7 +158,7 @@ def test_a_bar_chooses_the_task(page: Page) -> None:
     open_tab(page)
     assert page.pieces["bars"]["picks"] == "task"
     page.act("bars", do="task", data="cats")
-    assert page.pieces["confusion"]["title"] == "Answers on cats"
+    assert page.pieces["confusion"]["title"] == "Predictions on cats"
 
 
 def test_routes_are_shown_where_b_is_routed(page: Page) -> None:

@@ -127,7 +127,7 @@ def test_a_proved_export_stays_and_says_what_changed_since(page: Page) -> None:
     page.rest()
     html = page.act("form", do="layout", value="clip")["proof"]["html"]
     assert GOOD not in html
-    assert "of an earlier state. On screen since then: " in html
+    assert "of an earlier state. Changed on screen since then: " in html
     assert "0.60, open_clip vision tower → open_clip CLIP, visual. names." in html
     assert 'class="proof older"' in html
     assert page.http.get(links(html)["model.safetensors"]).status_code == 200

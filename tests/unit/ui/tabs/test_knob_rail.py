@@ -180,7 +180,7 @@ def test_in_words_another_method_names_the_knobs_that_only_one_has(page: Page) -
     page.act("rail", do="preset", value="ties")
     page.rest()
     html = page.pieces["history"]["html"]
-    assert "From the line before to B" in html
+    assert "What changed from the line before to B" in html
     assert 'Method</span><span class="d">ESM → <b>TIES</b>' in html
     assert 'Keep k</span><span class="d">– → <b>0.2</b>' in html
     assert 'Rank ρ</span><span class="d">1 → <b>–</b>' in html

@@ -11,7 +11,7 @@ from esm_viz.core.records import Evaluation, Score, TaskScores
 from esm_viz.merge import with_parameters
 from esm_viz.project.project import Project
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.merge import live_preview, merge_tab
 from tests.support import tiny
 
@@ -19,7 +19,7 @@ from tests.support import tiny
 @pytest.fixture
 def session(folder: Path) -> Session:
     project = Project.open(tiny.recipe(folder), device="cpu")
-    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
+    return Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
 
 
 def measured(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from gradio_client.utils import strip_invalid_filename_characters
 from safetensors.torch import load_file, save_file
 
 from esm_viz.core.errors import RecipeError
@@ -396,6 +397,79 @@ def test_zips_of_models_are_opened_and_zips_of_images_stay(folder: Path, private
     )
     assert sorted(path.name for path in private.iterdir()) == ["ants", "ants.zip", "arch.json", "base"]
     assert not any(Path(file).exists() for file in files)  # moved, and a zip that was unpacked is not kept as well
+
+
+def test_capital_suffixes_are_used_as_they_are_taken(folder: Path, private: Path, tmp_path: Path) -> None:
+    (tmp_path / "arch.JSON").write_text(json.dumps(tiny.CONFIG), encoding="utf-8-sig")
+    files = [
+        str(shutil.copy(folder / "base.safetensors", tmp_path / "base.SAFETENSORS")),
+        zipped(tmp_path / "more.ZIP", {"ants.SAFETENSORS": folder / "ants.safetensors"}),
+        zipped(tmp_path / "ants.Zip", {"1.PNG": b"", "2.png": b""}),
+        str(tmp_path / "arch.JSON"),
+    ]
+    recipe = upload_unpack.take(files, private).recipe
+    assert (recipe.base, recipe.models[0].path, recipe.models[0].proxies) == (
+        *("base.SAFETENSORS", "ants.SAFETENSORS", "ants.Zip"),
+    )
+
+
+def test_an_uploaded_recipe_without_arch_takes_the_config_beside_its_base(
+    folder: Path, private: Path, tmp_path: Path
+) -> None:
+    raw = {key: value for key, value in tiny.mapping().items() if key != "arch"}
+    config = json.dumps({"model_cfg": tiny.CONFIG}).encode()
+    names = ("base", *tiny.TASKS)
+    files: dict[str, Path | bytes] = {f"{name}.safetensors": folder / f"{name}.safetensors" for name in names}
+    files |= {"recipe.yaml": yaml.safe_dump(raw).encode(), "open_clip_config.json": config}
+    assert upload_unpack.take([zipped(tmp_path / "all.zip", files)], private).recipe.arch_config == tiny.CONFIG
+
+
+def test_the_base_of_an_uploaded_recipe_without_arch_lies_in_the_upload(
+    folder: Path, private: Path, tmp_path: Path
+) -> None:
+    raw = {key: value for key, value in tiny.mapping().items() if key != "arch"}
+    raw["base_model"] = {"path": str(folder / "base.safetensors")}
+    packed = zipped(tmp_path / "all.zip", {"recipe.yaml": yaml.safe_dump(raw).encode()})
+    with says(RecipeError, "the recipe names 'base.safetensors', outside the upload, use paths beside the recipe"):
+        upload_unpack.take([packed], private)
+
+
+def test_names_with_marks_that_gradio_leaves_out_are_found_by_the_recipe(
+    folder: Path, private: Path, tmp_path: Path
+) -> None:
+    raw = tiny.mapping()
+    raw["models"] = [{**raw["models"][0], "name": "a{n}t!s $1", "path": "a{n}t!s $1.safetensors"}]
+    raw["models"][0]["proxies"] = "{0}.zip"
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    sent = {"base.safetensors": "base", "a{n}t!s $1.safetensors": "ants"}
+    files = [
+        str(shutil.copy(folder / f"{name}.safetensors", tmp_path / strip_invalid_filename_characters(named)))
+        for named, name in sent.items()
+    ]
+    files += [zipped(tmp_path / strip_invalid_filename_characters("{0}.zip"), {"1.png": b""})]
+    assert not Path(files[1]).name.startswith("a{")
+    recipe = upload_unpack.take([*files, str(tmp_path / "recipe.yaml")], private).recipe
+    (model,) = recipe.models
+    assert (model.name, model.path, model.proxies) == ("a{n}t!s $1", "a{n}t!s $1.safetensors", "{0}.zip")
+    assert recipe.resolve(model.path).is_file()
+    assert recipe.resolve(model.proxies).is_file()
+
+
+def test_a_zip_of_models_keeps_names_with_braces(folder: Path, private: Path, tmp_path: Path) -> None:
+    files: dict[str, Path | bytes] = {
+        "base.safetensors": folder / "base.safetensors",
+        "{a}!.safetensors": folder / "ants.safetensors",
+        "{a}!.proxies/1.png": b"",
+        "arch.json": json.dumps(tiny.CONFIG).encode(),
+    }
+    recipe = upload_unpack.take([zipped(tmp_path / "all.zip", files)], private).recipe
+    assert (recipe.tasks, recipe.models[0].proxies) == (("{a}!",), "{a}!.proxies")
+
+
+def test_a_web_page_in_place_of_a_zip_is_told(private: Path, tmp_path: Path) -> None:
+    (tmp_path / "ants.zip").write_text("<!DOCTYPE html><html>", encoding="utf-8")
+    with says(RecipeError, "ants.zip is a web page, download the file itself"):
+        upload_unpack.take([str(tmp_path / "ants.zip")], private)
 
 
 def test_a_zip_cannot_replace_what_is_there(folder: Path, private: Path, tmp_path: Path) -> None:

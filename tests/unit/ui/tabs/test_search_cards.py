@@ -20,10 +20,10 @@ from esm_viz.search import knob_sweep
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
-from esm_viz.ui.session.session_jobs import give_way
+from esm_viz.ui.session.session_jobs import wait_for_live
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.session.studio_settings import Place
+from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
 from esm_viz.ui.tabs.merge import alpha_curve_card, search_cards, sweep_card, tuning_card
 from esm_viz.ui.tabs.merge.live_preview import FIRST
@@ -52,7 +52,7 @@ def unlabelled(folder: Path) -> Session:
     for model in raw["models"]:
         del model["validation"]
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
-    return Session("id", "tiny", project, project.recipe, Place(project, "tiny", "cpu"))
+    return Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
 
 
 def ended(session: Session) -> None:
@@ -268,7 +268,7 @@ def test_tuning_makes_the_trials_of_the_pipeline_and_goes_on(page: Page) -> None
 def test_a_stopped_search_keeps_its_trials(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     session, seen = page.session, []
     monkeypatch.setattr(
-        tuning_card, "give_way", lambda held, job: seen.append(job) or (len(seen) == 2 and job.cancel())
+        tuning_card, "wait_for_live", lambda held, job: seen.append(job) or (len(seen) == 2 and job.cancel())
     )
     page.act("tuning", do="tune")
     ended(session)
@@ -346,7 +346,7 @@ def test_a_moving_knob_goes_before_a_long_job(studio: Studio) -> None:
     session = studio.store.open(studio.place)
     job, session.live = Job("long", tells=True), Job("live")
     ended_at: list[float] = []
-    waiting = threading.Thread(target=lambda: (give_way(session, job), ended_at.append(time.monotonic())))
+    waiting = threading.Thread(target=lambda: (wait_for_live(session, job), ended_at.append(time.monotonic())))
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
@@ -356,7 +356,7 @@ def test_a_moving_knob_goes_before_a_long_job(studio: Studio) -> None:
     session.live = Job("live")
     job.cancel()
     with pytest.raises(Cancelled):
-        give_way(session, job)
+        wait_for_live(session, job)
 
 
 def test_a_second_search_is_refused_while_one_runs(page: Page) -> None:
