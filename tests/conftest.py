@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,35 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Compute with this many threads of the libraries and as many cores, as on a machine that has them."""
+    from esm_viz.runtime import thread_pool
+
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thread_pool, "cores", lambda: threads)
+        thread_pool._pool.cache_clear()
+        torch.set_num_threads(threads)
+        yield
+        torch.set_num_threads(before)
+    thread_pool._pool.cache_clear()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Compute with two threads, which most tests do not: what threads get wrong shows with two."""
+    with computing_with(2):
+        yield
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run every test of a module with one thread, and again with two; a project of the module's own asks for it too."""
+    with computing_with(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

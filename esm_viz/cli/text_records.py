@@ -170,7 +170,7 @@ def proof_text(record: ExportProof) -> str:
     """Return an export's proof for people."""
     lines = [f"wrote {', '.join(record.files)} to {record.folder}, read them again, and compared:"]
     lines += [f"  ✓ {row.what}: {row.in_file:.60}" for row in record.rows]
-    lines.append(f"recipe {record.recipe_sha256}")
+    lines.append(f"recipe {record.recipe_sha256}, the same bit for bit on {record.conditions}")
     return "\n".join(lines)
 
 

@@ -22,7 +22,10 @@ def own_accuracy(scorer: Scorer, progress: Progress = NO_PROGRESS) -> tuple[OwnA
     """
     scores = scorer.alone("finetuned", "validation", progress)
     heads, listed = scorer.headers.heads, scorer.headers.labelled["validation"]
-    return tuple(OwnAccuracy(task, score, len(heads[task].weight), listed[task].told) for task, score in scores.items())
+    return tuple(
+        OwnAccuracy(task, score, len(heads[task].weight), scorer.commonest(task, "validation"), listed[task].told)
+        for task, score in scores.items()
+    )
 
 
 def compare_activations(

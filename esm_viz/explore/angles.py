@@ -18,7 +18,7 @@ def angles(project: OpenedProject, layer_name: str, task_a: str, task_b: str, re
     """Return the principal angles between two tasks' essential subspaces, and those of two random ones of that size."""
     stages, recipe, layer = project.stages, project.settled(recipe), project.layer(layer_name)
     tasks = project.known_task(task_a), project.known_task(task_b)
-    rank = rank_of(recipe, layer)
+    rank = rank_of(stages, recipe, layer)
     key = ("angles", rank, layer.name, stages.device, *(task_key(stages, recipe, task) for task in tasks))
 
     def compute() -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -55,5 +55,5 @@ def _cell(project: OpenedProject, recipe: Recipe, kind: str, at: int, task: str,
         rank = rank_for_energy(eigenvalues, SHARE)
         return float(rank), rank / layer.d_out
     kept = cumulative_energy(eigenvalues)
-    share = float(kept[min(rank_of(recipe, layer), len(kept)) - 1])
+    share = float(kept[min(rank_of(stages, recipe, layer), len(kept)) - 1])
     return share, share

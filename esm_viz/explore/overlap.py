@@ -21,7 +21,7 @@ def overlap(project: OpenedProject, layer_name: str, recipe: Recipe) -> Overlap:
 
 def overlap_at(stages: Stages, recipe: Recipe, layer: Layer) -> Overlap:
     """Return the overlap at a layer, for a settled recipe."""
-    rank = rank_of(recipe, layer)
+    rank = rank_of(stages, recipe, layer)
     key = ("overlap", rank, layer.name, stages.device, *decomposed(stages, recipe))
 
     def compute() -> tuple[tuple[float, ...], ...]:

@@ -31,7 +31,7 @@ def spectrum(project: OpenedProject, task: str, layer_name: str, recipe: Recipe)
         eigenvalues=tuple(eigenvalues.tolist()),
         energy=tuple(cumulative_energy(eigenvalues).tolist()),
         energy_svd=tuple(cumulative_energy(_padded(plain, layer.d_out)).tolist()),
-        rank=rank_of(recipe, layer),
+        rank=rank_of(stages, recipe, layer),
     )
 
 

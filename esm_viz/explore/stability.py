@@ -30,13 +30,13 @@ def stability(
     """Compare bases from random draws of proxies with each other and with the basis from all proxies, at rank r."""
     stages, recipe = project.stages, project.settled(recipe)
     task, layer = project.known_task(task), project.layer(layer_name)
-    key = ("stability", rank_of(recipe, layer), layer.name, stages.device, *task_key(stages, recipe, task))
+    key = ("stability", rank_of(stages, recipe, layer), layer.name, stages.device, *task_key(stages, recipe, task))
     return stages.cache.get(key, lambda: _measure(stages, recipe, task, layer, progress))
 
 
 def _measure(stages: Stages, recipe: Recipe, task: str, layer: Layer, progress: Progress) -> Stability:
     progress(0.0, f"{task}, {layer.label}: reading the proxies")
-    rank, change = rank_of(recipe, layer), _short(stages.delta(recipe, task, layer.name))
+    rank, change = rank_of(stages, recipe, layer), _short(stages.delta(recipe, task, layer.name))
     shift = stages.inputs(recipe, task, layer).to(change.dtype) @ change.mT  # ΔO, (images, tokens, directions)
     everything, total = _basis(shift, rank), shift.square().sum()
     level, sizes = rank / layer.d_out, [size for size in SIZES if size < len(shift)]

@@ -22,6 +22,7 @@ def model_card(
     shown: Sequence[Evaluation],
     layout: Layout,
     config: Mapping[str, Any],
+    conditions: str,
     *,
     whole: bool,
 ) -> str:
@@ -35,6 +36,7 @@ def model_card(
         shown: the model's accuracy, a split each.
         layout: of the weights file.
         config: the open_clip model config of its tower.
+        conditions: under which the recipe gives the same bits again.
         whole: whether it holds a text tower too.
     """
     method = METHODS[recipe.method]
@@ -73,7 +75,7 @@ def model_card(
         "```",
         "",
         *_routed(recipe, shown),
-        "`recipe.yaml` makes the same tensors again:",
+        f"`recipe.yaml` makes the same tensors again, bit for bit on {conditions}; elsewhere up to rounding:",
         "",
         "    python -m esm_viz merge recipe.yaml --out again",
         "",

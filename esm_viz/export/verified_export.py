@@ -35,6 +35,7 @@ from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
+from esm_viz.runtime.device import conditions
 from esm_viz.version import __version__
 
 WEIGHTS, ADAPTERS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "recipe.yaml", "README.md"
@@ -90,6 +91,11 @@ class Preview:
     def config(self) -> dict[str, Any] | None:
         """Return the config that belongs beside the weights; None where their layout wants none."""
         return self.headers.base.config_for(self.layout, self.headers.arch.config)
+
+    @cached_property
+    def conditions(self) -> str:
+        """Return the conditions under which the weights were made."""
+        return conditions(next(iter(self.weights.values())).device.type)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -165,6 +171,7 @@ def export(
             layout=preview.layout.name,
             rows=tuple(rows),
             seconds=time.perf_counter() - start,
+            conditions=preview.conditions,
         )
         if page is not None:
             write_text(aside / PAGE, page(proof, written))
@@ -341,6 +348,7 @@ def _card(preview: Preview) -> str:
         preview.shown,
         preview.layout,
         preview.headers.arch.config,
+        preview.conditions,
         whole=bool(preview.beside),
     )
 

@@ -33,9 +33,10 @@ from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy,
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
 from esm_viz.families.vision_tower import Architecture
-from esm_viz.inspection.merge_cost_estimate import expected_cost, free_memory, scoring_seconds
+from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, open_beside, shared_notes
 from esm_viz.merge import METHODS, settle
+from esm_viz.runtime.container_limits import free_memory
 
 _TASK_VECTOR = 0.3  # of the base's norms; fine-tuning moves normalisation weights, which start at 1, by a few per cent
 NEAR_CHANCE = "Near chance. Another task’s head?"
@@ -151,7 +152,7 @@ def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
             return model
         sentence = (
             f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
-            f"guessing among {accuracy.classes} classes on {accuracy.score.n * accuracy.chance:.0f}, "
+            f"always answering the commonest of {accuracy.classes} classes would be on {accuracy.commonest}, "
             "check that head and images belong to it"
         )
         return dataclasses.replace(model, verdict=Verdict("check", NEAR_CHANCE, sentence))

@@ -6,7 +6,6 @@ import functools
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
@@ -58,15 +57,6 @@ def scoring_seconds(shapes: Mapping[str, tuple[int, ...]], images: int) -> float
     """
     parameters = sum(math.prod(shape) for shape in shapes.values())
     return 2 * parameters * images * shapes["positional_embedding"][0] / _operations_a_second()
-
-
-def free_memory() -> int:
-    """Return the available memory in bytes; 0 if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return 0
 
 
 @functools.cache

@@ -27,7 +27,7 @@ ROUNDING = 1e-12  # tolerance for rounding of the sum: three equal tasks must al
 
 
 class Claimed(NamedTuple):
-    """ΔW, (d_out, d_in), float64, and the share of its entries that enough tasks claim."""
+    """ΔW, float64, and the share of its entries that enough tasks claim."""
 
     product: Tensor
     share: float
@@ -39,7 +39,7 @@ def live_share(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) ->
     return {"mask_scale": (share, share)}
 
 
-@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813", live=live_share)
+@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813", live=live_share, every_parameter=True)
 def consensus_ta(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, mask_scale: Annotated[float, MASK_SCALE] = 0.4
 ) -> Tensor:

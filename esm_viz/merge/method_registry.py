@@ -38,13 +38,13 @@ def run_now(stage: Stage, knobs: tuple[Hashable, ...], compute: Callable[[], T])
 
 
 class LayerUpdate:
-    """One task's change of one matrix; its tensors are computed only when needed, since a stage may be cached.
+    """One task's change of one parameter; its tensors are computed only when needed, since a stage may be cached.
 
     Attributes:
         weight: the task's weight in the recipe, by which its ΔW is multiplied.
         measured: whether there are moments of the layer's inputs.
         essential: whether ESD applies (in_proj, c_fc, c_proj).
-        d_out, d_in: the matrix' shape.
+        d_out, d_in: the matrix' shape; first and last side of a parameter that is none.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LayerUpdate:
 
     @property
     def delta(self) -> Tensor:
-        """Return weight · ΔW_t, (d_out, d_in), float64."""
+        """Return weight · ΔW_t, float64, (d_out, d_in) or the shape of a parameter that is no matrix."""
         delta = self._load_delta()
         return delta if self.weight == 1.0 else delta * self.weight
 
@@ -146,13 +146,14 @@ class Method:
         summary: first line of its docstring.
         needs: "delta" alone, "moments" too, or "decompositions" too; the latter two need proxies.
         knobs, defaults: settings in the order of the signature, including α and its scope.
-        merge_layer: (updates, memo, **knobs it reads) -> ΔW of one matrix, before the inter-layer level and α.
+        merge_layer: (updates, memo, **knobs it reads) -> ΔW of one parameter, before the inter-layer level and α.
         live: same arguments -> (least, greatest) value of each knob's formula there; None without such formulas.
         survey: (update, **same knobs); computes what the method needs from a whole task; None if nothing.
         reads: names of the knobs that `merge_layer` reads.
         static: name of the method of its weights: itself, or the method to whose weights it adds routed adapters.
         presets: its published settings, at least one.
         searches_alpha: whether its α is searched where methods are compared.
+        every_parameter: whether it merges vectors and convolutions too; in other methods they are averaged.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Method:
     static: str
     presets: tuple[Preset, ...]
     searches_alpha: bool
+    every_parameter: bool
 
     @property
     def roles(self) -> Mapping[Role, str]:
@@ -216,6 +218,7 @@ def merge_method(
     presets: Sequence[Preset] = ITS_OWN,
     alpha: Knob = ALPHA,
     searches_alpha: bool = True,
+    every_parameter: bool = False,
 ) -> Callable[[MergeLayer], MergeLayer]:
     """Register a function as a merge method; its annotated parameters are its knobs.
 
@@ -232,6 +235,7 @@ def merge_method(
         presets: published settings, if there are others than all knobs at their defaults.
         alpha: the knob for α, if its formula differs from other methods.
         searches_alpha: False if the method's definition fixes α.
+        every_parameter: True if the method, as published, also merges vectors and convolutions, entry by entry.
 
     Raises:
         TypeError: a parameter has no knob, or a formula names a knob that the method does not have.
@@ -269,6 +273,7 @@ def merge_method(
             static=static or name,
             presets=_completed(presets, name, title, source),
             searches_alpha=searches_alpha,
+            every_parameter=every_parameter,
         )
         return function
 

@@ -15,6 +15,7 @@ from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_metho
     title="Task Arithmetic",
     source="arXiv:2212.04089",
     presets=[Preset("the sum, α 0.3", {"alpha": 0.3})],
+    every_parameter=True,
 )
 def task_arithmetic(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:
     """ΔW = Σ_t ΔW_t, scaled by α."""

@@ -34,7 +34,14 @@ def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dic
     return {"keep": (min(cutoffs), max(cutoffs))}
 
 
-@merge_method("ties", title="TIES", source="arXiv:2306.01708", survey=find_cutoff, live=live_cutoffs)
+@merge_method(
+    "ties",
+    title="TIES",
+    source="arXiv:2306.01708",
+    survey=find_cutoff,
+    live=live_cutoffs,
+    every_parameter=True,
+)
 def ties(updates: Sequence[LayerUpdate], memo: Memo = run_now, keep: Annotated[float, KEEP] = 0.2) -> Tensor:
     """ΔW = mean over tasks of the kept entries that have the sign of their sum."""
     return memo("product", (keep,), lambda: _disjoint_mean(updates, keep))

@@ -62,17 +62,27 @@ def rank_for_energy(energies: Tensor, share: float) -> int:
     return min(int((kept < share * (1 - 1e-12)).sum()) + 1, len(energies))
 
 
+def least_ratio(d_out: int, tasks: int, step: float) -> float:
+    """Return the least ρ that leaves every task a direction, rounded up to a multiple of `step`; over 1: none does."""
+    return round(math.ceil(tasks / d_out / step - 1e-9) * step, 10)
+
+
 def rank_of_ratio(rank_ratio: float, d_out: int, tasks: int) -> int:
     """Return r = floor(ρ · d_out / T), the number of directions per task at a layer.
 
     Raises:
         NumericsError: r is 0, or T · r is larger than d_out.
     """
+    if tasks > d_out:
+        raise NumericsError(
+            f"{tasks} tasks are more than the {d_out} directions there are, so that no rank fits",
+            "take fewer tasks, or a method without a rank",
+        )
     rank = math.floor(rank_ratio * d_out / tasks + 1e-9)  # 0.3 · 10 is 2.9999…
     if rank < 1:
         raise NumericsError(
             f"rank_ratio {rank_ratio:g} leaves r = 0 of {d_out} directions for {tasks} tasks",
-            f"use at least {math.ceil(1e4 * tasks / d_out) / 1e4:g}",  # rounded up, so that it works
+            f"use at least {least_ratio(d_out, tasks, 1e-4):g}",
         )
     if rank * tasks > d_out:
         raise NumericsError(

@@ -91,8 +91,7 @@ def _principal(
         scales = [_scale(factor) for factor in factors]
         shifts = _together(_through, shifts, list(map(_divided, factors, scales)))
         units = [unit * scale for unit, scale in zip(units, scales, strict=True)]
-    tall = shifts[0].shape[0] > shifts[0].shape[1]
-    products = _together(gram, shifts if tall else [shift.mT for shift in shifts])
+    products = _together(gram, [shift if _tall(shift) else shift.mT for shift in shifts])
     return [
         _leading(shift, *eigen, unit.square() / divisor, min(delta.shape), most)
         for shift, eigen, unit, divisor, delta in zip(
@@ -101,13 +100,18 @@ def _principal(
     ]
 
 
+def _tall(shift: Tensor) -> bool:
+    """Say whether a task's shift has fewer tokens than outputs: its smaller Gram matrix is then that of the tokens."""
+    return shift.shape[0] > shift.shape[1]
+
+
 def _leading(
     shift: Tensor, energies: Tensor, vectors: Tensor, unit: Tensor, useful: int, most: int | None
 ) -> Decomposition:
     """Return the first left singular vectors of a shift, from the eigenvectors of its smaller Gram matrix."""
     live = int((energies[: useful if most is None else most] > FLOOR * energies[0]).sum()) if len(energies) else 0
     left = vectors[:, :live].contiguous()
-    if shift.shape[0] > shift.shape[1]:
+    if _tall(shift):
         strong = int((energies[:live] > STRONG * energies[:1]).sum())
         left = shift @ (vectors[:, :strong] / energies[:strong].sqrt())
         if strong < live:  # squaring lost digits of the small ones, so recompute them from their images

@@ -157,7 +157,10 @@ def _again(proof: ExportProof, written: Recipe) -> str:
     lines = [f"python -m esm_viz merge recipe.yaml --out again --layout {proof.layout}"]
     if split:
         lines.append(f"python -m esm_viz evaluate recipe.yaml{split}")
-    how = "Where the files lie that the recipe names: the first line makes the same tensors again, bit for bit."
+    how = (
+        "Where the files lie that the recipe names: the first line makes the same tensors again, bit for bit on "
+        f"{safe(proof.conditions)}; elsewhere up to rounding."
+    )
     return section("How to make it again", how, f"<pre>{safe(chr(10).join(lines))}</pre>")
 
 

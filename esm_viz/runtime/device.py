@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+
+import numpy as np
 import torch
 
 from esm_viz.core.errors import DeviceError
@@ -28,3 +31,11 @@ def device_title(device: str) -> str:
         return torch.cuda.get_device_name()
     cores = torch.get_num_threads()
     return f"CPU, {cores} core{'' if cores == 1 else 's'}"
+
+
+def conditions(device: str) -> str:
+    """Return what the bits of a result depend on besides its inputs: device, library versions and number of threads."""
+    place = torch.cuda.get_device_name() if device == "cuda" else f"CPU ({platform.machine()})"
+    threads = torch.get_num_threads()
+    libraries = f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+    return f"{place}, {libraries}, {threads} thread{'' if threads == 1 else 's'}"

@@ -7,12 +7,11 @@ moved to files instead of being evicted; only this cache in this process reads t
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
@@ -22,16 +21,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from esm_viz.runtime.container_limits import machine_memory
+
 T = TypeVar("T")
-SHARE_OF_MEMORY = 4  # the default bound is a quarter of the machine's memory
+SHARE_OF_MEMORY = 4  # the default limit is a quarter of the memory there is
+SHARE_OF_STAGES = 4  # decoded images may take a quarter of the limit for stages
 SPILL_FACTOR = 8  # limit on disk, as a multiple of the limit in memory
 _OVERHEAD = 256  # bytes added to the size of every entry, so that the number of small ones is limited too
 _own = threading.local()
 
 
 def default_limit() -> int:
-    """Return a quarter of the machine's memory, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE_OF_MEMORY
+    """Return a quarter of the memory that the machine or the container has, in bytes."""
+    return machine_memory() // SHARE_OF_MEMORY
 
 
 def computing() -> bool:
@@ -41,23 +43,33 @@ def computing() -> bool:
 
 class _Entry(NamedTuple):
     value: object
-    size: int
+    storages: Mapping[int, int]  # bytes by address
     spills: bool
 
 
 class StageCache:
-    """A cache of stages' values by key, with at most `limit` bytes in memory."""
+    """A cache of stages' values by key, with at most `limit` bytes in memory.
 
-    def __init__(self, limit: int | None = None, spill: Path | None = None) -> None:
+    Attributes:
+        limit: bytes that values may take.
+        bytes: what they take now; memory that two values share counts once.
+        images: the cache of decoded images, with a bound of its own. Images are many and quick to decode again: in one
+            cache with the stages they would push decompositions out, which are not.
+    """
+
+    def __init__(self, limit: int | None = None, spill: Path | None = None, of_images: bool = False) -> None:
         """Start empty.
 
         Args:
             limit: bytes; by default a quarter of memory.
             spill: folder in which to make a folder for evicted values; without it, evicted values are lost.
+            of_images: whether this is the cache of decoded images of another cache.
         """
         self.limit = default_limit() if limit is None else limit
+        self.images = self if of_images else StageCache(self.limit // SHARE_OF_STAGES, of_images=True)
         self.bytes = 0
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._holders: Counter[int] = Counter()  # number of entries that hold the memory at an address
         self._running: dict[Hashable, tuple[threading.Lock, int]] = {}  # lock and number of its users
         self._guard = threading.Lock()
         self._disk = _Spill(spill, SPILL_FACTOR * self.limit) if spill is not None else None
@@ -101,9 +113,11 @@ class StageCache:
         gone = tuple(digests)
         with self._guard:
             for key in [key for key in self._entries if _names_any(key, gone)]:
-                self.bytes -= self._entries.pop(key).size
+                self._subtract(self._entries.pop(key))
         if self._disk:
             self._disk.forget(gone)
+        if self.images is not self:
+            self.images.forget(gone)
 
     def _find(self, key: Hashable) -> tuple[bool, object]:
         with self._guard:
@@ -114,20 +128,33 @@ class StageCache:
             return True, entry.value
 
     def _keep(self, key: Hashable, value: object, spills: bool) -> None:
-        size = _OVERHEAD + size_in_bytes(value)
+        kept = _Entry(value, _storages(value), spills)
         leaving: list[tuple[Hashable, _Entry]] = []
         with self._guard:
-            if size > self.limit:
-                leaving.append((key, _Entry(value, size, spills)))
+            if _OVERHEAD + sum(kept.storages.values()) > self.limit:
+                leaving.append((key, kept))
             else:
-                self._entries[key] = _Entry(value, size, spills)
-                self.bytes += size
+                self._entries[key] = kept
+                self._add(kept)
             while self.bytes > self.limit:
                 leaving.append(self._entries.popitem(last=False))
-                self.bytes -= leaving[-1][1].size
+                self._subtract(leaving[-1][1])
         for left, entry in leaving if self._disk else ():  # outside the lock, so that no thread waits for the disk
             if entry.spills and self._disk:
                 self._disk.put(left, cast(tuple[Tensor, ...], entry.value))
+
+    def _add(self, entry: _Entry) -> None:
+        """Count an entry, without memory that another entry holds as well: a merged layer is its method's product."""
+        self.bytes += _OVERHEAD + sum(size for at, size in entry.storages.items() if not self._holders[at])
+        self._holders.update(entry.storages.keys())
+
+    def _subtract(self, entry: _Entry) -> None:
+        """Count an entry no longer, but for memory that another entry holds as well."""
+        self._holders.subtract(entry.storages.keys())
+        free = [at for at in entry.storages if not self._holders[at]]
+        self.bytes -= _OVERHEAD + sum(entry.storages[at] for at in free)
+        for at in free:
+            del self._holders[at]
 
 
 def _computed(compute: Callable[[], T]) -> T:
@@ -203,11 +230,21 @@ def _names_any(key: Hashable, digests: tuple[str, ...]) -> bool:
 
 
 def size_in_bytes(value: object) -> int:
-    """Return the bytes of all tensors in a value made of tuples, lists, mappings and tensors."""
+    """Return the bytes of all tensors in a value made of tuples, lists, mappings and tensors, shared ones once."""
+    return sum(_storages(value).values())
+
+
+def _storages(value: object) -> dict[int, int]:
+    """Return the bytes of the memory behind all tensors in a value, by its address."""
     if isinstance(value, Tensor):
-        return value.untyped_storage().nbytes()  # a view keeps all of it alive
+        storage = value.untyped_storage()  # a view keeps all of it alive
+        return {storage.data_ptr(): storage.nbytes()} if storage.nbytes() else {}
+    parts: Iterable[object] = ()
     if isinstance(value, Mapping):
-        return sum(size_in_bytes(item) for item in value.values())
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return sum(size_in_bytes(item) for item in value)
-    return 0
+        parts = value.values()
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        parts = value
+    found: dict[int, int] = {}
+    for part in parts:
+        found |= _storages(part)
+    return found

@@ -6,7 +6,6 @@ bits of a result do not depend on how many pieces run at the same time.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,8 @@ from functools import cache
 from typing import TypeVar
 
 import torch
+
+from esm_viz.runtime.container_limits import cores_at_start
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,9 +78,27 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def thread_count() -> int:
+    """Return with how many threads of the libraries the calling thread computes."""
+    return torch.get_num_threads()
+
+
+def begin_thread(count: int) -> None:
+    """Let the calling thread compute with `count` threads of the libraries; asked again it changes nothing.
+
+    A new thread takes the process's number, which is 1 while any other thread computes in `one_thread`: without this
+    call a thread that begins at such a moment would compute with a single one for as long as it lives.
+    """
+    if getattr(_own, "begun", False):
+        return
+    _own.begun = True
+    torch.get_num_threads()  # a thread's first look takes the process's number, and would undo the next line
+    torch.set_num_threads(count)
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores_at_start()
 
 
 @cache
@@ -89,8 +108,7 @@ def _pool() -> ThreadPoolExecutor:
 
     def begin() -> None:
         _own.worker = True
-        torch.get_num_threads()  # the first call in a thread resets its number, so it must precede the next line
-        torch.set_num_threads(1)
+        begin_thread(1)
         ready.wait(60)
 
     pool = ThreadPoolExecutor(cores(), "esm_viz", initializer=begin)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from esm_viz.core.errors import ImagesError, NumericsError, RecipeError, located
+from esm_viz.core.errors import ImagesError, NumericsError, RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Split
 from esm_viz.data.images.image_source import evenly_spaced
-from esm_viz.merge import METHODS
-from esm_viz.stages.leading_directions import rank_of
 from esm_viz.stages.opened_project import OpenedProject
 
 
@@ -33,13 +31,13 @@ def need_measurable(project: OpenedProject, recipe: Recipe, split: Split | None,
         raise ImagesError("there is nothing to measure by", "give every task proxies, or labelled images and a head")
     if recipe.parameters["alpha"] == "search":
         project.scorer.need_labels("validation")
-    _need_rank(project, recipe)
+    project.stages.need_rank(recipe)
 
 
 def rank_is_possible(project: OpenedProject, recipe: Recipe) -> bool:
     """Say whether a recipe's rank is at least 1 at every layer."""
     try:
-        _need_rank(project, recipe)
+        project.stages.need_rank(recipe)
     except NumericsError:
         return False
     return True
@@ -49,11 +47,3 @@ def images_counted(project: OpenedProject, split: Split | None, limit: int) -> i
     """Return the number of labelled images of one evaluation over all tasks, without known broken ones."""
     labelled = project.headers.labelled[split].values() if split else ()
     return sum(listed.usable_of(evenly_spaced(listed.count, limit)) for listed in labelled)
-
-
-def _need_rank(project: OpenedProject, recipe: Recipe) -> None:
-    """Raise if the rank is 0 at a layer."""
-    if "rank" in METHODS[recipe.method].roles:
-        for layer in project.layers:
-            with located(f"at {layer.name}"):
-                rank_of(recipe, layer)

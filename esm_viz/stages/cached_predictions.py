@@ -76,13 +76,14 @@ def predict(
         tower.take_routes()  # discards routes of earlier images
     chosen: list[Tensor] = []
     places: list[int] = []
-    for images, kept in batches:
-        features = encode(tower, images)
+    device = next(tower.parameters()).device
+    for read in batches:
+        features = encode(tower, read.on(device))
         if not torch.isfinite(features).all():  # argmax would give a meaningless prediction
             raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
         chosen.append(head.predict(features).to(torch.int32))
-        places += kept
-        boundary(len(images))
+        places += read.kept
+        boundary(len(read.kept))
     predicted = torch.cat(chosen)
     routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(predicted))
     return Predictions(predicted, routes.to(torch.int32), tuple(places))
@@ -253,6 +254,10 @@ class Scorer:
         assert labels is not None  # labelled sets have labels
         return labels[self.places(task, split, limit)]
 
+    def commonest(self, task: str, split: Split, limit: int = 0) -> int:
+        """Return how many of the images that `predictions` is about have the class that most of them have."""
+        return int(self.labels(task, split, limit).bincount().max())
+
     def places(self, task: str, split: Split, limit: int = 0) -> list[int]:
         """Return the index in the labelled set of each image in `predictions`."""
         if (task, split, limit) not in self._places:
@@ -265,6 +270,11 @@ class Scorer:
         head = self.headers.heads[task]
         numbers = tuple(f"class {row}" for row in range(len(head.weight)))
         return told_apart(head.classes or self._listed(task, split).classes or numbers)
+
+    @property
+    def image_digests(self) -> frozenset[str]:
+        """Return the digests of the labelled images that were asked for so far."""
+        return frozenset(self._hashed.values())
 
     def pictures(self, task: str, split: Split, indices: Sequence[int]) -> Tensor:
         """Return some of a task's labelled images, preprocessed, (k, 3, H, W)."""
@@ -304,7 +314,7 @@ class Scorer:
     def _read(self, task: str, split: Split, places: tuple[int, ...]) -> ReadImages:
         listed = self._listed(task, split)
         key = "images", self._images_digest(task, split), listed.how, places
-        return self.cache.get(key, lambda: listed.read(places))
+        return self.cache.images.get(key, lambda: listed.read(places))
 
     def _listed(self, task: str, split: Split) -> ImageSet:
         return self.headers.labelled[split][task]

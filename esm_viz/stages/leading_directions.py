@@ -14,8 +14,13 @@ from esm_viz.numerics.essential_subspace_decomposition import Decomposition
 from esm_viz.stages.merge_stages import Stages
 
 
-def rank_of(recipe: Recipe, layer: Layer) -> int:
-    """Return r at a layer; ρ = 1 for methods without the rank knob."""
+def rank_of(stages: Stages, recipe: Recipe, layer: Layer) -> int:
+    """Return r at a layer; ρ = 1 for methods without the rank knob.
+
+    Raises:
+        NumericsError: the rank is 0 at this or another layer.
+    """
+    stages.need_rank(recipe)
     knob = METHODS[recipe.method].roles.get("rank")
     return rank_of_ratio(float(recipe.parameters[knob]) if knob else 1.0, layer.d_out, len(recipe.models))
 

@@ -35,16 +35,17 @@ from esm_viz.core.recipe import ModelEntry, Recipe
 from esm_viz.core.records import Layer, Stage
 from esm_viz.data.images.image_source import drawn
 from esm_viz.families.vision_tower import ESSENTIAL
-from esm_viz.inspection.merge_cost_estimate import free_memory
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
+from esm_viz.numerics.eigenvalue_spectrum import rank_of_ratio
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition, esd_of_all, svd_basis
 from esm_viz.numerics.gram_svd import gram
 from esm_viz.numerics.interference import Pull, Shift, pull, shift
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.numerics.second_moments import Moment, MomentSum
+from esm_viz.runtime.container_limits import free_memory
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
 from esm_viz.stages.block_forward import BlockInputs
@@ -83,6 +84,22 @@ class Stages:
     def layers(self) -> tuple[Layer, ...]:
         """Return the tower's layers."""
         return self.headers.arch.layers
+
+    @cached_property
+    def narrowest(self) -> Layer:
+        """Return the essential layer with the fewest outputs: a rank that fits it fits every layer."""
+        return min((layer for layer in self.layers if layer.family in ESSENTIAL), key=lambda layer: layer.d_out)
+
+    def need_rank(self, recipe: Recipe) -> None:
+        """Refuse a rank that leaves some layer no direction, with the least that fits the whole tower.
+
+        Raises:
+            NumericsError: it does.
+        """
+        knob = METHODS[recipe.method].roles.get("rank")
+        if knob is not None:
+            with located(f"at {self.narrowest.name}"):
+                rank_of_ratio(float(recipe.parameters[knob]), self.narrowest.d_out, len(recipe.models))
 
     @cached_property
     def others(self) -> tuple[str, ...]:
@@ -204,16 +221,16 @@ class Stages:
         """
         method = METHODS[recipe.method]
         arguments = method.arguments(recipe.parameters)
-        matrix = len(self.headers.arch.shapes[name]) == 2
-        knobs = tuple(sorted(arguments.items())) if matrix else ()
-        key = ("merged", recipe.method if matrix else "averaging", knobs, *self._identity(recipe, name))
+        own = method.every_parameter or len(self.headers.arch.shapes[name]) == 2
+        knobs = tuple(sorted(arguments.items())) if own else ()
+        key = ("merged", recipe.method if own else "averaging", knobs, *self._identity(recipe, name))
 
         def compute() -> Merged:
             updates = self.updates(recipe, name, layer)
             with located(f"at {name}"):
                 try:
                     memo = self.memo(recipe, name)
-                    delta = method.merge_layer(updates, memo, **arguments) if matrix else mean_delta(updates)
+                    delta = method.merge_layer(updates, memo, **arguments) if own else mean_delta(updates)
                 except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined] # numbers beyond LAPACK's range
                     raise NumericsError("the merge has no solution in float64", "look for extreme weights") from error
                 norm = torch.linalg.vector_norm(delta)
@@ -288,7 +305,11 @@ class Stages:
             recipe: a recipe with all parameters, as from `settle`.
             measured: whether to also compute the `pulls`, from which interference follows.
             progress: callback; if it raises Cancelled, no further layer starts.
+
+        Raises:
+            NumericsError: the rank is 0 at a layer.
         """
+        self.need_rank(recipe)
         self._survey(recipe, progress)
         begun = 0.0
         if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:

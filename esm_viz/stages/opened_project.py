@@ -12,6 +12,7 @@ from esm_viz.core.records import Layer, Split
 from esm_viz.data.images.image_source import preprocessing_of
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
+from esm_viz.numerics.eigenvalue_spectrum import least_ratio
 from esm_viz.runtime.device import device_title
 from esm_viz.runtime.recorded_results import RecordedResults
 from esm_viz.stages.cached_predictions import Scorer
@@ -63,6 +64,10 @@ class OpenedProject:
                 "this recipe names other files than the opened project", "open it as a project of its own"
             )
         return settle(recipe)
+
+    def least_rank_ratio(self, step: float) -> float:
+        """Return the least ρ that leaves every task a direction at every layer, on a step; over 1 if none does."""
+        return least_ratio(self.stages.narrowest.d_out, len(self.tasks), step)
 
     def known_task(self, name: str) -> str:
         """Return a task's name if the project has it.
@@ -123,8 +128,8 @@ class OpenedProject:
 
     @property
     def digests(self) -> frozenset[str]:
-        """Return the SHA-256 of every file that stages depend on."""
-        return frozenset(self.stages.digests.values())
+        """Return the SHA-256 of every file that stages were computed from, and of all labelled images read so far."""
+        return frozenset(self.stages.digests.values()) | self.scorer.image_digests
 
     def forget(self, others: Iterable[OpenedProject]) -> None:
         """Drop cached values computed from this project's files, except files that other projects use too."""

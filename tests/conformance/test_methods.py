@@ -327,17 +327,58 @@ def test_alpha_scales_the_whole_change(project: Project, name: str) -> None:
         assert relative(2 * (half[parameter] - base[parameter]), one[parameter] - base[parameter]) < 1e-12
 
 
+def moved(project: Project, names: list[str]) -> dict[str, list[Tensor]]:
+    """Return what every task changed in some parameters, float64."""
+    base = project.headers.base.tensors(names, torch.float64)
+    tuned = [expert.tensors(names, torch.float64) for expert in project.headers.experts.values()]
+    return {name: [one[name] - base[name] for one in tuned] for name in names}
+
+
+def kept_by_ties(deltas: list[Tensor], cutoffs: list[float]) -> Tensor:
+    kept = torch.stack([delta * (delta.abs() >= cutoff) for delta, cutoff in zip(deltas, cutoffs, strict=True)])
+    agree = (kept.sign() == kept.sum(0).sign()) & (kept != 0)
+    return (kept * agree).sum(0) / agree.sum(0).clamp_min(1)
+
+
+def claimed_by_two(deltas: list[Tensor], scale: float) -> Tensor:
+    stack = torch.stack(deltas)
+    claims = (stack.abs() >= scale * (stack.sum(0) - stack).abs()).sum(0)
+    return torch.where(claims >= 2, stack.sum(0), 0.0)
+
+
+def of_every_parameter(project: Project, name: str) -> Callable[[list[Tensor]], Tensor]:
+    """Return the dense formula of a method that is published for every parameter of the model (METHOD, Baselines)."""
+    own = recipe(project.recipe.folder, name)
+    if name == "task_arithmetic":
+        return sum
+    if name == "consensus_ta":
+        return partial(claimed_by_two, scale=own.parameters["mask_scale"])
+    whole = moved(project, list(project.headers.arch.shapes)).values()
+    by_task = [torch.cat([delta.flatten() for delta in one]).abs() for one in zip(*whole, strict=True)]
+    cutoffs = [all_of.topk(int(own.parameters["keep"] * len(all_of))).values[-1].item() for all_of in by_task]
+    return partial(kept_by_ties, cutoffs=cutoffs)
+
+
+EVERY_PARAMETER = ("task_arithmetic", "ties", "consensus_ta")
+
+
+def test_the_published_sums_are_of_every_parameter() -> None:
+    assert {name for name, method in METHODS.items() if method.every_parameter} == set(EVERY_PARAMETER)
+
+
 @everywhere
-def test_what_is_not_a_matrix_is_averaged(project: Project, name: str) -> None:
+def test_what_is_not_a_matrix_is_averaged_or_merged_by_the_methods_own_formula(project: Project, name: str) -> None:
     found = weights(project, METHODS[name], alpha=1.0)
-    headers = project.headers
-    names = [parameter for parameter, shape in headers.arch.shapes.items() if len(shape) != 2]
+    shapes = project.headers.arch.shapes
+    names = [parameter for parameter, shape in shapes.items() if len(shape) != 2]
     assert len(names) > 10
-    base = headers.base.tensors(names, torch.float64)
-    tuned = [expert.tensors(names, torch.float64) for expert in headers.experts.values()]
-    for parameter in names:
-        mean = sum(one[parameter] - base[parameter] for one in tuned) / len(tuned)
-        assert relative(found[parameter] - base[parameter], mean) < 1e-12
+    assert {len(shapes[parameter]) for parameter in names} == {1, 4}
+    base = project.headers.base.tensors(names, torch.float64)
+    own = of_every_parameter(project, name) if name in EVERY_PARAMETER else lambda deltas: sum(deltas) / len(deltas)
+    for parameter, deltas in moved(project, names).items():
+        assert all(delta.any() for delta in deltas)  # else no formula could be told from another
+        truth = own(deltas)
+        assert (found[parameter] - base[parameter] - truth).abs().max() < 1e-14, parameter  # rounding of weights near 1
 
 
 @everywhere

@@ -38,6 +38,7 @@ class ExportProof:
         layout: name of the weights' layout.
         rows: all checks. The report is written after them and is not checked.
         seconds: duration of the whole export.
+        conditions: device, library versions and number of threads under which the recipe gives the same bits again.
     """
 
     folder: str
@@ -47,6 +48,7 @@ class ExportProof:
     layout: str
     rows: tuple[ProofRow, ...]
     seconds: float
+    conditions: str
 
     @property
     def files(self) -> tuple[str, ...]:

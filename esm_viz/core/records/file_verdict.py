@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from esm_viz.core.records.accuracy_score import Score
+from esm_viz.core.records.accuracy_score import Score, mean_limits
 from esm_viz.core.records.basic_types import FileFacts, Layer
 
 Stance = Literal["ready", "check", "refused"]
@@ -109,16 +108,17 @@ class OwnAccuracy:
     task: str
     score: Score
     classes: int
+    commonest: int  # images of the class that has most
     left_out: str = ""  # a sentence on the images that cannot be read
 
     @property
     def chance(self) -> float:
-        """Return the accuracy of guessing."""
-        return 1 / self.classes
+        """Return the accuracy of always answering the commonest class, which is at least 1 / classes."""
+        return self.commonest / self.score.n if self.score.n else 1 / self.classes
 
     @property
     def near_chance(self) -> bool:
-        """Say whether the 95 % interval includes the accuracy of guessing."""
+        """Say whether the 95 % interval reaches down to always answering the commonest class."""
         return self.score.interval[0] <= self.chance
 
 
@@ -141,14 +141,14 @@ class ActivationScores:
         return _mean(self.quick_gelu), _mean(self.gelu)
 
     @property
-    def half_width(self) -> float:
-        """Return half the width of the wider 95 % interval of the two means, from the tasks' Wilson intervals."""
-        sums = (
-            math.hypot(*(high - low for low, high in (score.interval for score in scores)))
-            for scores in (self.quick_gelu, self.gelu)
-        )
-        return max(sums) / 2 / len(self.tasks)
+    def intervals(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the 95 % intervals of both means, from the tasks' Wilson intervals."""
+        return _interval(self.quick_gelu), _interval(self.gelu)
 
 
 def _mean(scores: Sequence[Score]) -> float:
     return sum(score.accuracy for score in scores) / len(scores)
+
+
+def _interval(scores: Sequence[Score]) -> tuple[float, float]:
+    return mean_limits([score.accuracy for score in scores], [score.interval for score in scores])

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,8 +23,8 @@ from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import whole_numbers
 from esm_viz.data.images.image_decoder import MOST_PIXELS, Unreadable
 from esm_viz.data.images.image_folder import METHODS, MOST_FILES, unreadable
-from esm_viz.data.images.image_preprocessing import Preprocessing, normalise
-from esm_viz.data.images.image_set import Fetch, ImageSet
+from esm_viz.data.images.image_preprocessing import Preprocessing
+from esm_viz.data.images.image_set import Decode, Fetch, ImageSet
 from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES, LABELS = ("images", "x"), ("labels", "y")
@@ -83,16 +84,14 @@ class _Tensors:
         except (SafetensorError, OSError) as error:
             raise unreadable(self.path.name) from error
 
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             try:
                 stored = view[index : index + 1]
             except (SafetensorError, OSError, LookupError) as error:
                 raise unreadable(self.path.name) from error
-            if self.bytes:
-                return normalise(stored, how)[0]
-            if not torch.isfinite(stored).all():
+            if not self.bytes and not torch.isfinite(stored).all():
                 raise ImagesError("images hold NaN or Inf", "preprocess them again", self.path.name)
-            return stored[0]
+            return lambda: stored[0]
 
         with file:
             yield fetch
@@ -205,7 +204,7 @@ class _Arrays:
     def opened(self, how: Preprocessing) -> Iterator[Fetch]:
         shape = self._header.shape[1:]
 
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             try:
                 raw = self._stream.get(index)
             except (*_DAMAGED, StopIteration) as error:  # later images of the stream cannot be read either
@@ -213,10 +212,7 @@ class _Arrays:
             pixels = np.frombuffer(raw, np.uint8).reshape(shape)
             if len(shape) == 3 and shape[2] != 3:
                 pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
-            try:
-                return how.of(Image.fromarray(pixels))
-            except ValueError as error:  # an image that cannot be resized, such as 1 x 5000 pixels
-                raise Unreadable from error
+            return partial(_resized, pixels, how)
 
         yield fetch
 
@@ -225,6 +221,13 @@ class _Arrays:
             file.read(self._header.begins)
             while raw := _exactly(file, self._header.row):
                 yield raw
+
+
+def _resized(pixels: np.ndarray[Any, Any], how: Preprocessing) -> Tensor:
+    try:
+        return how.of(Image.fromarray(pixels))
+    except ValueError as error:  # an image that cannot be resized, such as 1 x 5000 pixels
+        raise Unreadable from error
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:

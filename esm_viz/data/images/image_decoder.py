@@ -1,4 +1,4 @@
-"""Decoding of one image file in memory to a preprocessed tensor; too large images are refused before decoding."""
+"""Decoding of one image file in memory to the pixels a tower reads; too large images are refused before decoding."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def is_readable(name: str) -> bool:
 
 
 def decode(raw: bytes, how: Preprocessing, name: str = "") -> Tensor:
-    """Return an image file as a preprocessed tensor, (3, side, side), float32; of several frames the first.
+    """Return an image file as pixels of the tower's size, uint8, (3, side, side); of several frames the first.
 
     Args:
         raw: the file's bytes.

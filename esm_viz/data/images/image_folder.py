@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from esm_viz.core.folder_entries import entries
 from esm_viz.data.class_labels import Classes, by_name, folded, rows_of_words
 from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode, is_readable
 from esm_viz.data.images.image_preprocessing import Preprocessing
-from esm_viz.data.images.image_set import Fetch, ImageSet, Pictures, shown
+from esm_viz.data.images.image_set import Decode, Fetch, ImageSet, Pictures, shown
 
 MOST_FILES = 2_000_000  # of one set
 MOST_RATIO, SMALL = 200, 1_000_000  # a larger file that unpacks to over 200 times its size is a zip bomb
@@ -217,7 +218,7 @@ class _Folder:
 
     @contextmanager
     def opened(self, how: Preprocessing) -> Iterator[Fetch]:
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             file = self.path / self.names[index]
             try:
                 if file.stat().st_size > MOST_BYTES:
@@ -225,7 +226,7 @@ class _Folder:
                 raw = file.read_bytes()
             except OSError as error:  # a missing file is not a broken image
                 raise unreadable(self.path.name) from error
-            return decode(raw, how, self.names[index])
+            return partial(decode, raw, how, self.names[index])
 
         yield fetch
 
@@ -246,7 +247,7 @@ class _Zip:
         except (OSError, zipfile.BadZipFile, ValueError, LookupError) as error:
             raise unreadable(self.path.name) from error
 
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             try:
                 entry = archive.getinfo(self.packed[index])
                 with archive.open(entry) as file:  # at most the size in its header is unpacked
@@ -255,7 +256,7 @@ class _Zip:
                 raise Unreadable from error
             except (OSError, RuntimeError, LookupError) as error:  # a password is a RuntimeError
                 raise unreadable(self.path.name) from error
-            return decode(raw, how, self.names[index])
+            return partial(decode, raw, how, self.names[index])
 
         with archive:
             yield fetch

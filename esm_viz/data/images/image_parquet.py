@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from esm_viz.data.class_labels import Classes, rows_of_numbers, rows_of_words, w
 from esm_viz.data.images.image_decoder import MOST_BYTES, Unreadable, decode
 from esm_viz.data.images.image_folder import MOST_FILES, unreadable
 from esm_viz.data.images.image_preprocessing import Preprocessing
-from esm_viz.data.images.image_set import Fetch, ImageSet
+from esm_viz.data.images.image_set import Decode, Fetch, ImageSet
 from esm_viz.data.random_access_stream import RandomAccessStream
 
 IMAGES = ("image", "img", "img_bytes", "image_bytes")
@@ -200,7 +201,7 @@ class _Rows:
 
     @contextmanager
     def opened(self, how: Preprocessing) -> Iterator[Fetch]:
-        def fetch(index: int) -> Tensor:
+        def fetch(index: int) -> Decode:
             try:
                 raw = self._stream.get(index)
             except (*_DAMAGED, StopIteration) as error:
@@ -209,7 +210,7 @@ class _Rows:
                 raise Unreadable("has no bytes", "save the images themselves into the table")
             if len(raw) > MOST_BYTES:
                 raise Unreadable(f"is larger than {MOST_BYTES} bytes", "give smaller images")
-            return decode(raw, how)
+            return partial(decode, raw, how)
 
         yield fetch
 

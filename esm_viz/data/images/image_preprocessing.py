@@ -16,6 +16,7 @@ from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_mod
 from open_clip.transform import image_transform
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from esm_viz.core.errors import RecipeError
 
@@ -63,11 +64,10 @@ class Preprocessing:
         return f"{size}; minus {mean}, over {std} ({self.source})"
 
     def of(self, image: Image.Image) -> Tensor:
-        """Return a preprocessed image, (3, side, side), float32."""
-        if image.size == (self.side, self.side):  # resizing and cutting would change nothing
-            pixels = torch.from_numpy(np.array(image.convert("RGB")))
-            return normalise(pixels.permute(2, 0, 1)[None], self)[0]
-        return _transform(self)(image)
+        """Return an image resized and cut to the tower's size, uint8, (3, side, side); `normalise` does the rest."""
+        if image.size != (self.side, self.side):  # else resizing and cutting would change nothing
+            image = _resize(self)(image)
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def preprocessing_of(arch: str, config: Mapping[str, Any] | None, side: int) -> Preprocessing:
@@ -92,8 +92,8 @@ def preprocessing_of(arch: str, config: Mapping[str, Any] | None, side: int) -> 
 
 
 def normalise(pixels: Tensor, how: Preprocessing | None = None) -> Tensor:
-    """Return (u8 / 255 − mean) / std, (n, 3, H, W), float32."""
-    mean, std = _colours(how)
+    """Return (u8 / 255 − mean) / std, (n, 3, H, W), float32, on the device of the pixels."""
+    mean, std = (colour.to(pixels.device) for colour in _colours(how))
     return (pixels.float() / 255 - mean) / std
 
 
@@ -121,8 +121,9 @@ def to_png(images: Tensor, how: Preprocessing | None = None) -> list[bytes]:
 
 
 @functools.lru_cache(maxsize=64)
-def _transform(how: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    return image_transform(
+def _resize(how: Preprocessing) -> Callable[[Image.Image], Image.Image]:
+    """Return open_clip's own transform without its last two steps, to a tensor and to normalised colours."""
+    whole = image_transform(
         how.side,
         is_train=False,
         mean=how.mean,
@@ -130,7 +131,10 @@ def _transform(how: Preprocessing) -> Callable[[Image.Image], Tensor]:
         resize_mode=how.resize_mode,
         interpolation=how.interpolation,
         fill_color=how.fill,
-    )
+    ).transforms
+    assert isinstance(whole[-2], ToTensor)
+    assert isinstance(whole[-1], Normalize)
+    return Compose(whole[:-2])
 
 
 def _colours(how: Preprocessing | None) -> tuple[Tensor, Tensor]:

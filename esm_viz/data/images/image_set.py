@@ -12,14 +12,18 @@ from torch import Tensor
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.images.image_decoder import Unreadable
-from esm_viz.data.images.image_preprocessing import Preprocessing
+from esm_viz.data.images.image_preprocessing import Preprocessing, normalise
+from esm_viz.runtime.thread_pool import cores, parallel_map
 
 BROKEN_SHARE = 20  # one image in so many may be broken: 5 %, so none in a set of fewer than 20
 MOST_BROKEN = 100  # in a set of any size; more broken images have a cause that a person should find
 SHOWN = 3  # broken images named in a sentence
 
-Fetch = Callable[[int], Tensor]
-"""Index -> preprocessed image, (3, side, side), float32; raises Unreadable for a broken image."""
+Decode = Callable[[], Tensor]
+"""Makes an image, (3, side, side): uint8 pixels, or float32 if it was stored preprocessed; may raise Unreadable."""
+Fetch = Callable[[int], Decode]
+"""Index -> what decodes the image, in any thread, now that its bytes are read; raises Unreadable for a broken image."""
+AT_ONCE = 8  # images a core that are read before the next ones are; their files are in memory together
 
 
 class Pictures(Protocol):
@@ -30,7 +34,7 @@ class Pictures(Protocol):
         ...
 
     def opened(self, how: Preprocessing) -> AbstractContextManager[Fetch]:
-        """Open the source and return a function that fetches one image; ascending indices are fastest.
+        """Open the source and return a function that reads one image's bytes; ascending indices are fastest.
 
         Raises:
             ImagesError: the source is missing or cannot be read.
@@ -42,12 +46,24 @@ class ReadImages(NamedTuple):
     """The readable ones of the requested images.
 
     Attributes:
-        images: (k, 3, side, side), float32; k may be 0.
-        kept: their k indices, in the requested order.
+        stored: (k, 3, side, side); uint8 pixels, a quarter of float32, or float32 if they were stored preprocessed.
+        kept: their k indices, in the requested order; k may be 0.
+        how: the tower's preprocessing.
     """
 
-    images: Tensor
+    stored: Tensor
     kept: tuple[int, ...]
+    how: Preprocessing
+
+    @property
+    def images(self) -> Tensor:
+        """Return the images as the tower reads them, (k, 3, side, side), float32."""
+        return self.on("cpu")
+
+    def on(self, device: torch.device | str) -> Tensor:
+        """Return the images as the tower reads them, float32; pixels are normalised on the device."""
+        there = self.stored.to(device)
+        return normalise(there, self.how) if there.dtype == torch.uint8 else there
 
 
 @dataclass(frozen=True)
@@ -112,23 +128,27 @@ class ImageSet:
         return found.images
 
     def read(self, indices: Sequence[int]) -> ReadImages:
-        """Return the readable ones of these images.
+        """Return the readable ones of these images: read one after the other, decoded on all cores.
 
         Raises:
             ImagesError: more are broken than is allowed, or the set cannot be read.
         """
         images: list[Tensor] = []
         kept = []
+        step = AT_ONCE * cores()
         with self.pictures.opened(self.how) as fetch:
-            for index in indices:
-                try:
-                    images.append(fetch(index))
-                    kept.append(index)
-                except Unreadable as error:
-                    self._broken[index] = error
-                    self._refuse_many()
-        nothing = torch.empty(0, 3, self.how.side, self.how.side)
-        return ReadImages(torch.stack(images) if images else nothing, tuple(kept))
+            for start in range(0, len(indices), step):
+                some = indices[start : start + step]
+                read = [_read(fetch, index) for index in some]
+                for index, found in zip(some, parallel_map(_decoded, read), strict=True):
+                    if isinstance(found, Unreadable):
+                        self._broken[index] = found
+                        self._refuse_many()
+                    else:
+                        images.append(found)
+                        kept.append(index)
+        nothing = torch.empty(0, 3, self.how.side, self.how.side, dtype=torch.uint8)
+        return ReadImages(torch.stack(images) if images else nothing, tuple(kept), self.how)
 
     def _refuse_many(self) -> None:
         if len(self._broken) == 1 and self.count < BROKEN_SHARE:
@@ -149,6 +169,24 @@ class ImageSet:
 def shown(names: Sequence[str]) -> str:
     """Return the first few names for a sentence."""
     return f"{', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}"
+
+
+def _read(fetch: Fetch, index: int) -> Decode | Unreadable:
+    """Read an image's bytes, or say why it cannot be used."""
+    try:
+        return fetch(index)
+    except Unreadable as error:
+        return error
+
+
+def _decoded(read: Decode | Unreadable) -> Tensor | Unreadable:
+    """Decode what was read, or say why the image cannot be used."""
+    if isinstance(read, Unreadable):
+        return read
+    try:
+        return read()
+    except Unreadable as error:
+        return error
 
 
 def draw(count: int, most: int, seed: int) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from esm_viz.core.errors import Busy
 from esm_viz.runtime.stage_cache import computing
-from esm_viz.runtime.thread_pool import cores
+from esm_viz.runtime.thread_pool import begin_thread, cores, thread_count
 
 # Urgency: all stages are cached; a moved knob waits for it; its first images; its other images; long jobs.
 AT_ONCE, NOW, SOON, LATER, LONG = range(5)
@@ -89,11 +89,13 @@ class JobQueue:
         kinds: least urgency of the jobs for each permit.
         most: most waiting jobs.
         clock: monotonic time in seconds.
+        threads: number of threads of the libraries in each worker thread; by default that of the calling thread.
     """
 
     kinds: Sequence[int] = field(default_factory=lambda: usual(cores()))
     most: int = MOST
     clock: Callable[[], float] = time.monotonic
+    threads: int = field(default_factory=thread_count)
 
     def __post_init__(self) -> None:
         self._change = threading.Condition()
@@ -279,6 +281,7 @@ class JobQueue:
 
     def _work(self) -> None:
         """Run steps of jobs in a worker thread, until the process ends."""
+        begin_thread(self.threads)
         while True:
             work = self._next()
             turn = work.step()

@@ -14,9 +14,10 @@ import gradio as gr
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.project.project import Project
+from esm_viz.runtime.thread_pool import begin_thread
 from esm_viz.ui.components.browser_message import checked_fields, number
 from esm_viz.ui.components.gradio_private import PlainBlocks, message_of, upload_folder
-from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
+from esm_viz.ui.jobs.background_job import UNEXPECTED, WORKERS, Job
 from esm_viz.ui.page import header_bar, session_restore, share_link_actions
 from esm_viz.ui.page.html_components import make
 from esm_viz.ui.page.opening_session import begin, copy, resume
@@ -193,6 +194,7 @@ class Studio:
         session = self.store.get(session_id)
         if session is None:
             return self._gone()
+        begin_thread(WORKERS.threads)  # the server's own threads answer, and may compute what a card shows
         try:
             names = act(session)
         except EsmVizError as error:
@@ -261,6 +263,7 @@ def _caller(request: gr.Request) -> str:
 
 def _late(session: Session, page: str, arrived: int | None) -> dict[str, str]:
     """Return changed pieces and whether more will follow, both under one lock, so that no last result is missed."""
+    begin_thread(WORKERS.threads)
     with session.lock:
         return paint(session, session.changed(page, PIECES, arrived), page, True)
 

@@ -6,10 +6,12 @@ import dataclasses
 import errno
 import hashlib
 import json
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor
 
 from esm_viz import __version__, load_recipe
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
+from esm_viz.cli.json_records import proof_json
+from esm_viz.cli.text_records import proof_text
 from esm_viz.core.errors import Cancelled, ExportError, ProofFailed
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import parse_mapping, sha256_text
@@ -139,6 +143,18 @@ def test_the_metadata_is_what_the_recipe_page_promises(out: Path, project: Proje
             ]
         ),
     }
+
+
+def test_bit_for_bit_names_its_conditions(tmp_path: Path, project: Project, two_threads: None) -> None:
+    """Another device, other versions or another number of threads may round otherwise."""
+    proof = project.export(project.recipe, tmp_path / "out")
+    named = (f"torch {torch.__version__}", f"numpy {np.__version__}", f"Python {platform.python_version()}")
+    for condition in (*named, "CPU", "2 threads"):
+        assert condition in proof.conditions
+    told = f"bit for bit on {proof.conditions}"
+    assert told in proof_text(proof)
+    assert told in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert proof_json(proof)["conditions"] == proof.conditions
 
 
 def test_the_proof_names_what_was_compared(tmp_path: Path, project: Project) -> None:

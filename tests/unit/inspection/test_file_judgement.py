@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from esm_viz.core.errors import RUNS_CODE, EsmVizError, HeadError, ImagesError, NotFinite, RecipeError
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.core.records import ActivationScores, OwnAccuracy, Score
+from esm_viz.core.records import ActivationScores, Evaluation, OwnAccuracy, Score, TaskScores
 from esm_viz.evaluation.expert_check import compare_activations
 from esm_viz.inspection import file_judgement
 from esm_viz.inspection.file_judgement import judge, measured, with_activation
@@ -212,14 +213,18 @@ def test_own_accuracy_is_counted_on_the_tasks_that_have_images(folder: Path) -> 
     def fewer(raw: dict[str, Any]) -> None:
         del raw["models"][1]["validation"]
 
+    for task in ("ants", "cats"):
+        tiny.spread(folder, task)
     project = Project.open(recipe(folder, fewer), device="cpu")
     own = project.own_accuracy()
     # the tiny project's experts are right on 3 of 4 images, see tests/support/tiny.py
-    assert own == (OwnAccuracy("ants", Score(18, 24), 4), OwnAccuracy("cats", Score(18, 24), 4))
+    assert own == tuple(OwnAccuracy(task, Score(18, 24), 4, commonest(folder, task)) for task in ("ants", "cats"))
     assert not any(accuracy.near_chance for accuracy in own)
 
 
 def test_an_expert_that_does_no_better_than_guessing_is_flagged(folder: Path) -> None:
+    for task in ("ants", "cats"):
+        tiny.spread(folder, task)
     tiny.mislabel(folder, "bees")
     project = Project.open(recipe(folder), device="cpu")
     found = measured(project.judgement, project.own_accuracy())
@@ -227,16 +232,29 @@ def test_an_expert_that_does_no_better_than_guessing_is_flagged(folder: Path) ->
     bees = found.experts[1].verdict
     assert bees.words == "Near chance. Another task’s head?"
     assert bees.sentence == (
-        "bees is right on 0 of 24 of its own validation images, guessing among 4 classes on 6, "
+        "bees is right on 0 of 24 of its own validation images, "
+        f"always answering the commonest of 4 classes would be on {commonest(folder, 'bees')}, "
         "check that head and images belong to it"
     )
 
 
-@pytest.mark.parametrize(("correct", "near"), [(10, True), (11, False)])
-def test_near_chance_is_where_the_interval_reaches_guessing(correct: int, near: bool) -> None:
-    # Wilson's lower end of 10 and 11 of 24: 0.279 and 0.314, by hand; guessing among 3 classes would be 0.333
-    own = OwnAccuracy("ants", Score(correct, 24), classes=3 if near else 4)
-    assert own.near_chance is (own.score.interval[0] <= 1 / own.classes) is near
+def commonest(folder: Path, task: str) -> int:
+    """Count the images of the class that has most."""
+    return max(Counter(load_file(folder / f"{task}_validation.safetensors")["labels"].tolist()).values())
+
+
+@pytest.mark.parametrize(("correct", "near"), [(11, True), (12, False)])
+def test_near_chance_is_where_the_interval_reaches_the_commonest_class(correct: int, near: bool) -> None:
+    # Wilson's lower end of 11 and 12 of 24: 0.279 and 0.314, by hand; always the commonest class would be 0.292
+    own = OwnAccuracy("ants", Score(correct, 24), classes=4, commonest=7)
+    assert own.near_chance is near
+    assert own.chance == 7 / 24
+
+
+def test_an_expert_that_always_answers_the_commonest_class_is_near_chance() -> None:
+    """Of 1000 images 900 are of one class of two: 88 % is far above one in two, and no better than no answer at all."""
+    assert OwnAccuracy("ants", Score(880, 1000), classes=2, commonest=900).near_chance
+    assert not OwnAccuracy("ants", Score(880, 1000), classes=2, commonest=500).near_chance
 
 
 def test_both_activations_are_scored_as_two_projects_would(folder: Path) -> None:
@@ -265,7 +283,22 @@ def test_the_interval_of_a_mean_shrinks_with_the_tasks_that_it_is_over() -> None
     score = Score(12, 24)
     low, high = score.interval
     one, four = (ActivationScores(("a",) * n, (score,) * n, (score,) * n) for n in (1, 4))
-    assert (one.half_width, four.half_width) == pytest.approx(((high - low) / 2, (high - low) / 4))
+    assert one.intervals[0] == pytest.approx((low, high))
+    assert four.intervals[1] == pytest.approx((0.5 - (0.5 - low) / 2, 0.5 + (high - 0.5) / 2))
+
+
+def test_intervals_of_means_near_the_end_are_not_symmetric() -> None:
+    found = ActivationScores(("a",) * 8, (Score(199, 200),) * 8, (Score(100, 200),) * 8)
+    (low, high), other = found.intervals
+    assert (round(low, 3), round(high, 3)) == (0.987, 0.996)  # and the mean 0.995
+    assert sum(other) == pytest.approx(1)
+    assert found.intervals[0] == pytest.approx(
+        tuple(
+            Evaluation(
+                "", "", 1.0, {}, "test", (TaskScores("a", Score(0, 1), Score(1, 1), Score(199, 200)),) * 8, 0, 0.0
+            ).mean_interval("merged")
+        )
+    )
 
 
 def tiny_settled(own: Recipe) -> Recipe:

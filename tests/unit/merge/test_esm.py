@@ -159,7 +159,8 @@ def test_layers_without_moments_are_merged_by_tsv_m() -> None:
 
 
 def test_more_tasks_than_directions_are_refused() -> None:
-    with says(NumericsError, "rank_ratio 1 leaves r = 0 of 2 directions for 3 tasks, use at least 1.5"):
+    text = "3 tasks are more than the 2 directions there are, so that no rank fits"
+    with says(NumericsError, f"{text}, take fewer tasks, or a method without a rank"):
         esm(updates_of(2, 6, 3))
 
 

@@ -126,7 +126,7 @@ def test_a_project_is_merged_by_the_formula(project: Project) -> None:
         cutoff = whole.topk(len(whole) // 10).values[-1]
         trimmed.append({name: delta * (delta.abs() >= cutoff) for name, delta in deltas.items()})
     found = project.materialize(project.recipe.replace(dtype="float64"))
-    for name in (name for name, shape in shapes.items() if len(shape) == 2):
+    for name in shapes:
         kept = torch.stack([delta[name] for delta in trimmed])
         agree = kept.sign() == kept.sum(0).sign()
         agree &= kept != 0

@@ -9,6 +9,7 @@ from esm_viz.core.errors import NumericsError
 from esm_viz.numerics.eigenvalue_spectrum import (
     FLOOR,
     cumulative_energy,
+    least_ratio,
     live_directions,
     rank_for_energy,
     rank_of_ratio,
@@ -107,6 +108,25 @@ def test_the_ratio_that_the_refusal_names_works(d_out: int, tasks: int) -> None:
         rank_of_ratio(0.5 * tasks / d_out, d_out, tasks)
     named = float(refused.value.remedy.rpartition(" ")[2])
     assert rank_of_ratio(named, d_out, tasks) == 1
+
+
+@pytest.mark.parametrize(("d_out", "tasks", "ratio"), [(16, 24, 1.0), (8, 9, 0.5), (2, 3, 0.01)])
+def test_where_no_ratio_fits_none_is_named(d_out: int, tasks: int, ratio: float) -> None:
+    text = (
+        f"{tasks} tasks are more than the {d_out} directions there are, so that no rank fits, "
+        "take fewer tasks, or a method without a rank"
+    )
+    with says(NumericsError, text):
+        rank_of_ratio(ratio, d_out, tasks)
+
+
+@pytest.mark.parametrize(
+    ("d_out", "tasks", "step", "least"),
+    [(64, 4, 0.01, 0.07), (128, 8, 0.01, 0.07), (100, 7, 0.01, 0.07), (768, 20, 1e-4, 0.0261), (8, 8, 0.01, 1.0)],
+)
+def test_the_least_ratio_is_on_a_step_and_works(d_out: int, tasks: int, step: float, least: float) -> None:
+    assert least_ratio(d_out, tasks, step) == least
+    assert rank_of_ratio(least, d_out, tasks) >= 1
 
 
 def test_more_directions_than_there_are_is_refused() -> None:

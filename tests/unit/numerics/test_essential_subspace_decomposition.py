@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from esm_viz.core.errors import NumericsError
 from esm_viz.numerics import essential_subspace_decomposition
 from esm_viz.numerics.essential_subspace_decomposition import esd, esd_of_all, functional_energies, svd_basis
-from esm_viz.numerics.second_moments import Moment
+from esm_viz.numerics.second_moments import Moment, MomentSum
 from tests.support.errors import says
 from tests.support.tiny import normal
 
@@ -139,15 +141,48 @@ def test_several_tasks_in_one_call_are_each_what_they_are_alone(
     """As on a GPU, where products and eigenproblems of one size are one batch; one of the tasks moved nothing."""
     deltas = [normal(d_out, d_in, seed=1), torch.zeros(d_out, d_in, dtype=torch.float64), normal(d_out, d_in, seed=2)]
     moments = [moment_of(normal(n, d_in, seed=10 + at)) for at in range(3)]
-    alone = [esd(delta, moment) for delta, moment in zip(deltas, moments, strict=True)]
-    monkeypatch.setattr(
-        essential_subspace_decomposition, "_batched", lambda tensors: len({one.shape for one in tensors}) == 1
-    )
-    for found, truth in zip(esd_of_all(deltas, moments), alone, strict=True):
+    monkeypatch.setattr(essential_subspace_decomposition, "_batched", of_one_shape)
+    assert_each_as_alone(deltas, moments)
+
+
+def of_one_shape(tensors: Sequence[Tensor]) -> bool:
+    """Say what goes as one batch on a GPU."""
+    return len({one.shape for one in tensors}) == 1
+
+
+def assert_each_as_alone(deltas: list[Tensor], moments: list[Moment]) -> None:
+    for found, delta, moment in zip(esd_of_all(deltas, moments), deltas, moments, strict=True):
+        truth = esd(delta, moment)
         assert found.vectors.shape == truth.vectors.shape
+        assert found.eigenvalues.shape == truth.eigenvalues.shape
         assert (found.eigenvalues - truth.eigenvalues).abs().max() <= OF_LARGEST * truth.eigenvalues[0]
         projections = (basis @ basis.mT for basis in (found.vectors, truth.vectors))
         assert (next(projections) - next(projections)).abs().max() < 1e-9  # spectra's gaps cost some digits
+
+
+# Token counts around d_out, around d_in and around both, in both orders, some of them equal: what has fewer tokens than
+# d_out has a tall shift, and the tasks of one layer need not agree in that.
+COUNTS = [(100, 40), (40, 100), (64, 40, 100), (40, 40, 100, 100), (1, 200, 63, 64, 65)]
+
+
+@pytest.mark.parametrize("as_rows", [False, True], ids=["moments", "tokens"])
+@pytest.mark.parametrize("batched", [False, True], ids=["one by one", "in batches"])
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+@pytest.mark.parametrize(("d_out", "d_in"), [(64, 128), (128, 64), (64, 64)])
+def test_tasks_of_unequal_token_counts_are_each_what_they_are_alone(
+    monkeypatch: pytest.MonkeyPatch, d_out: int, d_in: int, counts: tuple[int, ...], batched: bool, as_rows: bool
+) -> None:
+    tokens = [normal(count, d_in, seed=10 + at) for at, count in enumerate(counts)]
+    deltas = [normal(d_out, d_in, seed=1 + at) for at in range(len(counts))]
+    moments = [Moment(None, len(x), x.mean(0), x) if as_rows else moment_of(x) for x in tokens]
+    if batched:
+        monkeypatch.setattr(essential_subspace_decomposition, "_batched", of_one_shape)
+    assert_each_as_alone(deltas, moments)
+    for found, delta, x in zip(esd_of_all(deltas, moments), deltas, tokens, strict=True):
+        assert found.vectors.shape == (d_out, min(d_out, d_in, len(x)))
+        truth = shift_eigenvalues(delta, x)
+        k = min(len(truth), len(found.eigenvalues))
+        assert (found.eigenvalues[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
 
 
 @pytest.mark.parametrize("tokens", [600, 40])
@@ -158,3 +193,19 @@ def test_large_layers_have_the_shift_of_small_ones(tokens: int) -> None:
     found = esd(delta, moment_of(x)).eigenvalues
     k = min(len(truth), len(found))
     assert (found[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
+
+
+@pytest.mark.parametrize("tokens", [100, 2500, 5200])
+def test_wide_layers_keep_tokens_or_their_sums_and_have_the_same_shift(tokens: int) -> None:
+    """From 2048 inputs on a layer keeps X itself up to 2.5 tokens an input; beyond, XᵀX with a blocked product."""
+    d_out, d_in = 48, 2048
+    x, delta = normal(tokens, d_in, seed=1, dtype=torch.float32), normal(d_out, d_in, seed=2)
+    total = MomentSum(d_in, d_out)
+    for part in x.split(700):
+        total.add(part)
+    moment = total.moment()
+    assert (moment.square is None) == (tokens <= 5120)
+    found, truth = esd(delta, moment), shift_eigenvalues(delta, x.double())
+    k = min(len(truth), len(found.eigenvalues))
+    assert (found.eigenvalues[:k] - truth[:k]).abs().max() < OF_LARGEST * truth[0]
+    assert found.vectors.shape == (d_out, min(d_out, tokens))

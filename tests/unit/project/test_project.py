@@ -43,6 +43,7 @@ from tests.support.errors import says
 from tests.support.tiny import (
     C_FC,
     FULL_CONFIG,
+    IN_PROJ,
     SIDE,
     TASKS,
     base_weights,
@@ -146,6 +147,16 @@ def test_going_back_with_a_knob_computes_nothing(tiny_folder: Path) -> None:
     cache.woken()
     watched.merge(watched.recipe)
     assert cache.woken() == set()
+
+
+@pytest.mark.parametrize("method", ["averaging", "task_arithmetic", "tsv_m", "consensus_ta"])
+def test_a_merged_layer_and_its_methods_product_count_once(tiny_folder: Path, method: str) -> None:
+    cache = StageCache()
+    own = opened(tiny_folder, mapping(method), cache)
+    layer = own.layer(IN_PROJ)
+    size = own.stages.merged(own.recipe, IN_PROJ, layer).delta.nbytes
+    changes = len(TASKS) * size
+    assert changes + size <= cache.bytes < changes + 2 * size
 
 
 def test_another_method_keeps_moments_and_changes(tiny_folder: Path) -> None:
@@ -637,12 +648,26 @@ def test_a_method_without_proxies_merges_without_them(tiny_folder: Path) -> None
 
 def test_a_rank_that_leaves_nothing_is_told_with_the_layer(project: Project) -> None:
     small = with_parameters(project.recipe, rank_ratio=0.05)
-    name = "transformer.resblocks.0.attn.in_proj_weight"
-    with says(
-        NumericsError,
-        f"rank_ratio 0.05 leaves r = 0 of 48 directions for 3 tasks, at {name}, use at least 0.0625",
-    ):
+    name = "transformer.resblocks.0.mlp.c_proj.weight"  # of the layers with a rank the one with the fewest outputs
+    text = f"rank_ratio 0.05 leaves r = 0 of 16 directions for 3 tasks, at {name}, use at least 0.1875"
+    with says(NumericsError, text):
         project.merge(small)
+
+
+def test_the_rank_that_a_refusal_names_fits_every_layer(project: Project) -> None:
+    """One number for the whole tower, whichever layer is asked: not another one at each attempt."""
+    small = with_parameters(project.recipe, rank_ratio=0.05)
+    questions = [
+        project.merge,
+        *(lambda own, name=layer.name: project.spectrum("ants", name, own) for layer in project.layers),
+        *(lambda own, name=layer.name: project.overlap(name, own) for layer in project.layers),
+    ]
+    for question in questions:
+        with pytest.raises(NumericsError) as refused:
+            question(small)
+        named = float(refused.value.remedy.rpartition(" ")[2])
+        question(with_parameters(small, rank_ratio=named))
+    assert project.least_rank_ratio(0.01) == 0.19
 
 
 @pytest.mark.parametrize("question", ["merge", "materialize", "evaluate"])

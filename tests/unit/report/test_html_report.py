@@ -59,6 +59,7 @@ def test_the_report_lies_beside_the_files_and_the_proof_counts_it(project: Proje
 def test_every_check_is_in_it_on_both_sides(page: tuple[str, ExportProof, Recipe, Path]) -> None:
     text, proof, _, _ = page
     plain = unescape(re.sub(r"<[^>]+>", " ", text))
+    assert proof.conditions in plain
     for row in proof.rows:
         assert row.what in plain
         assert row.on_screen in plain or row.on_screen[:10] in plain

@@ -305,3 +305,36 @@ def test_a_thread_knows_whether_it_is_computing() -> None:
     cache.get("outer", lambda: cache.get("inner", lambda: seen.append(computing())))
     assert seen == [True]
     assert not computing()
+
+
+# Memory that two values share.
+
+
+def test_memory_that_two_values_share_counts_once() -> None:
+    cache, shared = StageCache(10 * ENTRY), block()
+    cache.get("product", lambda: shared)
+    cache.get("merged", lambda: (shared, shared[:5]))
+    assert cache.bytes == ENTRY + 256
+    cache.get("other", block)
+    assert cache.bytes == 2 * ENTRY + 256
+
+
+def test_shared_memory_is_free_when_the_last_value_has_left() -> None:
+    cache, shared = StageCache(2 * ENTRY + 256), block()
+    cache.get("product", lambda: shared)
+    cache.get("merged", lambda: (shared,))
+    cache.get("a", block)
+    assert cache.bytes == 2 * ENTRY + 256
+    cache.get("b", block)  # the product leaves without freeing enough, and the merged layer with it
+    assert (cache.has("product"), cache.has("merged"), cache.has("a"), cache.has("b")) == (False, False, True, True)
+    assert cache.bytes == 2 * ENTRY
+
+
+def test_forgetting_one_of_two_that_share_memory_keeps_the_others_bytes() -> None:
+    cache, shared = StageCache(), block()
+    for key in (("a", "digest"), ("b", "other")):
+        cache.get(key, lambda: shared)
+    cache.forget(["digest"])
+    assert cache.bytes == ENTRY
+    cache.forget(["other"])
+    assert cache.bytes == 0

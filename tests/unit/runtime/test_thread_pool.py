@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,18 +10,6 @@ import torch
 from esm_viz.core.errors import Cancelled
 from esm_viz.runtime import thread_pool
 from tests.support.tiny import normal
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Run with one thread, and with two as a machine with more cores has them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    monkeypatch.setattr(thread_pool, "cores", lambda: 2)
-    thread_pool._pool.cache_clear()
-    yield request.param
-    torch.set_num_threads(before)
-    thread_pool._pool.cache_clear()
 
 
 def test_results_come_in_the_order_of_the_pieces(threads: int) -> None:
@@ -50,14 +37,30 @@ def test_pieces_have_the_bits_that_they_have_alone(threads: int) -> None:
     assert all(torch.equal(mine, other) for mine, other in zip(found, alone, strict=True))
 
 
-def test_two_pieces_run_at_once_where_there_are_two_cores() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+def test_two_pieces_run_at_once_where_there_are_two_cores(two_threads: None) -> None:
     both = threading.Barrier(2, timeout=20)
-    try:
-        assert sorted(thread_pool.parallel_map(lambda piece: both.wait(), range(2))) == [0, 1]
-    finally:
-        torch.set_num_threads(before)
+    assert sorted(thread_pool.parallel_map(lambda piece: both.wait(), range(2))) == [0, 1]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_thread_begins_with_the_number_that_it_is_given(two_threads: None, count: int) -> None:
+    """Also while another one computes alone, and once: what it computes alone itself is not undone."""
+    counts: list[int] = []
+
+    def work() -> None:
+        thread_pool.begin_thread(count)
+        counts.append(torch.get_num_threads())
+        with thread_pool.one_thread():
+            thread_pool.begin_thread(count)
+            counts.append(torch.get_num_threads())
+        counts.append(torch.get_num_threads())
+
+    with thread_pool.one_thread():
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert counts == [count, 1, count]
+    assert torch.get_num_threads() == 2
 
 
 def test_the_boundary_counts_what_is_done(threads: int) -> None:

@@ -16,7 +16,7 @@ from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.search.knob_sweep import MOST_CELLS, checked_grid, points_of, work_order
 from tests.support.errors import says
-from tests.support.tiny import IN_PROJ, LABELLED, TASKS, mapping, recipe
+from tests.support.tiny import LABELLED, TASKS, mapping, recipe
 from tests.support.watched import Watched
 
 ESSENTIAL = 6  # layers of the two blocks that ESD applies to
@@ -88,7 +88,8 @@ def test_a_bad_grid_is_refused_before_any_work(tiny_folder: Path, grid: dict[str
 def test_a_rank_that_leaves_nothing_is_refused_before_any_work(tiny_folder: Path) -> None:
     cache = Watched()
     watched = Project.open(recipe(tiny_folder), device="cpu", cache=cache)
-    text = f"rank_ratio 0.05 leaves r = 0 of 48 directions for 3 tasks, at {IN_PROJ}, use at least 0.0625"
+    name = "transformer.resblocks.0.mlp.c_proj.weight"
+    text = f"rank_ratio 0.05 leaves r = 0 of 16 directions for 3 tasks, at {name}, use at least 0.1875"
     with says(NumericsError, text):
         watched.sweep(watched.recipe, {"rank_ratio": [1, 0.05]})
     assert not cache.ran

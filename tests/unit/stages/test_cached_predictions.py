@@ -22,11 +22,14 @@ from esm_viz.project.project import Project
 from esm_viz.runtime.device import resolve_device
 from esm_viz.runtime.stage_cache import StageCache
 from tests.support.errors import says
-from tests.support.tiny import LABELLED, TASKS, answers, filled, mapping, mislabel, recipe
+from tests.support.tiny import LABELLED, SIDE, TASKS, answers, filled, mapping, mislabel, recipe
+from tests.support.watched import Watched
+
+pytestmark = pytest.mark.usefixtures("threads")  # each test with one thread and with two
 
 
 @pytest.fixture(scope="module")
-def project(tiny_folder: Path) -> Project:
+def project(tiny_folder: Path, threads: int) -> Project:
     return Project.open(recipe(tiny_folder, alpha=0.4), device="cpu")
 
 
@@ -116,7 +119,7 @@ def test_a_split_that_is_not_there_is_told(tiny_folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def routed(tiny_folder: Path) -> Project:
+def routed(tiny_folder: Path, threads: int) -> Project:
     return Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="in_proj+c_proj"), device="cpu")
 
 
@@ -276,3 +279,39 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with says(DeviceError, "this machine has no CUDA device that torch can use, use --device cpu"):
         resolve_device("cuda")
+
+
+# Decoded images in the cache.
+
+
+def test_images_push_no_decomposition_out(tiny_folder: Path) -> None:
+    cache = Watched()
+    project = Project.open(recipe(tiny_folder, alpha=0.4), device="cpu", cache=cache)
+    project.evaluate(project.recipe, "test", 1)
+    cache.limit = cache.bytes + 20_000  # less than one task's images
+    assert 4 * 3 * SIDE * SIDE * LABELLED > 20_000
+    project.evaluate(project.recipe, "validation")
+    project.evaluate(project.recipe, "test")
+    cache.woken()
+    project.evaluate(with_parameters(project.recipe, rank_ratio=0.5), "test", 1)
+    assert not cache.woken() & {"esd", "moments", "frame"}
+
+
+def test_images_have_a_bound_of_their_own(tiny_folder: Path) -> None:
+    one = 4 * 3 * SIDE * SIDE * LABELLED  # bytes of a task's images, which this project has as float32
+    cache = StageCache(10 * one)
+    project = Project.open(recipe(tiny_folder), device="cpu", cache=cache)
+    project.evaluate(project.recipe, "validation")
+    truth = project.evaluate(project.recipe, "test")
+    assert one <= cache.images.bytes <= cache.images.limit < 3 * one
+    again = Project.open(recipe(tiny_folder), device="cpu").evaluate(project.recipe, "test")
+    assert truth.tasks == again.tasks
+
+
+def test_images_of_a_project_that_is_gone_leave_the_cache(tiny_folder: Path) -> None:
+    cache = StageCache()
+    project = Project.open(recipe(tiny_folder), device="cpu", cache=cache)
+    project.evaluate(project.recipe, "test")
+    assert cache.images.bytes
+    project.forget([])
+    assert (cache.bytes, cache.images.bytes) == (0, 0)

@@ -23,9 +23,11 @@ from tests.support.tiny import C_FC, IN_PROJ, TASKS, images, mapping, recipe, re
 from tests.support.watched import Watched
 from tests.support.watching import watch_inputs
 
+pytestmark = pytest.mark.usefixtures("threads")  # each test with one thread and with two
+
 
 @pytest.fixture(scope="module")
-def project(tiny_folder: Path) -> Project:
+def project(tiny_folder: Path, threads: int) -> Project:
     return Project.open(recipe(tiny_folder, "esmpp", expert_rank=3, alpha=0.7), device="cpu")
 
 

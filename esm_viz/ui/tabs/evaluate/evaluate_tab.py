@@ -101,6 +101,16 @@ def _mine(session: Session) -> BoardRow | None:
     return next((row for row in session.board if row.recipe == session.recipe), None)
 
 
+def _age(session: Session, shown: bool) -> str:
+    """Say whether a picture is of what is selected, will be, or after a refusal will not."""
+    return "" if shown else "stopped" if "flips" in session.errors else "updating"
+
+
+def _waiting(session: Session) -> str:
+    """Say what there is to see before anything was measured."""
+    return "Stopped." if "flips" in session.errors else "Measuring test images…"
+
+
 def bars(session: Session) -> dict[str, Any]:
     """Return the bar chart of the recipe on screen, the pre-trained model and the experts."""
     row = _mine(session)
@@ -111,8 +121,8 @@ def bars(session: Session) -> dict[str, Any]:
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
     if not session.board:
-        return card | {"empty": "Measuring test images…"}
-    return card | {"figure": accuracy_figure(session.board[-1].evaluation, base=True), "stale": "updating"}
+        return card | {"empty": _waiting(session)}
+    return card | {"figure": accuracy_figure(session.board[-1].evaluation, base=True), "stale": _age(session, False)}
 
 
 def confusion(session: Session) -> dict[str, Any]:
@@ -129,8 +139,8 @@ def confusion(session: Session) -> dict[str, Any]:
     if not session.project.has_labels("test"):
         return card | {"empty": NO_LABELS}
     if "confusion" not in session.comparison_records:
-        return card | {"empty": "Measuring test images…"}
-    stale = "" if fresh(session, "confusion") else "updating"
+        return card | {"empty": _waiting(session)}
+    stale = _age(session, fresh(session, "confusion"))
     return card | {"figure": confusion_figure(session.comparison_records["confusion"][1]), "stale": stale}
 
 

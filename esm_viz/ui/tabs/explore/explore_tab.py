@@ -30,6 +30,7 @@ from esm_viz.ui.tabs.explore.patches_card import DIRECTIONS, direction_choice, p
 from esm_viz.ui.tabs.explore.stability_card import stability_card
 from esm_viz.ui.tabs.explore.subspace_map_card import EVERY, family_choice, subspace_map_card
 from esm_viz.ui.tabs.merge import merge_tab
+from esm_viz.ui.tabs.merge.knob_rail import knob_span
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
 VIEWS = (("energy", "Energy"), ("lambda", "log λ"))
@@ -146,9 +147,7 @@ def _rank(session: Session) -> dict[str, Any] | None:
     if name is None:
         return None
     knob = method.knobs[name]
-    if knob.range is None:
-        return None
-    least, most, step = knob.range
+    least, most, step = knob_span(session, knob, session.recipe.parameters[name])
     facts = {"name": name, "label": knob.label, "symbol": knob.symbol, "text": knob.text}
     return facts | {"least": least, "most": most, "step": step, "value": session.recipe.parameters[name]}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from esm_viz.core.errors import RecipeError
+from esm_viz.core.errors import NumericsError, RecipeError
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.jobs.job_queue import LATER
 from esm_viz.ui.session.default_selection import settle_view
@@ -58,7 +58,7 @@ class MeasuredPicture:
         progress = {"progress": job.progress} if "progress" in self._takes() else {}
         try:
             record = self.ask(project, **asked, **progress)
-        except RecipeError as error:  # a direction that is not there: its card says so, the others go on
+        except (RecipeError, NumericsError) as error:  # a direction or a rank that is not there: its card says so
             write = partial(session.errors.__setitem__, self.name, str(error))
         else:
             write = partial(session.explore_records.__setitem__, self.name, (asked, record))
@@ -70,7 +70,7 @@ class MeasuredPicture:
         error = session.errors.get(self.name, "")
         found, measuring = (
             session.explore_records.get(self.name),
-            session.explore_job is not None and session.explore_job.alive,
+            session.explore_job is not None and session.explore_job.running,
         )
         if found is None:
             told = "Being measured." if measuring else "Stopped. Select a cell to measure it."
@@ -99,4 +99,5 @@ def measure_pictures(session: Session, pictures: Sequence[MeasuredPicture]) -> N
             if not picture.measure(session, job):
                 return
 
-    job.start(work, lambda text: failed(session, names[0], text, names))
+    # at its end, what still says that it is being measured no longer is
+    job.start(work, lambda text: failed(session, names[0], text, names), lambda: session.touch(names))

@@ -202,7 +202,11 @@ def _own(session: Session) -> tuple[OwnAccuracy, ...]:
     if session.own or session.validation is None:
         return session.own
     classes = {model.name: model.classes for model in session.project.judgement.experts}
-    return tuple(OwnAccuracy(row.task, row.finetuned, classes[row.task]) for row in session.validation[1].tasks)
+    limit, scorer = session.validation[1].limit, session.project.scorer
+    return tuple(
+        OwnAccuracy(row.task, row.finetuned, classes[row.task], scorer.commonest(row.task, "validation", limit))
+        for row in session.validation[1].tasks
+    )
 
 
 def cost(session: Session) -> dict[str, Any]:

@@ -96,14 +96,14 @@ def _proxies(shown: Shown, model: JudgedModel) -> str:
 
 
 def _own(shown: Shown, model: JudgedModel, index: int) -> str:
-    """Return the expert's own accuracy as a bar with a mark for guessing; empty if it was not measured."""
+    """Return the expert's own accuracy as a bar marked at the commonest class's share; empty if not measured."""
     accuracy = shown.own.get(model.name)
     if accuracy is None:
         return f'<span class="ink3">{"not run" if index >= 0 and model.validation else DASH}</span>'
     score, (low, high) = accuracy.score, accuracy.score.interval
     told = (
         f"{score.correct} of {score.n} own validation images, 95 % interval {percent(low)} to {percent(high)} %; "
-        f"guessing: {percent(accuracy.chance)} %"
+        f"always the commonest class: {percent(accuracy.chance)} %"
     )
     shape, at = 'x="0" y="5" height="10" rx="2"', WIDE * accuracy.chance
     svg = (
@@ -137,8 +137,11 @@ def _activation(shown: Shown) -> str:
     told = [f" {percent(mean, 1)}" for mean in scores.means] if scores else ["", ""]
     hint = "The weights do not show it"
     if scores:
-        width = percent(scores.half_width, 1)
-        hint = f"Mean accuracy of the base on {scores.images} validation images, in %, each ± {width}"
+        quick, plain = (f"{percent(low, 1)} to {percent(high, 1)}" for low, high in scores.intervals)
+        hint = (
+            f"Mean accuracy of the base on {scores.images} validation images, in %; 95 % intervals: QuickGELU {quick}, "
+            f"GELU {plain}"
+        )
     said = {"QuickGELU": "quick", "GELU": "plain"}[facts.activation] if facts.activation_said else ""
     words = {"quick": f"QuickGELU{told[0]}", "plain": f"GELU{told[1]}"}
     return segments("activation", words, said, "Activation", hint)

@@ -31,6 +31,7 @@ def rail(session: Session) -> dict[str, Any]:
             knob,
             recipe.parameters[name],
             method.defaults[name],
+            knob_span(session, knob, recipe.parameters[name]),
             line(name, recipe, effects.get(name), layers),
         )
         for name, knob in method.knobs.items()
@@ -62,8 +63,22 @@ def _entry(preset: Preset) -> list[str]:
     return [preset.name, preset.title, f"{preset.says}{alpha} ({preset.source})"]
 
 
-def _knob(name: str, knob: Knob, value: Value, default: Value, under: Line) -> dict[str, Any]:
+def knob_span(session: Session, knob: Knob, value: Value) -> tuple[float, float, float]:
+    """Return the least, the most and the step of a knob's slider.
+
+    A rank begins where every layer of this tower keeps a direction; a recipe may hold less, and the slider shows it.
+    """
     least, most, step = knob.range or (0.0, 1.0, 1.0)
+    if knob.role == "rank":
+        fits = session.project.least_rank_ratio(step)
+        least = min(max(least, fits), most, float(value))
+    return least, most, step
+
+
+def _knob(
+    name: str, knob: Knob, value: Value, default: Value, span: tuple[float, float, float], under: Line
+) -> dict[str, Any]:
+    least, most, step = span
     return {
         "act": "knob",
         "name": name,

@@ -118,6 +118,11 @@ def _scores(session: Session) -> tuple[Evaluation | None, bool]:
     return session.validation[1], session.validation[0] == session.recipe
 
 
+def _age(session: Session, fresh: bool) -> str:
+    """Say whether a picture is of the recipe on screen, will be, or after a refusal will not."""
+    return "" if fresh else "stopped" if "live" in session.errors else "updating"
+
+
 def stats(session: Session) -> dict[str, Any]:
     """Return the strip with the main numbers and the buttons."""
     scores, fresh = _scores(session)
@@ -131,7 +136,7 @@ def stats(session: Session) -> dict[str, Any]:
         parts.append(
             stat(
                 "Mean accuracy, B",
-                f"{percent(scores.mean('merged'), 1)} % <small>± {percent((high - low) / 2, 1)}</small>",
+                f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
         )
@@ -172,7 +177,7 @@ def accuracy(session: Session) -> dict[str, Any]:
             "empty": "" if labelled else "No labelled validation images. Add them to the recipe to see accuracy."
         }
     old = session.pinned.evaluation if session.pinned else None
-    stale = "" if fresh else "updating"
+    stale = _age(session, fresh)
     figure = accuracy_figure(scores, old, difference=live_preview.difference_to(session, session.pinned))
     return card | {"figure": figure, "stale": stale}
 
@@ -191,7 +196,7 @@ def interference(session: Session) -> dict[str, Any]:
     if session.report is None:
         return card
     recipe, report = session.report
-    stale = "" if recipe == session.recipe else "updating"
+    stale = _age(session, recipe == session.recipe)
     figure = interference_figure(report.interference, old, show)
     static = METHODS[METHODS[recipe.method].static]
     if static.name != recipe.method:
@@ -220,13 +225,13 @@ def norms(session: Session) -> dict[str, Any]:
         card |= {"chosen": "levels" if session.view.levels else "layer"}
     levels = session.explore_records.get("levels") if session.view.levels and "choices" in card else None
     if levels:
-        stale = "" if live_preview.levels_known(session, session.recipe) else "updating"
+        stale = _age(session, live_preview.levels_known(session, session.recipe))
         return card | {"figure": scaling_figure(levels[1]), "stale": stale}
     if session.report is None:
         return card
     tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
     recipe, report = session.report
-    stale = "" if recipe == session.recipe and card.get("chosen") != "levels" else "updating"
+    stale = _age(session, recipe == session.recipe and card.get("chosen") != "levels")
     return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
 
 

@@ -121,7 +121,7 @@ def test_of_many_frames_only_the_first_is_read(kind: str) -> None:
     frames = [Image.new("RGB", (SIDE, SIDE), (at, 2 * at, 0)) for at in range(1, 60)]
     many = written(frames[0], kind, save_all=True, append_images=frames[1:])
     one = written(frames[0], kind)
-    found = decode(many, Preprocessing(SIDE)) - decode(one, Preprocessing(SIDE))
+    found = decode(many, Preprocessing(SIDE)).int() - decode(one, Preprocessing(SIDE)).int()
     assert found.abs().max() < 0.1  # WEBP's colours are not exact
 
 

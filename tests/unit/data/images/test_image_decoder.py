@@ -24,7 +24,7 @@ GREY = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)  # every level
 
 def shown(raw: bytes, name: str = "") -> np.ndarray:
     """Return the pixels that a decoded file shows."""
-    pixels = to_pixels(decode(raw, HOW, name)[None], HOW)[0]
+    pixels = decode(raw, HOW, name)
     assert torch.equal(pixels[0], pixels[1])
     return pixels[0].numpy()
 

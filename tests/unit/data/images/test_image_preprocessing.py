@@ -13,7 +13,7 @@ from PIL import Image
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.data.images.image_decoder import decode
-from esm_viz.data.images.image_source import Preprocessing, preprocessing_of, to_pixels
+from esm_viz.data.images.image_source import Preprocessing, normalise, preprocessing_of, to_pixels
 from tests.support.errors import says
 from tests.support.pictures import written
 from tests.support.tiny import CONFIG, SIDE
@@ -21,6 +21,11 @@ from tests.support.tiny import CONFIG, SIDE
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 255, shape, dtype=np.uint8)
+
+
+def prepared(raw: bytes, how: Preprocessing) -> torch.Tensor:
+    """Return what a tower reads of a file, (3, side, side), float32."""
+    return normalise(decode(raw, how)[None], how)[0]
 
 
 def turned() -> bytes:
@@ -54,14 +59,14 @@ def test_every_kind_of_image_becomes_what_open_clip_makes_of_it(kind: str, size:
     raw = kinds(size)[kind]
     with Image.open(io.BytesIO(raw)) as image:
         truth = image_transform_v2(PreprocessCfg(SIDE), is_train=False)(image)
-    assert (decode(raw, Preprocessing(SIDE)) - truth).abs().max() < 1e-6  # float32 divisions in another order
+    assert (prepared(raw, Preprocessing(SIDE)) - truth).abs().max() < 1e-6  # float32 divisions in another order
 
 
 def test_a_photograph_is_not_turned() -> None:
     raw = turned()
     with Image.open(io.BytesIO(raw)) as image:
         truth = image_transform_v2(PreprocessCfg(SIDE), is_train=False)(image)
-    assert torch.equal(decode(raw, Preprocessing(SIDE)), truth)
+    assert torch.equal(prepared(raw, Preprocessing(SIDE)), truth)
 
 
 SAID = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 0.5], "interpolation": "bilinear", "resize_mode": "longest"}
@@ -74,13 +79,13 @@ def test_a_recipes_own_preprocessing_is_open_clips_too(mode: str) -> None:
     raw = written(Image.fromarray(noise(24, 40, 3)))
     with Image.open(io.BytesIO(raw)) as image:
         truth = image_transform_v2(PreprocessCfg(size=SIDE, **said), is_train=False)(image)
-    assert torch.equal(decode(raw, how), truth)
+    assert torch.equal(prepared(raw, how), truth)
 
 
 def test_pixels_come_back_whatever_the_mean() -> None:
     how = preprocessing_of("{}", {**CONFIG, "preprocess_cfg": SAID}, SIDE)
     pixels = noise(SIDE, SIDE, 3)
-    found = decode(written(Image.fromarray(pixels)), how)
+    found = prepared(written(Image.fromarray(pixels)), how)
     assert torch.equal(to_pixels(found[None], how)[0], torch.from_numpy(pixels).permute(2, 0, 1))
 
 

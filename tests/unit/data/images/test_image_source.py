@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -333,6 +334,32 @@ def test_of_many_proxies_the_seed_decides() -> None:
 def test_a_subset_is_spread_over_the_whole_set() -> None:
     assert evenly_spaced(10, 4) == [0, 2, 5, 7]
     assert evenly_spaced(10, 0) == evenly_spaced(10, 10) == evenly_spaced(10, 99) == list(range(10))
+
+
+def test_decoded_images_are_kept_as_pixels_and_normalised_where_they_are_used(tmp_path: Path) -> None:
+    listed = open_images(folder_of(tmp_path / "i", {f"{at}.png": picture(at) for at in range(3)}), SIDE)
+    found = listed.read(range(3))
+    assert (found.stored.dtype, tuple(found.stored.shape)) == (torch.uint8, (3, 3, SIDE, SIDE))
+    assert torch.equal(found.images, normalise(found.stored, listed.how))
+    there = found.on("meta")
+    assert (there.device.type, there.dtype, there.shape) == ("meta", torch.float32, found.images.shape)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_images_are_decoded_on_all_cores_and_come_in_order(
+    tmp_path: Path, kind: str, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{at}.png": picture(at) for at in range(6)}
+    path = folder_of(tmp_path / "i", files) if kind == "folder" else zip_of(tmp_path / "i.zip", files)
+    truth = open_images(path, SIDE).load(range(6))
+    both = threading.Barrier(2, timeout=20)
+
+    def together(raw: bytes, how: Preprocessing, name: str) -> torch.Tensor:
+        both.wait()
+        return decode(raw, how, name)
+
+    monkeypatch.setattr(module, "decode", together)
+    assert torch.equal(open_images(path, SIDE).load(range(6)), truth)
 
 
 @pytest.mark.parametrize("ending", ["zip", "parquet", "npz", "safetensors"])

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 
 from esm_viz.core.errors import Cancelled
+from esm_viz.runtime import thread_pool
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.ui.jobs import background_job, job_queue
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
@@ -296,3 +298,36 @@ def test_a_lent_permit_comes_back_and_none_is_lost(told: Told, line: JobQueue) -
 @pytest.mark.parametrize(("number", "words"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (11, "11th"), (22, "22nd")])
 def test_a_place_is_written_as_people_do(number: int, words: str) -> None:
     assert ordinal(number) == words
+
+
+def test_a_worker_that_begins_while_another_computes_alone_has_all_threads(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage is computed with one thread, and what begins meanwhile would take that number for its whole life."""
+    monkeypatch.setattr(background_job, "WORKERS", JobQueue((LONG, LONG)))
+    alone, asked = threading.Event(), threading.Event()
+    counts: list[int] = []
+    both = threading.Barrier(2, timeout=WAIT)
+    wrong: list[str] = []
+
+    def compute(job: Job) -> None:
+        with thread_pool.one_thread():
+            alone.set()
+            asked.wait(WAIT)
+
+    def ask(job: Job) -> None:
+        counts.append(torch.get_num_threads())
+        asked.set()
+
+    def spread(job: Job) -> None:
+        thread_pool.parallel_map(lambda piece: both.wait(), range(2))
+
+    first = Job("computes", owner="a").start(compute, wrong.append)
+    assert alone.wait(WAIT)
+    jobs = [first, Job("begins", owner="b").start(ask, wrong.append)]
+    assert all(job.done.wait(WAIT) for job in jobs)
+    for owner in "ab":  # whichever of the two workers takes it, its pieces run side by side
+        later = Job("later", owner=owner).start(spread, wrong.append)
+        assert later.done.wait(2 * WAIT)
+    assert counts == [2]
+    assert not wrong

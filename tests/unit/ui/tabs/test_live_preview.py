@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from esm_viz.core.records import Evaluation, Score, TaskScores
 from esm_viz.merge import with_parameters
 from esm_viz.project.project import Project
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.session.studio_settings import StudioSettings
-from esm_viz.ui.tabs.merge import live_preview
+from esm_viz.ui.tabs.merge import live_preview, merge_tab
 from tests.support import tiny
 
 
@@ -84,3 +85,13 @@ def test_a_newer_value_ends_the_growth(session: Session, monkeypatch: pytest.Mon
     assert limits[0] == 4
     assert session.validation is None  # the late result was dropped
     assert len(limits) <= 2
+
+
+def test_the_mean_is_shown_with_both_ends_of_its_interval(session: Session) -> None:
+    """Near 100 % an interval is not symmetric: 8 tasks at 199 of 200 reach from 98.7 to 99.6 about 99.5."""
+    good = Score(199, 200)
+    scores = Evaluation("", "esm", 1.0, {}, "validation", (TaskScores("a", Score(100, 200), good, good),) * 8, 0, 0.0)
+    session.validation = (session.recipe, scores)
+    html = merge_tab.stats(session)["html"]
+    assert "99.5 % <small>98.7 to 99.6</small>" in html
+    assert "±" not in html

@@ -30,7 +30,46 @@ def test_the_slider_moves_the_rank_of_the_recipe_and_the_line(page: Any) -> None
 def test_a_rank_that_is_not_there_is_one_sentence_beside_the_slider(page: Any) -> None:
     piece = page.act("spectrum", do="knob", name="rank_ratio", value=0.01)["spectrum"]
     assert piece["error"].startswith("rank_ratio 0.01 leaves r = 0")
-    assert piece["slider"]["value"] == 0.01
+    assert (piece["slider"]["value"], piece["slider"]["least"]) == (0.01, 0.01)
+    page.act("rail", do="reset")
+    page.rest()
+
+
+def test_the_slider_begins_at_the_least_rank_that_fits_the_tower(page: Any) -> None:
+    slider = page.act("spectrum", do="view", value="energy")["spectrum"]["slider"]
+    assert (slider["least"], slider["most"]) == (0.19, 1.0)  # 3 tasks, 16 outputs at the narrowest layer
+    knob = next(knob for knob in page.act("rail", do="reset")["rail"]["knobs"] if knob["name"] == "rank_ratio")
+    assert knob["least"] == 0.19
+    page.rest()
+    piece = page.act("spectrum", do="knob", name="rank_ratio", value=slider["least"])["spectrum"]
+    assert "error" not in piece
+    page.act("rail", do="reset")
+    page.rest()
+
+
+def test_no_picture_says_updating_after_a_refusal(page: Any) -> None:
+    page.rest()
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.rest()
+    seen: dict[str, dict[str, Any]] = {}
+    call = page.call
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        values = call(*arguments, **named)
+        seen.update(page.pieces)
+        return values
+
+    page.call = noted
+    page.act("spectrum", do="knob", name="rank_ratio", value=0.05, rest=True)
+    page.rest()
+    page.call("select", page.tab("Evaluate"), page.id)
+    page.rest()
+    page.call("select", page.tab("Explore"), page.id)
+    page.rest()
+    page.call("tick", page.studio.parts["bar"], page.id)
+    stale = {name: piece.get("stale") for name, piece in seen.items() if piece.get("stale")}
+    assert {"accuracy", "interference", "norms"} <= stale.keys()
+    assert set(stale.values()) == {"stopped"}
     page.act("rail", do="reset")
     page.rest()
 
