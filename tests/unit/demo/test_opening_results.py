@@ -55,9 +55,9 @@ def shipped() -> RecordedResults:
 
 
 def test_every_shipped_answer_is_what_this_code_computes(shipped: RecordedResults) -> None:
-    fresh = opening_answers(RecordedResults())
-    assert set(shipped.plain) == set(fresh.plain), REMEDY
-    found = {question: differences(answer, fresh.plain[question]) for question, answer in shipped.plain.items()}
+    fresh = json.loads(json.dumps(opening_answers(RecordedResults()).plain))  # as a file gives it back
+    assert set(shipped.plain) == set(fresh), REMEDY
+    found = {question: differences(answer, fresh[question]) for question, answer in shipped.plain.items()}
     assert not {question: where for question, where in found.items() if where}, REMEDY
 
 
