@@ -8,6 +8,7 @@ of the recipe it was exported from.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import math
@@ -285,10 +286,26 @@ def as_number(value: object) -> float | None:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """A safe YAML loader that also refuses aliases, very long scalars and duplicate keys.
+    """A safe YAML loader that also refuses aliases, very long scalars, duplicate keys and numbers in other bases.
 
-    Aliases can expand without bound, and YAML silently drops one of two equal keys.
+    Aliases can expand without bound, YAML silently drops one of two equal keys, and PyYAML reads 010 as 8 and 1:30 as
+    90, which nobody means in a recipe.
     """
+
+    def construct_yaml_int(self, node: Any) -> int:
+        number = super().construct_yaml_int(node)
+        digits = node.value.lstrip("+-").replace("_", "")
+        if digits.isdecimal() and digits != "0" and digits.startswith("0"):
+            raise _other_base(node, number, str(int(node.value)))
+        if ":" in digits:
+            raise _other_base(node, number, str(number))
+        return number
+
+    def construct_yaml_float(self, node: Any) -> float:
+        number = super().construct_yaml_float(node)
+        if ":" in node.value:
+            raise _other_base(node, number, str(number))
+        return number
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -306,6 +323,16 @@ class _PlainLoader(yaml.SafeLoader):
             start = self.peek_event().start_mark
             raise yaml.constructor.ConstructorError(None, None, f"a text of over {LONGEST_SCALAR} characters", start)
         return super().compose_node(parent, index)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
+_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
+
+
+def _other_base(node: Any, number: float, meant: str) -> yaml.constructor.ConstructorError:
+    """Return the error for a number that YAML reads in base 8 or 60."""
+    problem = f"{node.value} would be read as {number}, write {meant} or {node.value!r}"
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _plain(value: Value) -> Value:
@@ -357,7 +384,7 @@ def _head_words(raw: Mapping[str, object], place: str, where: str) -> HeadWords:
 
 def _words(raw: object, what: str, where: str) -> tuple[str, ...]:
     if not isinstance(raw, list) or not raw or not all(isinstance(word, str) and word for word in raw):
-        _wrong(what, "a list of words", raw, where)
+        _wrong(what, f"a list of words{', in quotes' if raw else ''}", raw, where)
     return tuple(raw)
 
 
@@ -421,6 +448,8 @@ def checked_seed(raw: object, where: str) -> int:
 
 
 def _text(raw: object, what: str, where: str) -> str:
+    if isinstance(raw, bool | int | float | datetime.date):  # no, 7 and 2024-01-05 are words only in quotes
+        _wrong(what, "a non-empty text, in quotes", raw, where)
     if not isinstance(raw, str) or not raw or "\x00" in raw or any("\ud800" <= mark <= "\udfff" for mark in raw):
         _wrong(what, "a non-empty text", raw, where)
     return raw
@@ -436,9 +465,9 @@ def _path(raw: object, what: str, where: str) -> str:
 def _digest(raw: object, what: str, where: str) -> str:
     if raw in ("", None):
         return ""
-    if not isinstance(raw, str) or not _SHA256.fullmatch(raw):
+    if not isinstance(raw, str) or not _SHA256.fullmatch(raw.lower()):
         _wrong(what, "64 hexadecimal digits", raw, where)
-    return raw
+    return raw.lower()  # Windows writes capitals
 
 
 def _wrong(what: str, expected: str, came: object, where: str) -> NoReturn:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import TIMM, layout_of
+from esm_viz.checkpoints.tensor_storage import FLOATS
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, one_line
 
@@ -98,7 +99,7 @@ def _on_top(source: Source) -> bool:
 
 
 def _floats(source: Source, names: Mapping[str, str], path: Path) -> dict[str, Tensor]:
-    odd = next((name for name in names.values() if source.tensors[name].dtype is None), None)
+    odd = next((name for name in names.values() if source.tensors[name].kind not in FLOATS.values()), None)
     if odd is not None:
         raise HeadError(f"the head's {odd} is {source.tensors[odd].kind}", "save it as float32", path.name)
     ours = {its: ours for ours, its in names.items()}

@@ -25,7 +25,13 @@ from esm_viz.data.images.image_set import Decode, Fetch, ImageSet, Pictures, sho
 MOST_FILES = 2_000_000  # of one set
 MOST_RATIO, SMALL = 200, 1_000_000  # a larger file that unpacks to over 200 times its size is a zip bomb
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # unpacking the other methods is not bounded in memory
-_JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")  # made by computers; so are hidden files and folders
+_JUNK = frozenset(
+    (
+        *("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
+        *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"),  # of Synology's and QNAP's storage
+    )
+)
+"""Files and folders that computers make for themselves, some of them with pictures; so are hidden ones."""
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}  # as `folded` writes
 
 

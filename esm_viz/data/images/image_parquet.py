@@ -45,7 +45,7 @@ class _Group(NamedTuple):
 
 
 class _Labels(NamedTuple):
-    """One file's labels: numbers, int64, with the names of the classes if the schema has them, or words."""
+    """One file's labels: whole numbers, with the names of the classes if the schema has them, or words."""
 
     values: Any
     names: tuple[str, ...]
@@ -159,7 +159,7 @@ def _labels(table: pq.ParquetFile, path: Path) -> _Labels:
         kind = kind.value_type
         values = values.cast(kind)
     if pa.types.is_integer(kind):
-        return _Labels(values.to_numpy().astype(np.int64), class_names(table.schema_arrow, column))
+        return _Labels(values.to_numpy(), class_names(table.schema_arrow, column))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _Labels(values.to_pylist(), ())
     remedy = whole_numbers("bool" if pa.types.is_boolean(kind) else "float" if pa.types.is_floating(kind) else "")
@@ -184,7 +184,7 @@ def _rows(labels: Sequence[_Labels], classes: Classes, where: str) -> tuple[Tens
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(rows):
             wrong = f"labels go from {numbers.min()} to {numbers.max()} for {len(rows)} classes"
             raise ImagesError(wrong, "give whole numbers from 0 that the head has rows for", where)
-        found.append(torch.tensor(rows)[torch.from_numpy(numbers)])
+        found.append(torch.tensor(rows)[torch.from_numpy(numbers.astype(np.int64))])
     return torch.cat(found), classes.names or labels[0].names
 
 

@@ -163,6 +163,23 @@ def test_the_hash_is_the_sha256_of_the_text() -> None:
     assert sha256_text("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_a_digest_may_be_in_capitals_as_windows_writes_it() -> None:
+    raw = {**mapping(), "base_model": {"path": "b", "sha256": "AB" * 32}}
+    assert parse_mapping(raw, HERE).base_sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize("word", ["no", "2024-01-05", "7", "1e3"])
+def test_a_name_that_yaml_reads_as_something_else_is_refused_or_kept(word: str) -> None:
+    text = yaml.safe_dump({**mapping(), "models": [{"name": "NAME", "path": "p"}]})
+    assert parse_text(text.replace("NAME", f"'{word}'"), HERE).tasks == (word,)
+    read = yaml.safe_load(word)
+    if read == word:
+        assert parse_text(text.replace("NAME", word), HERE).tasks == (word,)
+        return
+    with says(RecipeError, f"models[0]: name is {read!r}, recipe, give a non-empty text, in quotes"):
+        parse_text(text.replace("NAME", word), HERE)
+
+
 def broken(**changes: object) -> dict[str, Any]:
     return {**mapping(), **changes}
 
@@ -183,7 +200,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "no arch": (without("arch"), "arch is missing, recipe, add arch"),
     "no base": (without("base_model"), "base_model is missing, recipe, add base_model"),
     "no models": (without("models"), "models is missing, recipe, add models"),
-    "method a number": (broken(merge_method=3), "merge_method is 3, recipe, give a non-empty text"),
+    "method a number": (broken(merge_method=3), "merge_method is 3, recipe, give a non-empty text, in quotes"),
     "base a path": (broken(base_model="b"), "base_model is 'b', recipe, give a mapping of keys to values"),
     "base unknown key": (
         broken(base_model={"file": "b"}),
@@ -196,8 +213,8 @@ REFUSED: dict[str, tuple[object, str]] = {
         r"base_model: path is 'a\x00b', recipe, give a non-empty text",
     ),
     "base digest": (
-        broken(base_model={"path": "b", "sha256": "A" * 64}),
-        f"base_model: sha256 is '{'A' * 56}..., recipe, give 64 hexadecimal digits",
+        broken(base_model={"path": "b", "sha256": "G" * 64}),
+        f"base_model: sha256 is '{'G' * 56}..., recipe, give 64 hexadecimal digits",
     ),
     "models empty": (broken(models=[]), "models is [], recipe, give a list with at least one model"),
     "models a mapping": (broken(models={"a": 1}), "models is {'a': 1}, recipe, give a list with at least one model"),
@@ -226,7 +243,7 @@ REFUSED: dict[str, tuple[object, str]] = {
         f"model ants: weight is 1{'0' * 56}..., recipe, give a finite number",
     ),
     "proxies a list": (with_model(proxies=["a"]), "model ants: proxies is ['a'], recipe, give a non-empty text"),
-    "head a number": (with_model(head=5), "model ants: head is 5, recipe, give a non-empty text"),
+    "head a number": (with_model(head=5), "model ants: head is 5, recipe, give a non-empty text, in quotes"),
     "head unknown key": (
         with_model(head={"labels": []}),
         "model ants: head has unknown keys labels, recipe, use classes, templates",
@@ -241,7 +258,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     ),
     "head with a number": (
         with_model(head={"classes": [1], "templates": ["{}"]}),
-        "model ants: head: classes is [1], recipe, give a list of words",
+        "model ants: head: classes is [1], recipe, give a list of words, in quotes",
     ),
     "dtype": (broken(dtype="int8"), "dtype is 'int8', recipe, give one of float32, float16, bfloat16, float64"),
     "dtype a list": (broken(dtype=[]), "dtype is [], recipe, give one of float32, float16, bfloat16, float64"),
@@ -259,7 +276,7 @@ REFUSED: dict[str, tuple[object, str]] = {
         broken(parameters={"gain": None}),
         "parameters: gain is None, recipe, give a number or a word",
     ),
-    "arch a number": (broken(arch=3), "arch is 3, recipe, give a non-empty text"),
+    "arch a number": (broken(arch=3), "arch is 3, recipe, give a non-empty text, in quotes"),
     "arch without vision": (
         broken(arch={"embed_dim": 8}),
         "arch is {'embed_dim': 8}, recipe, give an open_clip model name or a config with embed_dim and vision_cfg",
@@ -287,6 +304,7 @@ def test_a_recipe_is_refused_for(case: str) -> None:
 
 
 UNKNOWN_TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
+SIXTIES = "1:30.5 would be read as 90.5, write 90.5 or '1:30.5'"
 BAD_YAML = {
     "two values on a line": (
         "a: b: c",
@@ -312,6 +330,22 @@ BAD_YAML = {
     "a key said twice": (
         "merge_method: esm\nseed: 1\nseed: 2",
         "the recipe is not valid YAML (seed is given twice), recipe, line 3, mend that line",
+    ),
+    "a number that YAML reads as octal": (
+        "merge_method: esm\nseed: 010",
+        "the recipe is not valid YAML (010 would be read as 8, write 10 or '010'), recipe, line 2, mend that line",
+    ),
+    "a negative number that YAML reads as octal": (
+        "seed: -017",
+        "the recipe is not valid YAML (-017 would be read as -15, write -17 or '-017'), recipe, line 1, mend that line",
+    ),
+    "a number that YAML reads in sixties": (
+        "weight: 1:30",
+        "the recipe is not valid YAML (1:30 would be read as 90, write 90 or '1:30'), recipe, line 1, mend that line",
+    ),
+    "a fraction that YAML reads in sixties": (
+        "a: 1:30.5",
+        f"the recipe is not valid YAML ({SIXTIES}), recipe, line 1, mend that line",
     ),
 }
 

@@ -62,6 +62,16 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str, str]] = {
         "",
         "the head's bias is (3,), h.safetensors, give (4,)",
     ),
+    "int8 weights, whose scale is elsewhere": (
+        {"weight": WEIGHT.to(torch.int8)},
+        "",
+        "the head's weight is I8, h.safetensors, save it as float32",
+    ),
+    "whole numbers as a bias": (
+        {"weight": WEIGHT, "bias": torch.zeros(4, dtype=torch.int64)},
+        "",
+        "the head's bias is I64, h.safetensors, save it as float32",
+    ),
     "NaN": ({"weight": WEIGHT * torch.nan}, "", "the head holds NaN or Inf, h.safetensors, make it again"),
     "Inf in the bias": (
         {"weight": WEIGHT, "bias": torch.full((4,), torch.inf)},

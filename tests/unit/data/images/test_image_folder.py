@@ -129,6 +129,21 @@ def test_other_files_are_named_and_counted_but_for_those_of_a_computer(tmp_path:
     assert note.endswith(" …)")
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("classes", [PETS, Classes(2)], ids=["with names", "without names"])
+@pytest.mark.parametrize(
+    "folder", ["@eaDir", "#recycle", "#snapshot", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"]
+)
+def test_pictures_that_a_storage_device_or_system_made_are_not_counted(
+    tmp_path: Path, kind: str, classes: Classes, folder: str
+) -> None:
+    files = pictures("cat/0.png", "dog/1.png")
+    junk = pictures(f"cat/{folder}/0.png/SYNOPHOTO_THUMB_M.jpg", f"{folder}/cat/0.png", f"dog/{folder}/9.png")
+    listed = open_images(made(tmp_path, kind, files | junk), SIDE, classes)
+    assert [listed.pictures.named(at) for at in range(listed.count)] == ["cat/0.png", "dog/1.png"]
+    assert listed.notes == ()
+
+
 # Zips of other tools.
 
 

@@ -169,6 +169,7 @@ def test_a_broken_row_is_left_out_by_its_number(tmp_path: Path) -> None:
         linked.load([24])
 
 
+HUGE = 2**63  # one more than int64 holds
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no images": ({"x": [1]}, "the table has no column of image bytes, i.parquet, name it `image`"),
     "two of bytes": (
@@ -198,6 +199,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "labels in lists": (
         {"image": pa.array([b"x"]), "label": [[0, 1]]},
         "`label` holds list<element: int64>, i.parquet, give one whole number for each image, or give words",
+    ),
+    "labels beyond int64": (
+        {"image": pa.array([b"x"]), "label": pa.array([HUGE], pa.uint64())},
+        f"labels go from {HUGE} to {HUGE} for 3 classes, i.parquet, give whole numbers from 0 that the head has rows for",
     ),
     "labels below zero": (
         {"image": pa.array([b"x"]), "label": [-1]},
