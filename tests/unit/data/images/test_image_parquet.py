@@ -202,8 +202,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels beyond int64": (
         {"image": pa.array([b"x"]), "label": pa.array([HUGE], pa.uint64())},
-        f"labels go from {HUGE} to {HUGE} for 3 classes, i.parquet, "
-        "give whole numbers from 0 that the head has rows for",
+        (
+            f"labels go from {HUGE} to {HUGE} for 3 classes, i.parquet, "
+            "give whole numbers from 0 that the head has rows for"
+        ),
     ),
     "labels below zero": (
         {"image": pa.array([b"x"]), "label": [-1]},
