@@ -169,6 +169,7 @@ def test_a_broken_row_is_left_out_by_its_number(tmp_path: Path) -> None:
         linked.load([24])
 
 
+LABELS_FROM = "labels go from {} to {} for 3 classes, i.parquet, give whole numbers from 0 that the head has rows for"
 HUGE = 2**63  # one more than int64 holds
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no images": ({"x": [1]}, "the table has no column of image bytes, i.parquet, name it `image`"),
@@ -202,14 +203,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "labels beyond int64": (
         {"image": pa.array([b"x"]), "label": pa.array([HUGE], pa.uint64())},
-        (
-            f"labels go from {HUGE} to {HUGE} for 3 classes, i.parquet, "
-            "give whole numbers from 0 that the head has rows for"
-        ),
+        LABELS_FROM.format(HUGE, HUGE),
     ),
     "labels below zero": (
         {"image": pa.array([b"x"]), "label": [-1]},
-        "labels go from -1 to -1 for 3 classes, i.parquet, give whole numbers from 0 that the head has rows for",
+        LABELS_FROM.format(-1, -1),
     ),
 }
 
