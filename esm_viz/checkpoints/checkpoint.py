@@ -50,6 +50,8 @@ class Checkpoint:
         layout: the layout of the file.
         names: the file's own names of all its tensors.
         metadata: metadata of the file.
+        read_file: name of the file, or of the list of shards, also where the recipe names its folder.
+        not_read: names of weights beside it that a folder's model may be too; empty if the recipe names the file.
     """
 
     def __init__(self, title: str, path: Path) -> None:
@@ -64,6 +66,7 @@ class Checkpoint:
         self._verified = False
         self.names = tuple(self._source.tensors)
         self.metadata: Mapping[str, str] = self._source.metadata
+        self.read_file, self.not_read = self._source.path.name, self._source.not_read
         self.layout = layout_of(self._file_shapes())
 
     def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:

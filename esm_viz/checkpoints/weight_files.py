@@ -26,6 +26,7 @@ NAMES = (
     *("adapter_model.safetensors", "adapter_model.bin"),
 )
 """File names of a folder's model, in the order in which they are looked for."""
+_FORMATS = frozenset(NAMES[:6])  # of them, those under which libraries save the same model again in another format
 _BEGIN = 512  # bytes
 _LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
 _TORCH = (b"PK\x03\x04", b"\x80\x02")  # a zip, or a pickle, of torch.save
@@ -60,6 +61,7 @@ class Source:
         tensors: tensors by name, in the order of the files; without the parts that training wrappers add.
         metadata: metadata of the file.
         files: all files that hold the tensors.
+        not_read: names of weights beside the file that a folder's model may be too; empty if the file was named.
     """
 
     def __init__(self, title: str, path: Path) -> None:
@@ -76,8 +78,19 @@ class Source:
         self.metadata: dict[str, str] = {}
         if self.path.name.endswith(INDEX):
             self.files, found = self._sharded()
+            whole = self.path.with_name(self.path.name.removesuffix(INDEX))
+            if path.is_dir() and whole.is_file() and whole not in self.files:
+                raise CheckpointError(
+                    f"the folder holds a model in one file, {whole.name}, and one in shards",
+                    "remove the older one, or name the file itself",
+                    path.name,
+                    subject=title,
+                )
         else:
             self.files, found = (self.path,), self._opened(self.path)
+        read = {file.name for file in self.files}
+        others = [name for name in NAMES if name in _FORMATS and name not in read and (path / name).is_file()]
+        self.not_read = tuple(others) if self.path.name in _FORMATS else ()
         self._own_names = _without_wrappers(found)
         self.tensors = {name: found[own] for name, own in self._own_names.items()}
 

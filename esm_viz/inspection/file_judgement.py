@@ -34,7 +34,7 @@ from esm_viz.data.images.image_source import draw, open_images, preprocessing_of
 from esm_viz.families import architecture_match
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
-from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, open_beside, shared_notes
+from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, not_read_notes, open_beside, shared_notes
 from esm_viz.merge import METHODS, settle
 from esm_viz.runtime.container_limits import free_memory
 
@@ -83,9 +83,11 @@ def judge(
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
+    opened = [base]
     notes: list[str] = []
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        opened.append(checkpoint)
         beside = open_beside(model, recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         notes += [f"{model.name}, {note}" for note in beside.notes]
@@ -104,7 +106,8 @@ def judge(
         verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
-    return dataclasses.replace(whole, notes=(*whole.notes, *notes))
+    not_read = not_read_notes(found for found in opened if found is not None)
+    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes))
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -134,7 +137,8 @@ def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgeme
         )
         models.append(dataclasses.replace(model, verdict=_verdict(model, (), alike.get(facts.name), False)))
     whole = _judgement(recipe, headers.arch, models, ())
-    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *headers.left_out))
+    not_read = not_read_notes((headers.base, *headers.experts.values()))
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *not_read, *headers.left_out))
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:

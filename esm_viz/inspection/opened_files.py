@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -110,6 +110,7 @@ def open_headers(recipe: Recipe) -> Headers:
     images_a_task = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
     memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images_a_task)
     notes = shared_notes({fact.dtype for fact in facts}, [model.path for model in recipe.models])
+    notes += not_read_notes((base, *experts.values()))
     inspection = Inspection(arch.title, arch.describe(), tuple(facts), arch.layers, memory, seconds, notes)
     return Headers(arch, base, experts, proxies, labelled, heads, inspection)
 
@@ -223,6 +224,16 @@ def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classe
     if most >= classes.rows:
         raise HeadError(f"{split} labels go up to {most}, the head has {classes.rows} classes", "fix either")
     return images
+
+
+def not_read_notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:
+    """Return a sentence for each model in whose folder other weights lie, which may be newer than those read."""
+    return tuple(
+        f"{found.title}: {found.read_file} is read, {' and '.join(found.not_read)} beside it "
+        f"{'are' if len(found.not_read) > 1 else 'is'} not, name the file itself to read that one."
+        for found in checkpoints
+        if found.not_read
+    )
 
 
 def shared_notes(dtypes: set[str], paths: Sequence[str]) -> tuple[str, ...]:

@@ -204,6 +204,41 @@ def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
         Checkpoint("ants", tmp_path)
 
 
+def sharded(folder: Path, *shards: str) -> None:
+    """Write the weights into files, in turn, and the list of them."""
+    where = {name: shards[at % len(shards)] for at, name in enumerate(WEIGHTS)}
+    for shard in shards:
+        save_file({name: WEIGHTS[name] for name, at in where.items() if at == shard}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}), encoding="utf-8")
+
+
+def test_a_whole_file_beside_shards_is_refused_since_either_may_be_left_from_before(tmp_path: Path) -> None:
+    save_file(changed(proj=WEIGHTS["proj"] + 1), tmp_path / "model.safetensors")
+    sharded(tmp_path, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    text = (
+        "ants: the folder holds a model in one file, model.safetensors, and one in shards, "
+        f"{tmp_path.name}, remove the older one, or name the file itself"
+    )
+    with says(CheckpointError, text):
+        Checkpoint("ants", tmp_path)
+    for name, plus in (("model.safetensors", 1), ("model.safetensors.index.json", 0)):
+        assert torch.equal(Checkpoint("ants", tmp_path / name).tensors(["proj"])["proj"], WEIGHTS["proj"] + plus)
+
+
+def test_a_list_of_shards_may_name_the_whole_file(tmp_path: Path) -> None:
+    sharded(tmp_path, "model.safetensors")
+    assert Checkpoint("ants", tmp_path).judge(SHAPES).matched == len(WEIGHTS)
+
+
+def test_other_weights_in_a_models_folder_are_named(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "model.safetensors")
+    for name in ("optimizer.pt", "training_args.bin", "pytorch_model.bin"):
+        torch.save(WEIGHTS, tmp_path / name)
+    found = Checkpoint("ants", tmp_path)
+    assert (found.read_file, found.not_read) == ("model.safetensors", ("pytorch_model.bin",))
+    assert Checkpoint("ants", tmp_path / "model.safetensors").not_read == ()
+
+
 def test_a_file_of_another_kind_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"numbers")
     text = "ants: this is no file of weights, a.npz, give .safetensors, .pt, .pth, .bin, .ckpt or a folder"

@@ -206,6 +206,26 @@ def test_a_wrong_recipe_is_nothing_to_judge(folder: Path) -> None:
         judge(recipe(folder, method="esmm"))
 
 
+def test_weights_of_another_format_beside_those_that_are_read_are_told(folder: Path) -> None:
+    for task in ("ants", "bees"):
+        (folder / "own" / task).mkdir(parents=True)
+        shutil.copy(folder / f"{task}.safetensors", folder / "own" / task / "model.safetensors")
+        torch.save(load_file(folder / f"{task}.safetensors"), folder / "own" / task / "pytorch_model.bin")
+
+    def moved(raw: dict[str, Any]) -> None:
+        for model in raw["models"][:2]:
+            model["path"] = f"own/{model['name']}"
+
+    told = [
+        f"{task}: model.safetensors is read, pytorch_model.bin beside it is not, name the file itself to read that one."
+        for task in ("ants", "bees")
+    ]
+    changed = recipe(folder, moved)
+    assert [note for note in judge(changed).notes if "beside" in note] == told
+    assert [note for note in Project.open(changed, device="cpu").judgement.notes if "beside" in note] == told
+    assert not any("beside" in note for note in judge(recipe(folder)).notes)
+
+
 # What running the files says of them.
 
 
