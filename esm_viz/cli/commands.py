@@ -125,7 +125,7 @@ def run_evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = opened_project(options)
     progress = printed_progress()
     evaluation = project.evaluate(project.with_alpha_found(recipe, progress), options.split, progress=progress)
-    beside = published(project.inspection.arch, project.tasks), project.left_out
+    beside = published(project.inspection.arch, project.tasks), project.left_out, project.near_chance(evaluation)
     result = json_records.evaluation_json(evaluation, *beside)
     if options.out:
         write_text(options.out, _json(result))

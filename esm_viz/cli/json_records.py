@@ -24,7 +24,10 @@ from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Publ
 
 
 def evaluation_json(
-    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+    record: Evaluation,
+    papers: Mapping[str, Published] = MappingProxyType({}),
+    left_out: Sequence[str] = (),
+    near_chance: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
 
@@ -32,6 +35,7 @@ def evaluation_json(
         record: of one recipe's model.
         papers: what is published for its architecture and tasks; there is no such key where nothing is.
         left_out: which images could not be read, in sentences.
+        near_chance: which experts do no better than guessing, in sentences.
     """
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
     tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
@@ -51,6 +55,7 @@ def evaluation_json(
         **(_routing(record.routing) if record.routing else {}),
         **({"published": _published(record, papers)} if papers else {}),
         **({"left_out": list(left_out)} if left_out else {}),
+        **({"near_chance": list(near_chance)} if near_chance else {}),
         "method": record.method,
         "alpha": record.alpha,
         "parameters": dict(record.parameters),

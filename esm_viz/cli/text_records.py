@@ -54,7 +54,10 @@ def published_row(record: Evaluation) -> str:
 
 
 def evaluation_text(
-    record: Evaluation, papers: Mapping[str, Published] = MappingProxyType({}), left_out: Sequence[str] = ()
+    record: Evaluation,
+    papers: Mapping[str, Published] = MappingProxyType({}),
+    left_out: Sequence[str] = (),
+    near_chance: Sequence[str] = (),
 ) -> str:
     """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
     lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
@@ -69,7 +72,7 @@ def evaluation_text(
         lines.append(_published_line(record, papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
-    lines += [f"note: {told}" for told in (*left_out, record.shares_missing) if told]
+    lines += [f"note: {told}" for told in (*left_out, record.shares_missing, *near_chance) if told]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(

@@ -154,11 +154,7 @@ def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
             model = dataclasses.replace(model, verdict=verdict, validation=accuracy.score.n)
         if not accuracy.near_chance:
             return model
-        sentence = (
-            f"{model.name} is right on {accuracy.score.correct} of {accuracy.score.n} of its own validation images, "
-            f"always answering the commonest of {accuracy.classes} classes would be on {accuracy.commonest}, "
-            "check that head and images belong to it"
-        )
+        sentence = accuracy.near_chance_sentence("validation")
         return dataclasses.replace(model, verdict=Verdict("check", NEAR_CHANCE, sentence))
 
     return dataclasses.replace(judgement, models=(judgement.base, *map(flagged, judgement.experts)))

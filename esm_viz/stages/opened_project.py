@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from esm_viz.core import recipe as recipes
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Layer, Split
+from esm_viz.core.records import Evaluation, Layer, OwnAccuracy, Split
 from esm_viz.data.images.image_source import preprocessing_of
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
@@ -125,6 +125,22 @@ class OpenedProject:
     def left_out(self) -> tuple[str, ...]:
         """Return a sentence for each image set in which broken images were found so far; these are not used."""
         return self.headers.left_out
+
+    def own_of(self, measured: Evaluation) -> tuple[OwnAccuracy, ...]:
+        """Return each expert's accuracy on its own task's images, as an evaluation measured it."""
+        return tuple(
+            OwnAccuracy(
+                task=row.task,
+                score=row.finetuned,
+                classes=len(self.headers.heads[row.task].weight),
+                commonest=self.scorer.commonest(row.task, measured.split, measured.limit),
+            )
+            for row in measured.tasks
+        )
+
+    def near_chance(self, measured: Evaluation) -> tuple[str, ...]:
+        """Return a sentence for each expert that does no better than guessing: its labels or head may be another's."""
+        return tuple(own.near_chance_sentence(measured.split) for own in self.own_of(measured) if own.near_chance)
 
     @property
     def digests(self) -> frozenset[str]:

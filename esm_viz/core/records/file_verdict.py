@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esm_viz.core.records.accuracy_score import Score, mean_limits
-from esm_viz.core.records.basic_types import FileFacts, Layer
+from esm_viz.core.records.basic_types import FileFacts, Layer, Split
 
 Stance = Literal["ready", "check", "refused"]
 
@@ -103,7 +103,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class OwnAccuracy:
-    """The accuracy of one expert on its own validation images."""
+    """The accuracy of one expert on labelled images of its own task."""
 
     task: str
     score: Score
@@ -120,6 +120,14 @@ class OwnAccuracy:
     def near_chance(self) -> bool:
         """Say whether the 95 % interval reaches down to always answering the commonest class."""
         return self.score.interval[0] <= self.chance
+
+    def near_chance_sentence(self, split: Split) -> str:
+        """Return what an accuracy near chance says, and what to check; the images are those of a split."""
+        return (
+            f"{self.task} is right on {self.score.correct} of {self.score.n} of its own {split} images, "
+            f"always answering the commonest of {self.classes} classes would be on {self.commonest}, "
+            "check that head and images belong to it"
+        )
 
 
 @dataclass(frozen=True, slots=True)

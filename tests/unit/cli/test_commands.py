@@ -199,6 +199,21 @@ def test_evaluate_writes_the_promised_keys_and_what_the_project_measures(
     assert (found["split"], found["alpha"], found["recipe_sha256"]) == ("test", 0.5, truth.recipe_sha256)
 
 
+def test_evaluate_tells_an_expert_that_does_no_better_than_guessing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(project, tmp_path / "own"))
+    tiny.mislabel(own, "bees")
+    words = ("evaluate", own / "recipe.yaml", "--split", "validation")
+    told = (
+        "bees is right on 0 of 24 of its own validation images, guessing among 4 classes on 6, "
+        "check that head and images belong to it"
+    )
+    assert f"note: {told}" in run(capsys, *words)[1].splitlines()
+    assert json.loads(run(capsys, *words, "--json")[1])["near_chance"] == [told]
+    assert "guessing" not in run(capsys, "evaluate", project / "recipe.yaml")[1]
+
+
 def test_set_changes_the_method_before_its_parameters(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--set", "alpha=0.25", "--set", "merge_method=tsv_m", "--json")
     _, out, _ = run(capsys, "evaluate", project / "recipe.yaml", *words)

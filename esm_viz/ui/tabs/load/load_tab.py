@@ -201,12 +201,7 @@ def _own(session: Session) -> tuple[OwnAccuracy, ...]:
     """Return the measured accuracies of the experts on screen on their own validation images."""
     if session.own or session.validation is None:
         return session.own
-    classes = {model.name: model.classes for model in session.project.judgement.experts}
-    limit, scorer = session.validation[1].limit, session.project.scorer
-    return tuple(
-        OwnAccuracy(row.task, row.finetuned, classes[row.task], scorer.commonest(row.task, "validation", limit))
-        for row in session.validation[1].tasks
-    )
+    return session.project.own_of(session.validation[1])
 
 
 def cost(session: Session) -> dict[str, Any]:
