@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 FIRST = ("unit", "conformance", "parity")  # in this order, then all others by name
@@ -28,23 +30,45 @@ settings.register_profile("esm_viz", deadline=None, derandomize=True, print_blob
 settings.load_profile("esm_viz")
 
 
-def room_rank(path: Path) -> int:
-    """Return where a test file comes in the run: fast rooms first, the browser last."""
-    room = path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
-    if room in LAST:
-        return len(FIRST) + 1 + LAST.index(room)
-    return FIRST.index(room) if room in FIRST else len(FIRST)
+def room_of(nodeid: str) -> str:
+    """Return the folder below tests that a test lies in."""
+    parts = Path(nodeid.split("::", 1)[0]).parts
+    return parts[1] if len(parts) > 2 and parts[0] == TESTS.name else ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fast tests first; mark the slow rooms for one process, with one studio, and tests/e2e as e2e."""
-    items.sort(key=lambda item: room_rank(item.path))  # stable: within a room the order stays pytest's
+def room_rank(room: str, beside: bool) -> int:
+    """Return where a room comes in the run: fast rooms first; the slow ones last, or first beside another process."""
+    order = (*LAST, *FIRST, "") if beside else (*FIRST, "", *LAST)
+    return order.index(room if room in order else "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run fast tests first, and mark tests/e2e as e2e; of two processes, one begins with the slow rooms."""
+    beside = hasattr(config, "workerinput")
+    items.sort(key=lambda item: room_rank(room_of(item.nodeid), beside))  # stable: within a room pytest's order
     for item in items:
-        room = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-        if room == "e2e":
+        if room_of(item.nodeid) == "e2e":
             item.add_marker(pytest.mark.e2e)
-        if room in LAST:
-            item.add_marker(pytest.mark.xdist_group("slow"))
+
+
+def piece_of(nodeid: str) -> str:
+    """Return the name of what a test is given to a process with: itself, or all slow rooms, which share a studio."""
+    return "slow" if room_of(nodeid) in LAST else nodeid
+
+
+class SlowRoomsTogether(LoadScopeScheduling):
+    """Give tests to processes one by one, but the slow rooms as one piece.
+
+    pytest-xdist's own groups (3.8) are ignored without a word by pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return piece_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SlowRoomsTogether:
+    """Choose how tests are given to processes."""
+    return SlowRoomsTogether(config, log)
 
 
 @pytest.fixture(autouse=True)
