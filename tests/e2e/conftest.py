@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+MOST_SHOWN = 3000  # characters of a page in the report of a failed test
 PATIENCE = 240.0  # seconds for the server to come up on a busy machine
 
 
@@ -98,6 +99,18 @@ def visitors(browser: sync_api.Browser) -> Iterator[sync_api.BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True)
     yield context
     context.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport]:
+    """Add what stood on the open pages to the report of a failed test."""
+    report = yield
+    browser = getattr(item, "funcargs", {}).get("browser")
+    if report.failed and call.when == "call" and browser is not None:
+        for opened in [page for context in browser.contexts for page in context.pages]:
+            with suppress(sync_api.Error):
+                report.sections.append((f"on {opened.url}", opened.inner_text("body", timeout=5000)[:MOST_SHOWN]))
+    return report
 
 
 @pytest.fixture
