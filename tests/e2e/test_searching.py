@@ -137,16 +137,16 @@ def test_tuning_leaves_a_trace_and_its_trials_can_be_used(merge: Page, project: 
 
 def test_a_stopped_sweep_keeps_its_cells_and_the_page_lives(merge: Page, project: Project) -> None:
     choose(merge, "sweep-knob", "layer_exponent")
-    choose(merge, "sweep-against", "")
-    choose(merge, "sweep-steps", "13")
+    choose(merge, "sweep-against", "gain")
+    choose(merge, "sweep-steps", "13")  # 169 cells: more than any machine measures before the page shows a few
     merge.locator("[data-do=sweep]").click()
-    merge.wait_for_selector("#card-sweep .controls .chip >> text=/[3-9] of 13 cells/")
+    merge.wait_for_selector("#card-sweep .controls .chip >> text=/([3-9]|[0-9]{2}) of 169 cells/")
     merge.locator("#card-sweep [data-do=halt]").click()
     merge.wait_for_selector("#card-sweep .controls .chip >> text=Stopped at")
     words = merge.locator("#card-sweep .controls .chip").first.inner_text()
-    kept = len(trace(merge, "sweep", -1)["x"])
-    assert 3 <= kept < 13
-    assert words.startswith(f"Stopped at {100 * kept // 13} %. Shown: {kept} of 13 cells.")
+    kept = sum(cell[2] is not None for row in trace(merge, "sweep", 0)["customdata"] for cell in row)
+    assert 3 <= kept < 169
+    assert words.startswith(f"Stopped at {100 * kept // 169} %. Shown: {kept} of 169 cells.")
     merge.locator("[data-knob=alpha] input[type=range]").evaluate(
         "(input) => { input.value = 0.5; input.dispatchEvent(new Event('input', {bubbles: true})); }"
     )

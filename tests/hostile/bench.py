@@ -39,6 +39,7 @@ WEIGHTS, HEAD, PROXIES, LABELLED = (f"{TASK}{part}.safetensors" for part in ("",
 CANARY = "canary"
 LONGEST = 4000  # characters of a sentence
 SECONDS = 6.0  # of processor time a case may cost, on a machine that others use too
+SLOW = "took"
 PROGRESS = re.compile(r" *\d+ %  ")
 RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile", "pickle.find_class")
 REACHES = ("socket.connect", "socket.getaddrinfo", "socket.bind", "urllib.Request")
@@ -134,7 +135,12 @@ class Bench:
 
     def judge(self, cases: Sequence[Case], door: Callable[[Path], str]) -> list[str]:
         """Return what is wrong with how a door treats each of these cases, by name; nothing where all is well."""
-        return [f"{case.name}: {wrong}" for case in cases for wrong in self._one(case, door)]
+        return [f"{case.name}: {wrong}" for case in cases for wrong in self._twice_if_slow(case, door)]
+
+    def _twice_if_slow(self, case: Case, door: Callable[[Path], str]) -> list[str]:
+        """Judge a case again where it took long: other work of the process counts too, and only the case's repeats."""
+        wrong = list(self._one(case, door))
+        return list(self._one(case, door)) if any(each.startswith(SLOW) for each in wrong) else wrong
 
     def _one(self, case: Case, door: Callable[[Path], str]) -> Iterator[str]:
         with self.spoiled(case) as folder, self._temporary() as temporary:
@@ -159,7 +165,7 @@ class Bench:
             yield from (f"logged: {record.getMessage():.120}" for record in loud)
             yield from (f"tripped: {what}" for what in TRIPWIRE.tripped)
             if seconds > SECONDS:
-                yield f"took {seconds:.1f} s"
+                yield f"{SLOW} {seconds:.1f} s"
             left = (tree(folder) ^ before) | tree(temporary)
             if left:
                 yield f"left on disk: {sorted(left)[:3]}"
