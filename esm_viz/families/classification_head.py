@@ -17,6 +17,9 @@ from esm_viz.checkpoints.tensor_storage import FLOATS
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, one_line
 
+COSINE_SCALE = 30.0
+"""Scale of cosines for probabilities. CLIP's own is 100, at which KL(expert ‖ merged) is less steady (METHOD)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -51,11 +54,26 @@ class Head:
         Args:
             features: (n, embed_dim), before any normalisation.
         """
+        return self._scores(features).argmax(1).cpu()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits for probabilities, (n, classes): a classifier's as they are, cosines times COSINE_SCALE.
+
+        Rows of another length than 1, as where a scale is part of the file, do not change them.
+
+        Args:
+            features: (n, embed_dim), before any normalisation.
+        """
+        scores = self._scores(features)
+        if not self.normalised:
+            return scores
+        length = float(self.weight.norm(dim=1).mean())
+        return scores * (COSINE_SCALE / length) if length > 0 else scores
+
+    def _scores(self, features: Tensor) -> Tensor:
         features = F.normalize(features.float(), dim=-1) if self.normalised else features.float()
-        logits = features @ self.weight.to(features.device).mT
-        if self.bias is not None:
-            logits = logits + self.bias.to(features.device)
-        return logits.argmax(1).cpu()
+        scores = features @ self.weight.to(features.device).mT
+        return scores if self.bias is None else scores + self.bias.to(features.device)
 
 
 def read_head(path: Path, embed_dim: int) -> Head:

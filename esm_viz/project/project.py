@@ -10,7 +10,13 @@ from __future__ import annotations
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Inspection, Judgement, OwnAccuracy
-from esm_viz.evaluation import accuracy_measurement, expert_check, label_free_measures, model_comparison
+from esm_viz.evaluation import (
+    accuracy_measurement,
+    agreement_measurement,
+    expert_check,
+    label_free_measures,
+    model_comparison,
+)
 from esm_viz.evaluation import thumbnails as thumbnails_
 from esm_viz.explore import angles as angles_
 from esm_viz.explore import layer_map as layer_map_
@@ -111,6 +117,7 @@ class Project(OpenedProject):
     merge = label_free_measures.merge
     is_cached = label_free_measures.is_cached
     evaluate = accuracy_measurement.evaluate
+    agreement = agreement_measurement.agreement
     confusion = model_comparison.confusion
     flips = model_comparison.flips
     difference = model_comparison.difference

@@ -18,6 +18,7 @@ from esm_viz.core.records.basic_types import (
     Value,
     ignore_record,
 )
+from esm_viz.core.records.expert_agreement import Estimate, ExpertAgreement, TaskAgreement
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
 from esm_viz.core.records.file_verdict import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
 from esm_viz.core.records.knob import Knob, Role, Setting, Span
@@ -58,7 +59,9 @@ __all__ = [
     "Confusion",
     "Difference",
     "Draws",
+    "Estimate",
     "Evaluation",
+    "ExpertAgreement",
     "ExportProof",
     "Family",
     "FileFacts",
@@ -99,6 +102,7 @@ __all__ = [
     "SubspaceMap",
     "Sweep",
     "SweepCell",
+    "TaskAgreement",
     "TaskScores",
     "Value",
     "Verdict",

@@ -9,7 +9,8 @@ Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
 FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
 Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "adapters"]
 Split = Literal["validation", "test"]
-Objective = Literal["normalised", "interference"]  # a search maximises normalised accuracy, or minimises interference
+Objective = Literal["normalised", "divergence", "direction"]
+"""What knobs are chosen by: normalised accuracy on labels, or without labels KL(expert ‖ merged) or the direction."""
 Value = float | int | str
 
 WILSON_Z = 1.959963984540054  # 97.5 % point of the normal distribution: two-sided 95 %
