@@ -32,6 +32,7 @@ from esm_viz.report.html_report import report_page
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.search.knob_sweep import checked_grid
 from esm_viz.search.knob_tuning import checked_trials, space_of
+from esm_viz.search.search_objective import objective_of
 
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
@@ -124,8 +125,13 @@ def run_evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure accuracy of base, experts and merged model."""
     recipe, project = opened_project(options)
     progress = printed_progress()
-    evaluation = project.evaluate(project.with_alpha_found(recipe, progress), options.split, progress=progress)
-    beside = published(project.inspection.arch, project.tasks), project.left_out, project.near_chance(evaluation)
+    searched = project.settled(recipe).parameters["alpha"] == "search"
+    search_on = objective_of(project, alpha_alone=True) if searched else None
+    recipe = project.with_alpha_found(recipe, progress)
+    evaluation = project.evaluate(recipe, options.split, progress=progress)
+    kept = project.agreement(recipe) if project.has_proxies else None
+    papers = published(project.inspection.arch, project.tasks)
+    beside = papers, project.left_out, project.near_chance(evaluation), kept, search_on
     result = json_records.evaluation_json(evaluation, *beside)
     if options.out:
         write_text(options.out, _json(result))

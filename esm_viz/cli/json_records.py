@@ -10,10 +10,14 @@ from typing import Any
 
 from esm_viz.cli.text_records import OBJECTIVES, measured_text, published_row
 from esm_viz.core.records import (
+    SEARCH_ON,
+    Estimate,
     Evaluation,
+    ExpertAgreement,
     ExportProof,
     Judgement,
     KnobSearch,
+    Objective,
     Routing,
     Score,
     Sweep,
@@ -28,6 +32,8 @@ def evaluation_json(
     papers: Mapping[str, Published] = MappingProxyType({}),
     left_out: Sequence[str] = (),
     near_chance: Sequence[str] = (),
+    agreement: ExpertAgreement | None = None,
+    search_on: Objective | None = None,
 ) -> dict[str, Any]:
     """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
 
@@ -36,6 +42,8 @@ def evaluation_json(
         papers: what is published for its architecture and tasks; there is no such key where nothing is.
         left_out: which images could not be read, in sentences.
         near_chance: which experts do no better than guessing, in sentences.
+        agreement: with the experts on proxies; None without proxies.
+        search_on: what α was chosen by, if it was searched.
     """
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
     tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
@@ -49,9 +57,15 @@ def evaluation_json(
         low, high = record.mean_interval(which)
         n = sum(score.n for score in scores)
         mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
+    if agreement is not None:
+        for task in agreement.tasks:
+            tasks[task.task]["agreement"] = _agreement(task.same, task.divergence, task.direction, task.n)
+        pooled = agreement.same, agreement.divergence, agreement.direction, agreement.images
+        mean["agreement"] = _agreement(*pooled)
     return {
         "tasks": tasks,
         "mean": mean,
+        **({"search_on": SEARCH_ON[search_on]} if search_on else {}),
         **(_routing(record.routing) if record.routing else {}),
         **({"published": _published(record, papers)} if papers else {}),
         **({"left_out": list(left_out)} if left_out else {}),
@@ -62,6 +76,19 @@ def evaluation_json(
         "split": record.split,
         "recipe_sha256": record.recipe_sha256,
         "seconds": record.seconds,
+    }
+
+
+def _agreement(same: Score | None, divergence: Estimate | None, direction: Estimate, n: int) -> dict[str, Any]:
+    """Return agreement with the expert on n proxies; `value` and `kl` are null without a head."""
+    return {
+        "value": same.accuracy if same else None,
+        "interval": list(same.interval) if same else None,
+        "kl": _finite(divergence.value) if divergence else None,
+        "kl_interval": [_finite(divergence.low), _finite(divergence.high)] if divergence else None,
+        "direction": _finite(direction.value),
+        "direction_interval": [_finite(direction.low), _finite(direction.high)],
+        "n": n,
     }
 
 
@@ -102,6 +129,7 @@ def sweep_json(record: Sweep) -> dict[str, Any]:
         "baseline": record.baseline,
         "best": record.best,
         "measured": measured_text(record),
+        "search_on": SEARCH_ON[record.search_on] if record.search_on else None,
         "split": record.split,
         "n": record.images,
         "method": record.method,
@@ -118,6 +146,7 @@ def search_json(record: KnobSearch) -> dict[str, Any]:
         "best": record.best,
         "best_so_far": [_finite(value) for value in record.best_so_far],
         "objective": OBJECTIVES[record.objective],
+        "search_on": SEARCH_ON[record.objective],
         "images": record.images,
         "knobs": list(record.knobs),
         "method": record.method,
@@ -139,16 +168,26 @@ def judgement_json(record: Judgement) -> dict[str, Any]:
 
 def proof_json(record: ExportProof) -> dict[str, Any]:
     """Return an export's proof as plain data."""
-    return {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
+    found = {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
+    kept, search_on = record.agreement, record.search_on
+    found["agreement"] = _agreement(kept.same, kept.divergence, kept.direction, kept.images) if kept else None
+    found["search_on"] = SEARCH_ON[search_on] if search_on else None
+    return found
 
 
 def _cell_json(cell: SweepCell) -> dict[str, Any]:
-    """Return what `evaluate` writes, with the interference beside it; that alone where there are no labels."""
+    """Return what `evaluate` writes with the interference beside it; without labels, agreement and interference."""
     found = evaluation_json(cell.evaluation) if cell.evaluation else {"tasks": {}, "mean": {}}
     if cell.interference:
         for task, value in zip(cell.interference.tasks, cell.interference.means, strict=True):
             found["tasks"].setdefault(task, {})["interference"] = _finite(value)
         found["mean"]["interference"] = _finite(cell.interference.mean)
+    if cell.agreement:
+        for row in cell.agreement.tasks:
+            told = _agreement(row.same, row.divergence, row.direction, row.n)
+            found["tasks"].setdefault(row.task, {})["agreement"] = told
+        kept = cell.agreement
+        found["mean"]["agreement"] = _agreement(kept.same, kept.divergence, kept.direction, kept.images)
     own = {"parameters": dict(cell.parameters), "recipe_sha256": cell.recipe_sha256, "seconds": cell.seconds}
     return found | own
 

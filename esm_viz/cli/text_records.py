@@ -9,6 +9,7 @@ from esm_viz.core.errors import one_line
 from esm_viz.core.recipe import HeadWords, Recipe
 from esm_viz.core.records import (
     Evaluation,
+    ExpertAgreement,
     ExportProof,
     Judgement,
     KnobSearch,
@@ -17,17 +18,24 @@ from esm_viz.core.records import (
     Routing,
     Stance,
     Sweep,
+    SweepCell,
 )
+from esm_viz.export.model_card import CHOSEN
 from esm_viz.figures.number_format import percent
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 
 OBJECTIVES: dict[Objective, str] = {
     "normalised": "mean normalised validation accuracy",
-    "interference": "minus mean interference, for want of labelled validation images",
+    "divergence": "minus mean KL(expert ‖ merged) on the proxies, for want of labelled validation images",
+    "direction": "mean feature direction on the proxies, for want of labelled validation images and heads",
 }
 _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
-_WORDS: dict[Objective, str] = {"normalised": "% of the experts", "interference": "interference"}
+_WORDS: dict[Objective, str] = {
+    "normalised": "% of the experts",
+    "divergence": "KL(expert ‖ merged)",
+    "direction": "feature direction",
+}
 
 
 def found_text(recipe: Recipe, arch: str, remarks: Sequence[str]) -> str:
@@ -58,6 +66,8 @@ def evaluation_text(
     papers: Mapping[str, Published] = MappingProxyType({}),
     left_out: Sequence[str] = (),
     near_chance: Sequence[str] = (),
+    agreement: ExpertAgreement | None = None,
+    search_on: Objective | None = None,
 ) -> str:
     """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
     lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
@@ -72,6 +82,10 @@ def evaluation_text(
         lines.append(_published_line(record, papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
+    if agreement is not None:
+        lines.append(agreement.sentence)
+    if search_on is not None:
+        lines.append(f"α {record.alpha:g} was chosen {CHOSEN[search_on]}")
     lines += [f"note: {told}" for told in (*left_out, record.shares_missing, *near_chance) if told]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
@@ -173,6 +187,10 @@ def proof_text(record: ExportProof) -> str:
     """Return an export's proof for people."""
     lines = [f"wrote {', '.join(record.files)} to {record.folder}, read them again, and compared:"]
     lines += [f"  ✓ {row.what}: {row.in_file:.60}" for row in record.rows]
+    if record.agreement is not None:
+        lines.append(record.agreement.sentence)
+    if record.search_on is not None:
+        lines.append(f"α was chosen {CHOSEN[record.search_on]}")
     lines.append(f"recipe {record.recipe_sha256}, the same bit for bit on {record.conditions}")
     return "\n".join(lines)
 
@@ -180,16 +198,16 @@ def proof_text(record: ExportProof) -> str:
 def measured_text(record: Sweep) -> str:
     """Say what a sweep's cells hold, and on how much."""
     if record.split is None:
-        return "interference only, for want of labelled images"
+        return f"agreement with the experts on {record.images} unlabelled proxies, for want of labelled images"
     return f"share of the experts' accuracy on {record.images} {record.split} images"
 
 
 def _matrix(record: Sweep, stars: list[str]) -> list[str]:
-    """Return one number a cell: the share of the experts' accuracy in per cent, or the interference."""
+    """Return one number a cell: the share of the experts' accuracy or predictions in per cent, or the direction."""
     (down, rows), (across, columns) = record.grid
     width = max(len(down), *(len(written(value)) for value in rows)) + 2
     lines = [f"{'':<{width}}  {across}", f"{down:<{width}}" + "".join(f"{written(value):>10} " for value in columns)]
-    numbers = [_pc(cell.value) if cell.evaluation else f"{-cell.value:.3f}" for cell in record.cells]
+    numbers = [_cell_text(cell) for cell in record.cells]
     for at, row in enumerate(rows):
         part = slice(at * len(columns), (at + 1) * len(columns))
         cells = zip(numbers[part], stars[part], strict=True)
@@ -200,7 +218,7 @@ def _matrix(record: Sweep, stars: list[str]) -> list[str]:
 def _list(record: Sweep, stars: list[str]) -> list[str]:
     """Return one line a cell."""
     widths = [max(len(name), *(len(written(value)) for value in values)) + 2 for name, values in record.grid]
-    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else ""
+    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else f"{'agreement':>10}{'KL':>8}"
     head = "".join(f"{name:<{width}}" for (name, _), width in zip(record.grid, widths, strict=True))
     lines = [f"{head} {scored}{'interference':>14}"]
     for point, cell, star in zip(record.points, record.cells, stars, strict=True):
@@ -211,13 +229,25 @@ def _list(record: Sweep, stars: list[str]) -> list[str]:
             numbers = (
                 f"{_pc(cell.evaluation.mean('merged')):>8}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(cell.value):>9}"
             )
+        elif cell.agreement:
+            apart = cell.agreement.divergence
+            numbers = f"{_cell_text(cell):>10}{f'{apart.value:.3f}' if apart else '':>8}"
         interference = f"{cell.interference.mean:.3f}" if cell.interference else ""
         lines.append(f"{values}{star}{numbers}{interference:>14}")
     return [line.rstrip() for line in lines]
 
 
+def _cell_text(cell: SweepCell) -> str:
+    if cell.evaluation:
+        return _pc(cell.value)
+    if cell.agreement is None:
+        return "–"
+    same = cell.agreement.same
+    return _pc(same.accuracy) if same else f"{cell.agreement.direction.value:.3f}"
+
+
 def _height(record: KnobSearch, trial: KnobTrial) -> str:
-    return _pc(trial.value) if record.objective == "normalised" else f"{-trial.value:.3f}"
+    return _pc(trial.value) if record.objective == "normalised" else f"{abs(trial.value):.3f}"
 
 
 def _pc(fraction: float) -> str:

@@ -8,10 +8,17 @@ from typing import Any
 
 from esm_viz.checkpoints.layout_table import Layout
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, Inspection
+from esm_viz.core.records import Evaluation, ExpertAgreement, Inspection, Objective
 from esm_viz.export.loading_code import library, loading_code
 from esm_viz.merge import METHODS
 from esm_viz.version import __version__
+
+CHOSEN: dict[Objective, str] = {
+    "normalised": "by accuracy on labelled validation images",
+    "divergence": "without labels, by KL(expert ‖ merged) on the proxies",
+    "direction": "without labels and heads, by feature direction on the proxies",
+}
+"""What a knob was chosen by, for a sentence."""
 
 
 def model_card(
@@ -23,6 +30,8 @@ def model_card(
     layout: Layout,
     config: Mapping[str, Any],
     conditions: str,
+    agreement: ExpertAgreement | None,
+    search_on: Objective | None,
     *,
     whole: bool,
 ) -> str:
@@ -37,6 +46,8 @@ def model_card(
         layout: of the weights file.
         config: the open_clip model config of its tower.
         conditions: under which the recipe gives the same bits again.
+        agreement: with the experts on proxies; None without proxies.
+        search_on: what α was chosen by, if it was searched for this export.
         whole: whether it holds a text tower too.
     """
     method = METHODS[recipe.method]
@@ -66,6 +77,8 @@ def model_card(
         "## Accuracy",
         *(line for evaluation in shown for line in _accuracy(evaluation)),
         *([] if shown else ["Not measured: the recipe names no labelled images.", ""]),
+        *(_agreement(agreement) if agreement else []),
+        *([f"α was chosen {CHOSEN[search_on]}.", ""] if search_on else []),
         "## Loading",
         f"`model.safetensors` is {inspection.arch} with {inspection.activation}; its tensors' names are those of the",
         f"{layout.title} layout.",
@@ -134,6 +147,13 @@ def _accuracy(shown: Evaluation) -> list[str]:
         "",
         *([f"A dash is an unknown share: {shown.shares_missing}.", ""] if shown.shares_missing else []),
     ]
+
+
+def _agreement(record: ExpertAgreement) -> list[str]:
+    lines = ["## Agreement with the experts", record.sentence]
+    if record.objective == "direction":
+        lines.append("A task without a head has no predictions to compare; class names are enough to make one.")
+    return [*lines, ""]
 
 
 def _percent(fraction: float) -> str:

@@ -11,8 +11,10 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import ExportProof, Split
 from esm_viz.evaluation.accuracy_measurement import evaluate
+from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.export import verified_export
 from esm_viz.search.alpha_search import with_alpha_found
+from esm_viz.search.search_objective import objective_of
 from esm_viz.stages.merged_model import materialize, routed_adapters
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
@@ -50,6 +52,8 @@ def export(
     chosen = chosen_layout(layout, project.headers.base.layout, _vision(project))
     verified_export.finish_interrupted(folder)
     verified_export.refuse_overwriting(project.settled(recipe), folder)
+    searched = project.settled(recipe).parameters["alpha"] == "search"
+    search_on = objective_of(project, alpha_alone=True) if searched else None
     recipe = with_alpha_found(project, recipe, progress.part(0.0, 0.3))
     adapters = routed_adapters(project, recipe, progress.part(0.3, 0.4))
     weights = materialize(project, recipe)
@@ -58,7 +62,9 @@ def export(
         evaluate(project, recipe, split, progress=progress.part(0.4 + 0.1 * at, 0.5 + 0.1 * at), oracle=False)
         for at, split in enumerate(splits)
     )
-    preview = verified_export.Preview(recipe, project.headers, project.stages.digests, weights, shown, adapters, chosen)
+    kept = agreement(project, recipe) if project.has_proxies else None
+    files = recipe, project.headers, project.stages.digests
+    preview = verified_export.Preview(*files, weights, shown, adapters, chosen, kept, search_on)
     rescore, rest = project.scorer.score_tower, progress.part(0.6, 1.0)
     return verified_export.export(preview, rescore, folder, portable=portable, page=page, progress=rest)
 

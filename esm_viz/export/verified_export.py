@@ -28,7 +28,16 @@ from esm_viz.core import recipe as recipes
 from esm_viz.core.errors import EsmVizError, ExportError, ProofFailed
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, ExportProof, ProofRow, Score, Split, WrittenFile
+from esm_viz.core.records import (
+    Evaluation,
+    ExpertAgreement,
+    ExportProof,
+    Objective,
+    ProofRow,
+    Score,
+    Split,
+    WrittenFile,
+)
 from esm_viz.export.model_card import model_card
 from esm_viz.families.prototype_routing import Adapters
 from esm_viz.families.routed_tower import load_routed
@@ -62,6 +71,8 @@ class Preview:
         shown: its accuracy, once for every split with labelled images.
         adapters: of a routed model, by layer; empty for one set of weights.
         layout: of the file that is to be written.
+        agreement: with the experts on proxies; None without proxies.
+        search_on: what α was chosen by, if it was searched for this export.
     """
 
     recipe: Recipe
@@ -71,6 +82,8 @@ class Preview:
     shown: tuple[Evaluation, ...]
     adapters: Mapping[str, Adapters]
     layout: Layout
+    agreement: ExpertAgreement | None = None
+    search_on: Objective | None = None
 
     @property
     def identity(self) -> str:
@@ -172,6 +185,8 @@ def export(
             rows=tuple(rows),
             seconds=time.perf_counter() - start,
             conditions=preview.conditions,
+            agreement=preview.agreement,
+            search_on=preview.search_on,
         )
         if page is not None:
             write_text(aside / PAGE, page(proof, written))
@@ -349,6 +364,8 @@ def _card(preview: Preview) -> str:
         preview.layout,
         preview.headers.arch.config,
         preview.conditions,
+        preview.agreement,
+        preview.search_on,
         whole=bool(preview.beside),
     )
 

@@ -1,6 +1,7 @@
 """Figures: each module draws one kind of record, such as `accuracy_figure(evaluation)`; nothing is computed here."""
 
 from esm_viz.figures.accuracy_figure import accuracy_figure
+from esm_viz.figures.agreement_figure import agreement_figure
 from esm_viz.figures.alpha_curve_figure import curve_figure
 from esm_viz.figures.angles_figure import angles_figure
 from esm_viz.figures.colour_theme import paint
@@ -23,6 +24,7 @@ __all__ = [
     "KINDS",
     "Figure",
     "accuracy_figure",
+    "agreement_figure",
     "angles_figure",
     "confusion_figure",
     "curve_figure",

@@ -1,4 +1,4 @@
-"""Accuracy over α: a thin line for each task and a dark line for the mean; each point is a measured α."""
+"""Accuracy, or agreement without labels, over α: a thin line a task, a dark line for the mean, a point a measured α."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from esm_viz.core.records import AlphaCurve, Evaluation, TaskScores
+from esm_viz.core.records import AlphaCurve, Estimate, Evaluation, ExpertAgreement, Score, TaskAgreement, TaskScores
 from esm_viz.figures.figure_parts import (
     Figure,
     axis,
@@ -29,48 +29,84 @@ GAP = 8.0  # between two labels, in per cent of the axis' length
 
 
 def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | None = None) -> Figure:
-    """Draw accuracy per task and its mean over α.
+    """Draw accuracy, or agreement with the experts, per task and its mean over α.
 
     Args:
-        record: measured on validation images.
+        record: measured on validation images or, without labels, on proxies.
         now: the α on screen, B; None if B is not on this curve.
         pinned: the α of A; None if A is not on this curve.
     """
     points = record.points
     tasks = [score.task for score in points[0].tasks] if points else []
-    values = [[100 * score.merged.accuracy for score in point.tasks] for point in points]
+    values = [[_task_value(row) for row in point.tasks] for point in points]
     scale = percent_ticks(min(map(min, values), default=0.0))
     alphas = [point.alpha for point in points]
     data = [_line(record, alphas, at, name, len(tasks) > MOST_LABELS) for at, name in enumerate(tasks)]
     notes: list[dict[str, Any]] = []
     if 0 < len(tasks) <= MOST_LABELS:
         ends = [(task_end(at, task), value) for at, (task, value) in enumerate(zip(tasks, values[-1], strict=True))]
-        notes = end_labels([*ends, ("<b>mean</b>", 100 * points[-1].mean("merged"))], scale["range"])
+        notes = end_labels([*ends, ("<b>mean</b>", _mean_value(points[-1]))], scale["range"])
     data.append(_mean(record, alphas))
     if record.best is not None:
         best = points[record.best]
-        text = f"best mean {percent(best.mean('merged'), 1)} %, α {short(best.alpha)}"
+        text = f"best mean {_mean_value(best):.1f}, α {short(best.alpha)}"
+        if isinstance(best, ExpertAgreement) and best.divergence is not None:
+            text = f"least KL {best.divergence.value:.3f}, α {short(best.alpha)}"
         notes.append(headed(best.alpha, (0.0, max([1.0, *alphas])), text))
     marks = [marked(pinned, f"A, α {short(pinned)}", pinned=True)] if pinned is not None else []
     marks += [marked(now, f"B, α {short(now)}")] if now is not None else []
-    images = counted(score.merged.n for point in points for score in point.tasks)
+    images = counted(_count(row) for point in points for row in point.tasks)
     figure = picture(
         data,
         "Each line is one task. Click a point to use that α.",
         _says(record),
         margin={"l": 72, "r": 24 if len(tasks) > MOST_LABELS else 96, "t": 24, "b": 44},
         xaxis=axis("scale α", showgrid=False, range=[0, 1.02 * max([1.0, *alphas])]),
-        yaxis=axis(f"accuracy on {images}<br>validation images a task, %", **scale),
+        yaxis=axis(_axis(points, images), **scale),
         shapes=[shape for mark in marks for shape in mark["shapes"]],
         annotations=notes + [label for mark in marks for label in mark["annotations"]],
         hovermode="closest",
     )
-    rows = (
-        [point.alpha, score.task, score.merged.correct, score.merged.n, score.merged.accuracy, *score.merged.interval]
-        for point in points
-        for score in point.tasks
-    )
-    return with_table(figure, ["alpha", "task", "correct", "images", "accuracy", "low", "high"], rows)
+    rows = ([point.alpha, *_cells(row)] for point in points for row in point.tasks)
+    names = ("KL", "direction") if points and isinstance(points[0], ExpertAgreement) else ()
+    value = "share of the expert's predictions" if names else "accuracy"
+    return with_table(figure, ["alpha", "task", "correct", "images", value, "low", "high", *names], rows)
+
+
+def _task_value(row: TaskScores | TaskAgreement) -> float:
+    """Return a task's value in per cent: accuracy, agreement or, without a head, 100 times the feature direction."""
+    if isinstance(row, TaskScores):
+        return 100 * row.merged.accuracy
+    return 100 * (row.direction.value if row.same is None else row.same.accuracy)
+
+
+def _mean_value(point: Evaluation | ExpertAgreement) -> float:
+    if isinstance(point, Evaluation):
+        return 100 * point.mean("merged")
+    return 100 * (point.direction.value if point.same is None else point.same.accuracy)
+
+
+def _count(row: TaskScores | TaskAgreement) -> int:
+    return row.merged.n if isinstance(row, TaskScores) else row.n
+
+
+def _axis(points: Sequence[Evaluation | ExpertAgreement], images: str) -> str:
+    """Return the name of the y axis: what is measured, and on which images."""
+    first = points[0] if points else None
+    if not isinstance(first, ExpertAgreement):
+        return f"accuracy on {images}<br>validation images a task, %"
+    if first.same is None:
+        return f"feature direction on {images}<br>proxies a task, × 100"
+    return f"agreement with the experts<br>on {images} proxies a task, %"
+
+
+def _cells(row: TaskScores | TaskAgreement) -> list[Any]:
+    """Return the cells of a task in the table of numbers, as fractions."""
+    if isinstance(row, TaskScores):
+        return [row.task, row.merged.correct, row.merged.n, row.merged.accuracy, *row.merged.interval]
+    same = row.same
+    shares = [same.correct, row.n, same.accuracy, *same.interval] if same else [None, row.n, None, None, None]
+    return [row.task, *shares, row.divergence.value if row.divergence else None, row.direction.value]
 
 
 def _line(record: AlphaCurve, alphas: list[float], at: int, name: str, grey: bool) -> dict[str, Any]:
@@ -81,7 +117,7 @@ def _line(record: AlphaCurve, alphas: list[float], at: int, name: str, grey: boo
         "mode": "lines+markers",
         "name": safe(name),
         "x": alphas,
-        "y": [100 * score.merged.accuracy for score in scores],
+        "y": [_task_value(score) for score in scores],
         "line": {"color": colour, "width": 1.5},
         "marker": {"size": 6, "color": colour, "symbol": task_symbol(at)},
         "text": [_hover(alpha, score) for alpha, score in zip(alphas, scores, strict=True)],
@@ -97,7 +133,7 @@ def _mean(record: AlphaCurve, alphas: list[float]) -> dict[str, Any]:
         "mode": "lines+markers",
         "name": "mean",
         "x": alphas,
-        "y": [100 * point.mean("merged") for point in points],
+        "y": [_mean_value(point) for point in points],
         "line": {"color": token("ink"), "width": 3.5},
         "marker": {
             "size": [13 if at == record.best else 8 for at in range(len(points))],
@@ -111,7 +147,9 @@ def _mean(record: AlphaCurve, alphas: list[float]) -> dict[str, Any]:
     }
 
 
-def _hover(alpha: float, score: TaskScores) -> str:
+def _hover(alpha: float, score: TaskScores | TaskAgreement) -> str:
+    if isinstance(score, TaskAgreement):
+        return f"<b>{safe(score.task)}, α {alpha:g}</b><br>{_agreement(score.same, score.divergence, score.direction)}"
     low, high = score.merged.interval
     interval = f"{percent(low, 1)} to {percent(high, 1)}"
     return (
@@ -120,7 +158,16 @@ def _hover(alpha: float, score: TaskScores) -> str:
     )
 
 
-def _hover_mean(point: Evaluation) -> str:
+def _agreement(same: Score | None, divergence: Estimate | None, direction: Estimate) -> str:
+    """Return agreement, KL and direction as text, those that are known."""
+    words = [f"{same.correct} of {same.n} predictions as the expert"] if same else []
+    words += [f"KL {divergence.value:.3f}"] if divergence else []
+    return ", ".join([*words, f"feature direction {direction.value:.3f}"])
+
+
+def _hover_mean(point: Evaluation | ExpertAgreement) -> str:
+    if isinstance(point, ExpertAgreement):
+        return f"<b>mean, α {point.alpha:g}</b><br>{_agreement(point.same, point.divergence, point.direction)}"
     low, high = point.mean_interval("merged")
     return (
         f"<b>mean, α {point.alpha:g}</b><br>{percent(point.mean('merged'), 1)} % "
@@ -152,6 +199,8 @@ def end_labels(ends: Sequence[tuple[str, float]], reach: Sequence[float]) -> lis
 def _says(record: AlphaCurve) -> str:
     if record.best is None:
         return "No α was measured yet."
-    best = record.points[record.best]
-    mean = percent(best.mean("merged"), 1)
-    return f"{len(record.points)} values of α; best mean accuracy {mean} % at α {best.alpha:g}."
+    best, count = record.points[record.best], f"{len(record.points)} values of α"
+    if isinstance(best, ExpertAgreement):
+        kept = _agreement(best.same, best.divergence, best.direction)
+        return f"{count}, measured on unlabelled proxies; best at α {best.alpha:g}: {kept}."
+    return f"{count}; best mean accuracy {percent(best.mean('merged'), 1)} % at α {best.alpha:g}."

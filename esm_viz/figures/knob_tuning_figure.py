@@ -6,12 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from esm_viz.core.records import KnobSearch
+from esm_viz.core.records import KnobSearch, Objective
 from esm_viz.figures.figure_parts import LABEL, Figure, axis, note, percent_ticks, picture, token, with_table
 from esm_viz.figures.interference_figure import TINY
 from esm_viz.figures.number_format import number, percent, safe, setting
 
 BELOW = 10  # per cent below the start that the y axis shows; lower trials are drawn as triangles
+
+
+_VALUES: dict[Objective, str] = {
+    "normalised": "share of the experts' validation accuracy",
+    "divergence": "KL(expert ‖ merged)",
+    "direction": "feature direction",
+}
 
 
 def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[str, str] | None = None) -> Figure:
@@ -27,7 +34,8 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
     heights = [_height(record, trial.value) for trial in record.trials]
     line = [_height(record, value) for value in record.best_so_far]
     best = record.best
-    ticks: dict[str, Any] = percent_ticks(line[0] - BELOW) if scored else {"type": "log"}
+    falls = record.objective == "divergence"  # KL is drawn as it is, on a logarithmic axis: lower is better
+    ticks: dict[str, Any] = percent_ticks(line[0] - BELOW) if scored else {"type": "log"} if falls else {}
     floor: float = ticks["range"][0] if scored else -math.inf
     data: list[dict[str, Any]] = [
         {
@@ -65,15 +73,15 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
         _says(record),
         margin={"l": 72, "r": 16, "t": 10, "b": 44},
         xaxis=axis("trial", showgrid=False, range=[0.4, len(numbers) + 0.6]),
-        yaxis=axis(f"% of experts, {record.images}<br>validation images" if scored else "mean interference", **ticks),
+        yaxis=axis(_axis(record), **ticks),
         annotations=[
             note(
                 best + 1,
-                line[-1] if scored else math.log10(line[-1]),  # plotly places notes on a log axis by the logarithm
+                math.log10(line[-1]) if falls else line[-1],  # plotly places notes on a log axis by the logarithm
                 f"<b>best, trial {best + 1}</b>",
                 xanchor="right" if best > len(numbers) / 2 else "left",
-                yanchor="bottom" if scored else "top",
-                yshift=6 if scored else -6,
+                yanchor="top" if falls else "bottom",
+                yshift=-6 if falls else 6,
                 color=token("ink"),
                 size=LABEL,
             )
@@ -84,13 +92,21 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
         [at, *(trial.parameters[name] for name in names), None if math.isnan(trial.value) else abs(trial.value)]
         for at, trial in enumerate(record.trials, 1)
     )
-    value = "mean share of the experts' validation accuracy" if scored else "mean interference"
+    value = f"mean {_VALUES[record.objective]}"
     return with_table(figure, ["trial", *names, value], rows)
 
 
 def _height(record: KnobSearch, value: float) -> float:
-    """Return the y value: the share of the experts' accuracy in per cent, or the interference."""
-    return 100 * value if record.objective == "normalised" else max(-value, TINY)  # the axis is logarithmic
+    """Return the y value: the share of the experts' accuracy in per cent, KL, or the feature direction."""
+    if record.objective == "divergence":
+        return max(-value, TINY)  # the axis is logarithmic
+    return 100 * value if record.objective == "normalised" else value
+
+
+def _axis(record: KnobSearch) -> str:
+    if record.objective == "normalised":
+        return f"% of experts, {record.images}<br>validation images"
+    return f"{_VALUES[record.objective]}<br>on {record.images} proxies"
 
 
 def _colour(at: int, best: int, now: int | None) -> str:
@@ -100,8 +116,8 @@ def _colour(at: int, best: int, now: int | None) -> str:
 def _hover(record: KnobSearch, at: int, labels: Mapping[str, str]) -> str:
     trial = record.trials[at]
     value = f"{percent(trial.value, 1)} % of the experts"
-    if record.objective == "interference":
-        value = f"interference {number(-trial.value, 3)}"
+    if record.objective != "normalised":
+        value = f"{_VALUES[record.objective]} {number(abs(trial.value), 3)}"
     if math.isnan(trial.value):
         value = "the merge fails"
     names = dict.fromkeys((*record.knobs, "alpha"))
@@ -112,7 +128,9 @@ def _hover(record: KnobSearch, at: int, labels: Mapping[str, str]) -> str:
 def _says(record: KnobSearch) -> str:
     start, best = (_height(record, record.trials[at].value) for at in (0, record.best))
     how, unit = (1, " % of the experts") if record.objective == "normalised" else (3, "")
-    what = f"validation accuracy on {record.images} images" if record.images else "interference, without labels"
+    what = f"validation accuracy on {record.images} images"
+    if record.objective != "normalised":
+        what = f"{_VALUES[record.objective]} on {record.images} unlabelled proxies"
     return (
         f"{len(record.trials)} trials judged by {what}: best {number(best, how)}{unit} in trial {record.best + 1}, "
         f"{number(start, how)}{unit} at the start."

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from esm_viz.core.records import Sweep, SweepCell
+from esm_viz.core.records import ExpertAgreement, Sweep, SweepCell
 from esm_viz.figures.number_format import counted, number, percent, safe, setting
 
 QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
+LABEL_FREE = {"agreement": "agreement with the experts", "direction": "feature direction, × 100"}
+"""What a sweep shows without labels: shares of the expert's predictions on proxies or, without heads, the direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class Shown:
     """Settings of a sweep's figure.
 
     Attributes:
-        quantity: one of QUANTITIES, or "task"; without labels, interference is shown.
+        quantity: one of QUANTITIES, or "task"; without labels, one of LABEL_FREE or interference is shown.
         task: index of the task for "task".
         now: SHA-256 of the recipe on screen, B; None to mark the recipe that the sweep started from.
         pinned: SHA-256 of A's recipe.
@@ -45,13 +47,15 @@ class View:
 
     @property
     def accurate(self) -> bool:
-        """Say whether an accuracy in per cent is shown, where larger is better, and not interference."""
+        """Say whether a per cent is shown, where larger is better, and not interference."""
         return self.quantity != "interference"
 
     def height(self, cell: SweepCell) -> float:
         """Return a cell's value; NaN if it was not measured."""
         if self.quantity == "interference":
             return cell.interference.mean if cell.interference else math.nan
+        if self.quantity in LABEL_FREE:
+            return self._kept(cell.agreement, None)
         if cell.evaluation is None:
             return math.nan
         if self.quantity == "share":
@@ -61,7 +65,11 @@ class View:
         return 100 * cell.evaluation.mean("merged")
 
     def interval(self, cell: SweepCell) -> tuple[float, float] | None:
-        """Return the 95 % interval of a cell's accuracy, in per cent; None if the quantity has none."""
+        """Return the 95 % interval of a cell's value, in per cent; None if the quantity has none."""
+        if self.quantity in LABEL_FREE and cell.agreement is not None:
+            kept = cell.agreement
+            low, high = kept.same.interval if kept.same else (kept.direction.low, kept.direction.high)
+            return 100 * low, 100 * high
         if cell.evaluation is None or self.quantity in ("share", "interference"):
             return None
         if self.quantity == "task":
@@ -74,8 +82,19 @@ class View:
         """Return the value of every task; the cell's value is their mean."""
         if self.quantity == "interference":
             return list(cell.interference.means) if cell.interference else []
+        if self.quantity in LABEL_FREE:
+            return [self._kept(cell.agreement, at) for at in range(len(cell.agreement.tasks if cell.agreement else ()))]
         scores = cell.evaluation.tasks if cell.evaluation else ()
         return [100 * (score.normalised if self.quantity == "share" else score.merged.accuracy) for score in scores]
+
+    def _kept(self, record: ExpertAgreement | None, at: int | None) -> float:
+        """Return the agreement of a task, or of all (None), in per cent, or the feature direction times 100."""
+        if record is None:
+            return math.nan
+        row = record if at is None else record.tasks[at]
+        if self.quantity == "agreement" and row.same is not None:
+            return 100 * row.same.accuracy
+        return 100 * row.direction.value
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,15 +102,18 @@ class View:
         first = next((cell for cell in self.record.cells if cell.reached), None)
         if first is None:
             return ()
-        return first.interference.tasks if first.interference else tuple(row.task for row in first.evaluation.tasks)  # type: ignore[union-attr]
+        rows = first.evaluation.tasks if first.evaluation else first.agreement.tasks if first.agreement else ()
+        return first.interference.tasks if first.interference else tuple(row.task for row in rows)
 
     @property
     def best(self) -> int | None:
         """Return the first cell with the best value; None on test images, since knobs must not be chosen by them."""
         heights = [self.height(cell) for cell in self.record.cells]
         known = [height for height in heights if not math.isnan(height)]
-        if not known or self.record.split == "test":
+        if not known or self.record.search_on is None:
             return None
+        if self.quantity in LABEL_FREE:
+            return self.record.best  # chosen by KL, which agreement follows in steps
         return heights.index(max(known) if self.accurate else min(known))
 
     @property
@@ -111,13 +133,16 @@ class View:
     @property
     def title(self) -> str:
         """Return the name of the shown quantity."""
-        return (
-            f"accuracy, {safe(self.names[self.shown.task])}" if self.quantity == "task" else QUANTITIES[self.quantity]
-        )
+        if self.quantity == "task":
+            return f"accuracy, {safe(self.names[self.shown.task])}"
+        return (QUANTITIES | LABEL_FREE)[self.quantity]
 
     @property
     def images(self) -> str:
-        """Return the number of images per task and the split, as text."""
+        """Return the number of images per task and what they are, as text."""
+        if self.record.split is None:
+            kept = (cell.agreement for cell in self.record.cells if cell.agreement)
+            return f"{counted(row.n for record in kept for row in record.tasks)} proxies a task"
         scores = (cell.evaluation for cell in self.record.cells if cell.evaluation)
         return f"{counted(row.merged.n for score in scores for row in score.tasks)} {self.record.split} images a task"
 
@@ -148,6 +173,11 @@ class View:
             if self.quantity == "task":
                 lines.append(f"{safe(self.names[self.shown.task])} {percent(self.height(cell) / 100, 1)} %")
             lines.append(f"{percent(cell.evaluation.mean_normalised, 1)} % of the experts")
+        if cell.agreement:
+            kept = cell.agreement
+            lines += [f"agreement {percent(kept.same.accuracy, 1)} % of {kept.images} proxies"] if kept.same else []
+            lines += [f"KL {number(kept.divergence.value, 3)}"] if kept.divergence else []
+            lines.append(f"feature direction {number(kept.direction.value, 3)}")
         if cell.interference:
             lines.append(f"interference {number(cell.interference.mean, 3)}")
         return "<br>".join(lines)
@@ -156,7 +186,9 @@ class View:
     def says(self) -> str:
         """Return a sentence on what the figure shows."""
         record = self.record
-        what = f"accuracy on {record.images} {record.split} images" if record.split else "interference, without labels"
+        what = f"accuracy on {record.images} {record.split} images"
+        if record.split is None:
+            what = f"{self.title} on {record.images} unlabelled proxies"
         count = (
             f"{record.reached} of {len(record.cells)}" if record.reached < len(record.cells) else f"{len(record.cells)}"
         )

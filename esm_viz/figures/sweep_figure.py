@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.core.records import Sweep
+from esm_viz.core.records import ExpertAgreement, Sweep
 from esm_viz.figures.figure_parts import Figure, with_table
 from esm_viz.figures.sweep_cells import Shown, View
 from esm_viz.figures.sweep_curve_figure import sweep_curve
@@ -19,9 +19,17 @@ def sweep_figure(record: Sweep, shown: Shown | None = None) -> Figure:
         shown: the quantity and marked recipes; by default mean accuracy and the sweep's own recipe.
     """
     shown = shown or Shown()
-    view = View(record, shown, "interference" if record.split is None else shown.quantity)
+    view = View(record, shown, shown.quantity if record.split else _label_free(record, shown.quantity))
     figure = sweep_curve(view) if len(record.grid) == 1 else sweep_map(view)
     return with_table(figure, *_table(record))
+
+
+def _label_free(record: Sweep, wanted: str) -> str:
+    """Return the quantity to show without labels: interference if it is wanted, else what cells are chosen by."""
+    if wanted == "interference":
+        return wanted
+    headless = any(cell.agreement and cell.agreement.same is None for cell in record.cells)
+    return "direction" if headless else "agreement"
 
 
 def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
@@ -30,7 +38,9 @@ def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
     free = [] if "alpha" in names else ["alpha"]
     scored = next((cell.evaluation for cell in record.cells if cell.evaluation), None)
     tasks = [f"accuracy, {row.task}" for row in scored.tasks] if scored else []
-    measured = ["mean accuracy", "share of experts", "mean interference", *tasks, f"{record.split or 'no'} images"]
+    kept = () if record.split else ("agreement", "mean KL", "mean direction")
+    images = f"{record.split} images" if record.split else "proxies"
+    measured = ["mean accuracy", "share of experts", "mean interference", *kept, *tasks, images]
     lines = []
     for point, cell in zip(record.points, record.cells, strict=True):
         if cell.reached:
@@ -38,5 +48,13 @@ def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
             means = (score.mean("merged"), score.mean_normalised) if score else (None, None)
             merged = cell.interference.mean if cell.interference else None
             rows = [row.merged.accuracy for row in score.tasks] if score else []
-            lines.append([*point, *own, *means, merged, *rows, record.images])
+            lines.append([*point, *own, *means, merged, *(_kept(cell.agreement) if kept else ()), *rows, record.images])
     return [*names, *free, *measured], lines
+
+
+def _kept(record: ExpertAgreement | None) -> tuple[float | None, ...]:
+    """Return agreement, KL and direction; None where unknown."""
+    if record is None:
+        return None, None, None
+    same, divergence = record.same, record.divergence
+    return same.accuracy if same else None, divergence.value if divergence else None, record.direction.value

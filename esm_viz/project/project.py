@@ -33,6 +33,7 @@ from esm_viz.merge import settle
 from esm_viz.runtime.device import resolve_device
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.search import alpha_search, knob_sweep, knob_tuning
+from esm_viz.search import search_objective as search_objective_
 from esm_viz.stages import merged_model
 from esm_viz.stages.merge_stages import Stages
 from esm_viz.stages.opened_project import OpenedProject
@@ -122,6 +123,7 @@ class Project(OpenedProject):
     flips = model_comparison.flips
     difference = model_comparison.difference
     # which knobs are best
+    search_objective = search_objective_.search_objective
     alpha_curve = alpha_search.alpha_curve
     search_alpha = alpha_search.search_alpha
     with_alpha_found = alpha_search.with_alpha_found

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from esm_viz.checkpoints.layout_table import LAYOUTS
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, ExportProof, Inspection, ProofRow, Score
+from esm_viz.core.records import Evaluation, ExpertAgreement, ExportProof, Inspection, ProofRow, Score
 from esm_viz.figures.html_page import Picture, html_page, section
 from esm_viz.figures.number_format import ends, percent, safe, setting, size
 from esm_viz.merge import METHODS
@@ -65,6 +65,7 @@ def report_page(proof: ExportProof, written: Recipe, story: Story) -> str:
         [
             _head(proof, written, story),
             *map(_accuracy, story.shown),
+            *([_agreement(proof.agreement)] if proof.agreement else []),
             *story.pictures,
             *([_board(story.board)] if story.board else []),
             _proof(proof.rows),
@@ -116,6 +117,22 @@ def _accuracy(shown: Evaluation) -> str:
         how += f" A dash is an unknown share: {shown.shares_missing}."
     head = ("task", "images", "pre-trained", "merged", "expert", "share of expert")
     return section(f"Accuracy on {shown.split} images", how, _table(head, rows))
+
+
+def _agreement(record: ExpertAgreement) -> str:
+    rows = [
+        (
+            row.task,
+            str(row.n),
+            _with_interval(row.same) if row.same else "–",
+            f"{row.divergence.value:.3f}" if row.divergence else "–",
+            f"{row.direction.value:.3f}",
+        )
+        for row in record.tasks
+    ]
+    how = f"{record.sentence} Without a head, predictions cannot be compared." if not record.same else record.sentence
+    head = ("task", "proxies", "predictions as the expert, %", "KL(expert ‖ merged)", "feature direction")
+    return section("Agreement with the experts", how, _table(head, rows))
 
 
 def _with_interval(score: Score) -> str:

@@ -1,4 +1,4 @@
-"""The α search (a coarse bracket, then golden section), and the curve of accuracy over α."""
+"""The α search (a coarse bracket, then golden section), and the curve over α of what it is searched by."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, ignore_record
-from esm_viz.evaluation.accuracy_measurement import evaluate, evaluate_to_normalise
+from esm_viz.core.records import AlphaCurve, AlphaPoint, AlphaSearch, Evaluation, ExpertAgreement, ignore_record
+from esm_viz.evaluation.accuracy_measurement import evaluate
+from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.merge import METHODS, with_parameters
-from esm_viz.search.search_requirements import images_counted
+from esm_viz.search.search_objective import height_of, images_for_choice, measured_for_choice, objective_of
 from esm_viz.stages.merged_model import known_alpha
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
@@ -32,26 +33,33 @@ def alpha_curve(
     recipe: Recipe,
     limit: int = 0,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = ignore_record,
+    seen: Callable[[Evaluation | ExpertAgreement], None] = ignore_record,
 ) -> AlphaCurve:
-    """Measure every task's validation accuracy over the whole range of α, including the recipe's own α.
+    """Measure over the whole range of α, and at the recipe's own, what α is searched by.
+
+    That is every task's validation accuracy or, without labels, its agreement with the expert on proxies.
 
     Args:
         project: the opened project.
         recipe: a recipe of this project, with a number for α.
-        limit: validation images per task, spread evenly over its set; 0 = all.
+        limit: validation images or proxies per task, spread evenly over its set; 0 = all.
         progress: callback, may raise Cancelled.
         seen: called with each point as it is measured, from coarse to fine.
 
     Raises:
-        ImagesError: a task has no labelled validation images.
+        ImagesError: tasks have neither labelled validation images nor proxies.
     """
     recipe = project.settled(recipe)
-    project.scorer.need_labels("validation")
+    labelled = objective_of(project, alpha_alone=True) == "normalised"
     alphas, curve = curve_alphas(_most_alpha(recipe), known_alpha(recipe)), AlphaCurve()
     for done, alpha in enumerate(alphas):
         inside = progress.part(done / len(alphas), (done + 1) / len(alphas), f"α {alpha:g}", fixed=True)
-        point = evaluate(project, with_parameters(recipe, alpha=alpha), "validation", limit, inside, oracle=False)
+        own = with_parameters(recipe, alpha=alpha)
+        point: Evaluation | ExpertAgreement = (
+            evaluate(project, own, "validation", limit, inside, oracle=False)
+            if labelled
+            else agreement(project, own, limit, inside)
+        )
         curve = curve.with_point(point)
         seen(point)
     return curve
@@ -62,35 +70,38 @@ def search_alpha(
     project: OpenedProject,
     recipe: Recipe,
     progress: Progress = NO_PROGRESS,
-    seen: Callable[[Evaluation], None] = ignore_record,
+    seen: Callable[[Evaluation | ExpertAgreement], None] = ignore_record,
 ) -> AlphaSearch:
     """Find the α with the highest mean of merged / expert validation accuracy (METHOD, ESM step 4).
+
+    Without labels, it is the α with the least KL(expert ‖ merged) on the proxies or, without heads, with the highest
+    feature direction (METHOD, choosing without labels).
 
     Args:
         project: the opened project.
         recipe: a recipe of this project; its own α is ignored.
         progress: callback, may raise Cancelled.
-        seen: called with the evaluation of each step.
+        seen: called with what was measured at each step.
 
     Raises:
-        ImagesError: a task has no labelled validation images.
+        ImagesError: tasks have neither labelled validation images nor proxies.
         HeadError: an expert has a validation accuracy of 0, so accuracy cannot be divided by it.
     """
     recipe = with_parameters(project.settled(recipe), alpha=1.0)
-    project.scorer.need_labels("validation")
+    objective = objective_of(project, alpha_alone=True)
     visited = 0
 
     def measure(alpha: float) -> float:
         nonlocal visited
         start, end = (min(step / SEARCH_STEPS, 0.99) for step in (visited, visited + 1))
         inside = progress.part(start, end, f"trying α {alpha:g}", fixed=True)
-        evaluation = evaluate_to_normalise(project, with_parameters(recipe, alpha=alpha), 0, inside)
+        found = measured_for_choice(project, with_parameters(recipe, alpha=alpha), objective, 0, inside)
         visited += 1
-        seen(evaluation)
-        return evaluation.mean_normalised
+        seen(found)
+        return height_of(found)
 
     best, trace = bracket_alpha(measure, _most_alpha(recipe))
-    return AlphaSearch(best.alpha, best.normalised, trace, images_counted(project, "validation", 0))
+    return AlphaSearch(best.alpha, best.value, trace, images_for_choice(project, objective, 0), objective)
 
 
 @question
@@ -119,7 +130,7 @@ def bracket_alpha(measure: Callable[[float], float], most: float) -> tuple[Alpha
     never reaches the ends.
 
     Args:
-        measure: returns the mean normalised validation accuracy at an α; NaN counts as the lowest.
+        measure: returns the objective at an α; NaN counts as the lowest.
         most: upper end of α's range, above 0.
 
     Returns:

@@ -11,8 +11,9 @@ from typing import Literal, get_args
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Knob, Split, Stage, Sweep, SweepCell, Value, ignore_record
+from esm_viz.core.records import Knob, Objective, Split, Stage, Sweep, SweepCell, Value, ignore_record
 from esm_viz.evaluation.accuracy_measurement import evaluate
+from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, checked, knob_of, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
@@ -42,7 +43,7 @@ def sweep(
         recipe: a recipe of this project; knobs outside the grid keep its values.
         grid: values by knob, numbers or words (alpha_scope: all, essential; alpha: search).
         split: split of the labelled images. By default validation if every task has it, since sweeps are used to choose
-            knobs; or else test; or else none. With "none", the cells have only interference.
+            knobs; or else test; or else none. With "none", the cells have agreement with the experts on proxies.
         limit: images per task, spread evenly over its set; 0 = all.
         progress: callback, may raise Cancelled.
         seen: called with the sweep so far after each cell.
@@ -62,10 +63,12 @@ def sweep(
         start = time.perf_counter()
         own = with_alpha_found(project, own, inside.part(0.0, 0.5))
         merged = merge(project, own, inside.part(0.5, 0.7)).interference if project.has_proxies else None
-        scores = None
+        scores = kept = None
         if scored_on:
             scores = evaluate(project, own, scored_on, limit, inside.part(0.7, 1.0), oracle=False)
-        return SweepCell(own.parameters, project.sha256(own), merged, scores, time.perf_counter() - start)
+        elif project.has_proxies:
+            kept = agreement(project, own, limit, inside.part(0.7, 1.0))
+        return SweepCell(own.parameters, project.sha256(own), merged, scores, time.perf_counter() - start, kept)
 
     def record(cells: tuple[SweepCell, ...]) -> Sweep:
         return Sweep(
@@ -77,6 +80,7 @@ def sweep(
             images=images_counted(project, scored_on, limit),
             cells=cells,
             seconds=time.perf_counter() - begun,
+            search_on=_chosen_by(project, scored_on, [name for name, _ in known]),
         )
 
     return record(measured(recipe, known, measure, progress, lambda cells: seen(record(cells))))
@@ -199,6 +203,15 @@ def measured(
 def written(value: Value) -> str:
     """Return a knob's value as short text."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def _chosen_by(project: OpenedProject, split: Split | None, names: Sequence[str]) -> Objective | None:
+    """Return what cells may be chosen by: not by test images, nor by feature direction where more than α differs."""
+    if split is not None:
+        return "normalised" if split == "validation" else None
+    if set(project.headers.heads) >= set(project.tasks):
+        return "divergence"
+    return "direction" if list(names) == ["alpha"] else None
 
 
 def _to_score_on(project: OpenedProject, split: Split | Literal["none"] | None) -> Split | None:

@@ -19,10 +19,9 @@ from esm_viz.core.errors import Cancelled, NumericsError, RecipeError, SearchSto
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe, checked_seed
 from esm_viz.core.records import Knob, KnobSearch, KnobTrial, Split, Value, ignore_record
-from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
-from esm_viz.evaluation.label_free_measures import merge
 from esm_viz.merge import METHODS, knob_of, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
+from esm_viz.search.search_objective import height_of, measured_for_choice, objective_of
 from esm_viz.search.search_requirements import images_counted, need_measurable
 from esm_viz.search.trial_storage import Space, Storage
 from esm_viz.stages.opened_project import OpenedProject
@@ -52,10 +51,10 @@ def search_knobs(
     progress: Progress = NO_PROGRESS,
     seen: Callable[[KnobSearch], None] = ignore_record,
 ) -> KnobSearch:
-    """Search several knobs at once with Optuna's TPE, by validation accuracy or, without labels, by interference.
+    """Search several knobs at once with Optuna's TPE, by validation accuracy or, without labels, by agreement.
 
     The objective is the mean normalised validation accuracy, as in the α search, if every task has labelled validation
-    images; otherwise it is minus the mean interference. The first trial is the recipe itself.
+    images; otherwise minus KL(expert ‖ merged) on the proxies. The first trial is the recipe itself.
 
     Args:
         project: the opened project.
@@ -71,21 +70,21 @@ def search_knobs(
 
     Raises:
         RecipeError: a knob or the number of trials is wrong, or the storage belongs to another search.
-        ImagesError: a task has neither labels nor proxies.
-        HeadError: an expert has a validation accuracy of 0.
+        ImagesError: tasks have neither labels nor proxies.
+        HeadError: an expert has a validation accuracy of 0, or without a head there is nothing to choose knobs by.
         NumericsError: the recipe itself cannot be merged.
         SearchStopped: the user stopped it; the trials so far are in `found` and in the storage.
     """
     recipe = project.settled(recipe)
     space, trials = space_of(recipe, knobs), checked_trials(trials)
     seed = checked_seed(recipe.seed if seed is None else seed, "knob search")
-    labelled = project.has_labels("validation")
-    split: Split | None = "validation" if labelled else None
+    objective = objective_of(project, alpha_alone=list(space) == ["alpha"])
+    split: Split | None = "validation" if objective == "normalised" else None
     need_measurable(project, recipe, split, limit)
     identity = {
         "the recipe or its files": project.sha256(recipe),
         "the knobs searched": list(space),
-        "the labelled images": project.labels_digest("validation") if labelled else "none",
+        "the labelled images": project.labels_digest("validation") if split else f"none, {objective} on proxies",
         "the number of images": limit,
         "the seed": seed,
         "the version of esm_viz": __version__,
@@ -93,11 +92,7 @@ def search_knobs(
 
     def measure(own: Recipe, inside: Progress) -> KnobTrial:
         own, second = with_alpha_found(project, own, inside.part(0.0, 0.5)), inside.part(0.5, 1.0)
-        value = (
-            evaluate_to_normalise(project, own, limit, second).mean_normalised
-            if labelled
-            else -merge(project, own, second).interference.mean
-        )
+        value = height_of(measured_for_choice(project, own, objective, limit, second))
         if math.isnan(value):
             raise NumericsError("no task changed a layer", "give models fine-tuned from the base")
         return KnobTrial(own.parameters, value)
@@ -105,7 +100,7 @@ def search_knobs(
     record = KnobSearch(
         method=recipe.method,
         knobs=tuple(space),
-        objective="normalised" if labelled else "interference",
+        objective=objective,
         images=images_counted(project, split, limit),
         seed=seed,
         trials=(),

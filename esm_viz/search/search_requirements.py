@@ -6,6 +6,7 @@ from esm_viz.core.errors import ImagesError, NumericsError, RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Split
 from esm_viz.data.images.image_source import evenly_spaced
+from esm_viz.search.search_objective import images_for_choice, objective_of
 from esm_viz.stages.opened_project import OpenedProject
 
 
@@ -30,7 +31,7 @@ def need_measurable(project: OpenedProject, recipe: Recipe, split: Split | None,
     elif not project.has_proxies:
         raise ImagesError("there is nothing to measure by", "give every task proxies, or labelled images and a head")
     if recipe.parameters["alpha"] == "search":
-        project.scorer.need_labels("validation")
+        objective_of(project, alpha_alone=True)
     project.stages.need_rank(recipe)
 
 
@@ -44,6 +45,8 @@ def rank_is_possible(project: OpenedProject, recipe: Recipe) -> bool:
 
 
 def images_counted(project: OpenedProject, split: Split | None, limit: int) -> int:
-    """Return the number of labelled images of one evaluation over all tasks, without known broken ones."""
-    labelled = project.headers.labelled[split].values() if split else ()
+    """Return the images of one measurement over all tasks, labelled or proxies, without known broken ones."""
+    if split is None:
+        return images_for_choice(project, "divergence", limit)
+    labelled = project.headers.labelled[split].values()
     return sum(listed.usable_of(evenly_spaced(listed.count, limit)) for listed in labelled)

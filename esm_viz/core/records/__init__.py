@@ -7,6 +7,7 @@ compared, hashed and written as JSON. A figure draws one record.
 from esm_viz.core.records.accuracy_score import Evaluation, Routing, Score, TaskScores, Which
 from esm_viz.core.records.basic_types import (
     FAMILIES,
+    SEARCH_ON,
     WILSON_Z,
     Family,
     FileFacts,
@@ -50,6 +51,7 @@ from esm_viz.core.records.subspace_result import (
 __all__ = [
     "FAMILIES",
     "REFERENCES",
+    "SEARCH_ON",
     "WILSON_Z",
     "ActivationScores",
     "AlphaCurve",

@@ -11,6 +11,8 @@ Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "pr
 Split = Literal["validation", "test"]
 Objective = Literal["normalised", "divergence", "direction"]
 """What knobs are chosen by: normalised accuracy on labels, or without labels KL(expert ‖ merged) or the direction."""
+SEARCH_ON: dict[Objective, str] = {"normalised": "labels", "divergence": "agreement", "direction": "direction"}
+"""The names of objectives in JSON, under the key `search_on`."""
 Value = float | int | str
 
 WILSON_Z = 1.959963984540054  # 97.5 % point of the normal distribution: two-sided 95 %

@@ -69,6 +69,20 @@ class ExpertAgreement:
         return Score(sum(score.correct for score in known), sum(score.n for score in known))
 
     @property
+    def sentence(self) -> str:
+        """Return what was measured, on how many images, as one sentence."""
+        words = []
+        if self.same is not None:
+            low, high = (100 * end for end in self.same.interval)
+            share = f"{100 * self.same.accuracy:.1f} % ({low:.1f} to {high:.1f})"
+            words.append(f"the merged model predicts as the experts do on {share}")
+        if self.divergence is not None:
+            words.append(f"KL {self.divergence.value:.3f} ({self.divergence.low:.3f} to {self.divergence.high:.3f})")
+        turned = self.direction
+        words.append(f"feature direction {turned.value:.3f} ({turned.low:.3f} to {turned.high:.3f})")
+        return f"On {self.images} unlabelled proxies: {', '.join(words)}."
+
+    @property
     def objective(self) -> Objective:
         """Return by what knobs are chosen here: KL where every task has a head, feature direction otherwise."""
         return "direction" if self.divergence is None else "divergence"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from esm_viz.core.records.basic_types import Objective
+from esm_viz.core.records.expert_agreement import ExpertAgreement
+
 
 @dataclass(frozen=True, slots=True)
 class ProofRow:
@@ -39,6 +42,8 @@ class ExportProof:
         rows: all checks. The report is written after them and is not checked.
         seconds: duration of the whole export.
         conditions: device, library versions and number of threads under which the recipe gives the same bits again.
+        agreement: with the experts on proxies, as measured before the export; None without proxies.
+        search_on: what α was chosen by, if the export searched it.
     """
 
     folder: str
@@ -49,6 +54,8 @@ class ExportProof:
     rows: tuple[ProofRow, ...]
     seconds: float
     conditions: str
+    agreement: ExpertAgreement | None = None
+    search_on: Objective | None = None
 
     @property
     def files(self) -> tuple[str, ...]:

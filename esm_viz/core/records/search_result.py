@@ -9,34 +9,43 @@ from itertools import accumulate, product
 
 from esm_viz.core.records.accuracy_score import Evaluation
 from esm_viz.core.records.basic_types import Objective, Split, Value
+from esm_viz.core.records.expert_agreement import ExpertAgreement
 from esm_viz.core.records.merge_report import Interference
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaPoint:
-    """One step of the α search; `normalised` is the mean over tasks of merged / expert validation accuracy."""
+    """One step of the α search; `value` is the search's objective, more is better."""
 
     alpha: float
-    normalised: float
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaSearch:
-    """The result of the bracketing search for α on validation images; `trace` holds its steps in order."""
+    """The result of the bracketing search for α.
+
+    Attributes:
+        value: the objective at the α found, more is better: mean normalised accuracy, minus KL, or feature direction.
+        trace: the steps, in order.
+        images: images per step, over all tasks: labelled validation images or, without labels, proxies.
+        search_on: what α was chosen by.
+    """
 
     alpha: float
-    normalised: float
+    value: float
     trace: tuple[AlphaPoint, ...]
-    images: int  # validation images per step, over all tasks
+    images: int
+    search_on: Objective
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaCurve:
-    """Validation accuracy of one recipe at several values of α, ascending."""
+    """Measurements of one recipe over α, ascending: validation accuracy or, without labels, agreement on proxies."""
 
-    points: tuple[Evaluation, ...] = ()
+    points: tuple[Evaluation | ExpertAgreement, ...] = ()
 
-    def with_point(self, point: Evaluation) -> AlphaCurve:
+    def with_point(self, point: Evaluation | ExpertAgreement) -> AlphaCurve:
         """Return the curve with one more point; of two points at the same α, the one on more images is kept."""
         same = next((old for old in self.points if old.alpha == point.alpha), None)
         if same is not None and _images(same) > _images(point):
@@ -46,24 +55,32 @@ class AlphaCurve:
 
     @property
     def best(self) -> int | None:
-        """Return the index of the first point of highest mean accuracy among those on the most images, or None."""
+        """Return the index of the first best point among those on the most images, or None.
+
+        The best has the highest mean accuracy or, without labels, the highest objective of the agreement.
+        """
         most = max(map(_images, self.points), default=0)
-        means = [point.mean("merged") if _images(point) == most else -math.inf for point in self.points]
-        return means.index(max(means)) if means else None
+        heights = [_point_height(point) if _images(point) == most else -math.inf for point in self.points]
+        return heights.index(max(heights)) if heights else None
 
 
-def _images(record: Evaluation) -> int:
-    return sum(task.merged.n for task in record.tasks)
+def _images(record: Evaluation | ExpertAgreement) -> int:
+    return sum(task.merged.n for task in record.tasks) if isinstance(record, Evaluation) else record.images
+
+
+def _point_height(record: Evaluation | ExpertAgreement) -> float:
+    return _height(record.mean("merged") if isinstance(record, Evaluation) else record.height)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepCell:
-    """One cell of a sweep; a cell not measured yet has neither interference nor evaluation.
+    """One cell of a sweep; a cell not measured yet has none of its measurements.
 
     Attributes:
         parameters: all parameters of the method in this cell; if α was searched, the value that was found.
         interference: None if a task has no proxies to measure it on.
         evaluation: None unless every task has labelled images.
+        agreement: agreement with the experts on proxies, measured where there are no labels.
     """
 
     parameters: Mapping[str, Value]
@@ -71,18 +88,19 @@ class SweepCell:
     interference: Interference | None
     evaluation: Evaluation | None
     seconds: float
+    agreement: ExpertAgreement | None = None
 
     @property
     def reached(self) -> bool:
         """Say whether this cell was measured."""
-        return self.interference is not None or self.evaluation is not None
+        return self.interference is not None or self.evaluation is not None or self.agreement is not None
 
     @property
     def value(self) -> float:
-        """Return the objective, larger is better: mean normalised accuracy or, without labels, − mean interference."""
+        """Return the objective, more is better: mean normalised accuracy or, without labels, that of the agreement."""
         if self.evaluation is not None:
             return self.evaluation.mean_normalised
-        return -self.interference.mean if self.interference is not None else math.nan
+        return self.agreement.height if self.agreement is not None else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +110,10 @@ class Sweep:
     Attributes:
         grid: knobs and their values, in the requested order.
         start: the recipe's own parameters.
-        split: split on which accuracy was measured; None without labels, when cells hold only interference.
-        images: labelled images per cell, over all tasks.
+        split: split on which accuracy was measured; None without labels, when cells hold agreement on proxies.
+        images: labelled images or, without labels, proxies per cell, over all tasks.
+        search_on: what cells may be chosen by; None if by nothing: on test images, or where without heads more than α
+            differs.
         cells: cells in the order of `points`, which need not be the order in which they were measured.
     """
 
@@ -105,6 +125,7 @@ class Sweep:
     images: int
     cells: tuple[SweepCell, ...]
     seconds: float
+    search_on: Objective | None
 
     @property
     def points(self) -> tuple[tuple[Value, ...], ...]:
@@ -124,13 +145,13 @@ class Sweep:
 
     @property
     def best(self) -> int | None:
-        """Return the index of the first cell with the highest value.
+        """Return the index of the first cell with the highest value; None if nothing was measured, or by no objective.
 
-        None on test images, since parameters must not be chosen by them, and if nothing was measured.
+        Parameters must not be chosen on test images.
         """
         heights = [_height(cell.value) for cell in self.cells]
         highest = max(heights, default=-math.inf)
-        return heights.index(highest) if self.split != "test" and highest > -math.inf else None
+        return heights.index(highest) if self.search_on is not None and highest > -math.inf else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +173,9 @@ class KnobSearch:
 
     Attributes:
         knobs: the searched knobs; the others kept the recipe's values.
-        objective: "normalised": mean of merged / expert validation accuracy, as in the α search; "interference": minus
-            the mean interference, used unless every task has labelled validation images.
-        images: validation images per trial, over all tasks; 0 for interference.
+        objective: "normalised": mean of merged / expert validation accuracy, as in the α search; without labels
+            "divergence": minus KL(expert ‖ merged), or "direction": feature direction, for α alone.
+        images: validation images or proxies per trial, over all tasks.
         trials: trials in order; the first one has the recipe's own values.
     """
 

@@ -37,6 +37,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     """
     session = store.open(first.place, session_id)
     session.recipe, session.report, session.validation = first.recipe, first.report, first.validation
+    session.agreement = first.agreement
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own
     session.board, session.explore_records = list(first.board), dict(first.explore_records)

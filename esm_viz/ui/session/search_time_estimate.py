@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from esm_viz.core.records import Evaluation, ExpertAgreement
 from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.session.session_store import Session
 
@@ -11,31 +12,31 @@ FIRST = 3  # passes of a project's first evaluation: base, experts, merged; late
 
 
 def evaluation_seconds(session: Session) -> float:
-    """Return the seconds to evaluate the method on screen on all validation images; NaN if none was measured.
+    """Return the seconds to measure the method on screen on all images that it is chosen by; NaN if none was measured.
 
     Cached scores take no time, so the slowest measured evaluation is used.
     """
     method, searches = session.recipe.method, session.searches
-    seen = [state.evaluation for state in session.history[1:]]
+    seen: list[Evaluation | ExpertAgreement | None] = [state.evaluation for state in session.history[1:]]
     seen += searches.curve[1].points if searches.curve else ()
-    seen += [cell.evaluation for cell in searches.sweep[1].cells] if searches.sweep else []
+    seen += [cell.evaluation or cell.agreement for cell in searches.sweep[1].cells] if searches.sweep else []
     known = [each.seconds for each in seen if each is not None and each.method == method and not each.limit]
     if known:
         return max(known)
+    if session.agreement and session.agreement[1].method == method and not session.project.has_labels("validation"):
+        return session.agreement[1].seconds
     first = session.history[0].evaluation if session.history else None
     return first.seconds / FIRST if first is not None and first.method == method else math.nan
 
 
 def trial_seconds(session: Session, searched: bool = False) -> float:
-    """Return the seconds to merge and evaluate one recipe (without labels, only to merge it); NaN if unknown.
+    """Return the seconds to merge and measure one recipe; NaN if unknown.
 
     Args:
         session: the session with the measured times.
         searched: whether α is searched too.
     """
     merged = session.report[1].seconds if session.report else math.nan
-    if not session.project.has_labels("validation"):
-        return merged
     return merged + evaluation_seconds(session) * (1 + SEARCH_STEPS if searched else 1)
 
 

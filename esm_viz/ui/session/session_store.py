@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaSearch, Difference, Evaluation, ExportProof, MergeReport, OwnAccuracy, ProofRow
+from esm_viz.core.records import (
+    AlphaSearch,
+    Difference,
+    Evaluation,
+    ExpertAgreement,
+    ExportProof,
+    MergeReport,
+    OwnAccuracy,
+    ProofRow,
+)
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import give_back
 from esm_viz.ui.jobs.background_job import Job
@@ -86,6 +95,7 @@ class View:
     routed: str = ""  # the layer whose routes are shown; the mean of all if empty
     layout: str = ""  # layout of the exported file; the base file's if empty
     levels: bool = False  # whether all levels of scaling are shown, not only the inter-layer level
+    agreement: bool = False  # whether agreement is shown in place of accuracy
     words: bool = False  # whether the differences from A are shown instead of the history
     source: str = "demo"  # or "folder", "upload"
     project: str = ""  # chosen in the allowed folder
@@ -127,6 +137,7 @@ class Session:
     )  # Explore's slow figures: request, record
     comparison_records: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # Evaluate's figures: request, record
     thumbs: Mapping[str, list[bytes]] = field(default_factory=dict)
+    agreement: tuple[Recipe, ExpertAgreement] | None = None  # with the experts, on some or all proxies
     own: tuple[OwnAccuracy, ...] = ()  # accuracy of the experts on their own validation images
     candidate: Candidate | None = None  # the project on the Load tab
     errors: dict[str, str] = field(default_factory=dict)

@@ -150,6 +150,7 @@ def adopt(session: Session, new: Arrival) -> None:
             job.cancel()  # of the old project
     session.name, session.project, session.recipe = new.name, new.project, new.recipe
     session.report = session.validation = session.difference = session.pinned = session.search = None
+    session.agreement = None
     session.proof = session.refused = session.explored = session.candidate = None
     session.own = ()
     session.explore_records, session.comparison_records, session.searches = {}, {}, Searches()

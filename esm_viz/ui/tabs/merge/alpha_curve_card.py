@@ -6,7 +6,7 @@ from typing import Any
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaCurve, Evaluation
+from esm_viz.core.records import AlphaCurve, Evaluation, ExpertAgreement
 from esm_viz.figures import curve_figure
 from esm_viz.figures.number_format import percent, short
 from esm_viz.merge import with_parameters
@@ -21,8 +21,8 @@ from esm_viz.ui.tabs.merge.live_preview import FIRST
 
 WHAT = "Drawing the α curve"
 QUICK_SHARE = 0.15  # of the progress, for the first pass on few images
-EMPTY = "Not drawn yet. Each value of α is measured on validation images, as Search α does."
-UNLABELLED = "No labelled validation images. Add them to the recipe to see accuracy over α."
+EMPTY = "Not drawn yet. Each value of α is measured as Search α does: on validation images, or on unlabelled proxies."
+UNLABELLED = "No labelled validation images and no proxies. Add either to the recipe to measure over α."
 
 
 def draw(session: Session) -> None:
@@ -39,7 +39,7 @@ def draw(session: Session) -> None:
     start(session, WHAT, work, "curve", ("curve",))
 
 
-def add(session: Session, job: Job, recipe: Recipe, point: Evaluation) -> None:
+def add(session: Session, job: Job, recipe: Recipe, point: Evaluation | ExpertAgreement) -> None:
     """Add a measured point to the curve of its recipe; the first point replaces another recipe's curve.
 
     Raises:
@@ -81,8 +81,10 @@ def use(session: Session, data: object) -> Recipe:
 
 def card(session: Session) -> dict[str, Any]:
     """Return the curve with its button."""
-    piece: dict[str, Any] = {"title": "Accuracy over α", "error": session.errors.get("curve", "")}
-    if not session.project.has_labels("validation"):
+    objective = session.project.search_objective()
+    title = "Accuracy over α" if objective == "normalised" else "Agreement with the experts over α"
+    piece: dict[str, Any] = {"title": title, "error": session.errors.get("curve", "")}
+    if objective is None:
         return piece | {"empty": UNLABELLED}
     cost = about(CURVE_POINTS * evaluation_seconds(session))
     running = session.runs(WHAT)
@@ -104,8 +106,12 @@ def card(session: Session) -> dict[str, Any]:
 
 
 def _searched(session: Session, recipe: Recipe) -> str:
-    """Say which α the search chose; it maximises the mean share of the experts' accuracy, not mean accuracy."""
+    """Say which α the search chose, by what, and on which images."""
     if session.search is None or any_alpha(session.search[0]) != recipe:
         return ""
     found = session.search[1]
-    return chip(f"Search α chose {short(found.alpha)}: {percent(found.normalised, 1)} % of the experts")
+    chose = f"Search α chose {short(found.alpha)}"
+    if found.search_on == "normalised":
+        return chip(f"{chose} on {found.images} validation images: {percent(found.value, 1)} % of the experts")
+    measure = "KL" if found.search_on == "divergence" else "feature direction"
+    return chip(f"{chose} on {found.images} unlabelled images: {measure} {abs(found.value):.3f}")

@@ -20,6 +20,8 @@ FIRST, MORE = 32, 128  # validation images per task in the first two measurement
 PAINT_SECONDS = 0.3  # seconds after a merge for the page to draw it; while a knob is dragged, nothing is measured
 HISTORY_SECONDS = 0.8  # seconds without a newer value until a recipe gets an entry in the history
 WAIT_SECONDS = 0.6  # seconds that a handler waits for the merge before it answers without it
+MOVING = 8  # proxies per task on which agreement is measured while a knob moves; at rest on all
+AGREEMENT = ("stats", "accuracy")  # pieces that show agreement
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
 
@@ -62,17 +64,23 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     project = session.project
     report = project.merge(recipe, job.progress)
 
+    few = project.agreement(recipe, MOVING, job.progress) if _to_agree(session, recipe) else None
+
     def write() -> None:
         session.report = recipe, report
+        session.agreement = (recipe, few) if few else session.agreement
         if late.is_set():
-            session.touch(LIVE)
+            session.touch((*LIVE, *AGREEMENT))
 
     if not keep(session, job, (), write):
         return
     job.first.set()
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
-    if measure:
+    if measure or few:
         yield Turn(SOON, PAINT_SECONDS)
+    if few:
+        whole = project.agreement(recipe, 0, job.progress)
+        keep(session, job, AGREEMENT, lambda: setattr(session, "agreement", (recipe, whole)))
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
         record = project.scaling_profile(recipe, job.progress)
@@ -142,6 +150,12 @@ def difference_to(session: Session, before: State | None) -> Difference | None:
 
 def _measured_whole(session: Session, recipe: Recipe) -> bool:
     return session.validation is not None and session.validation[0] == recipe and not session.validation[1].limit
+
+
+def _to_agree(session: Session, recipe: Recipe) -> bool:
+    """Say whether agreement is still to be measured: every task has proxies, and it was not measured on all of them."""
+    known = session.agreement
+    return session.project.has_proxies and (known is None or known[0] != recipe or bool(known[1].limit))
 
 
 def without_alpha(recipe: Recipe) -> Recipe:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import RecipeError
-from esm_viz.core.records import Evaluation
-from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
+from esm_viz.core.recipe import Recipe
+from esm_viz.core.records import Evaluation, ExpertAgreement
+from esm_viz.export.model_card import CHOSEN
+from esm_viz.figures import accuracy_figure, agreement_figure, interference_figure, norms_figure, scaling_figure
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import with_preset
@@ -43,6 +45,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.pinned, session.view.difference = None, False
     elif do == "difference":
         session.view.difference = value == "difference" and session.pinned is not None
+    elif do == "measure":
+        session.view.agreement = value == "agreement"
     elif do == "levels":
         _show_levels(session, value == "levels")
     elif do == "words":
@@ -126,7 +130,6 @@ def _age(session: Session, fresh: bool) -> str:
 def stats(session: Session) -> dict[str, Any]:
     """Return the strip with the main numbers and the buttons."""
     scores, fresh = _scores(session)
-    report = session.report[1] if session.report else None
     pinned = session.pinned
     old = pinned.evaluation if pinned else None
     parts = []
@@ -146,19 +149,29 @@ def stats(session: Session) -> dict[str, Any]:
             f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
         )
         parts.append(stat("Share of experts", shares, wait))
-    before = f" <small>A {number(pinned.report.interference.mean)}</small>" if pinned else ""
-    parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
-    search = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
+    if session.agreement is not None:
+        parts.append(_agreement(*session.agreement, fresh=session.agreement[0] == session.recipe))
+    objective = session.project.search_objective() if METHODS[session.recipe.method].searches_alpha else None
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
     seek = (
-        button("search", f"Search α{_cost(session)}", "pri", title="Find the α that is best on validation images")
-        if search
+        button("search", f"Search α{_cost(session)}", "pri", title=f"Find the α that is best {CHOSEN[objective]}")
+        if objective
         else ""
     )
     error = session.errors.get("live", "")
     sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
     body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
+
+
+def _agreement(_: Recipe, record: ExpertAgreement, fresh: bool) -> str:
+    """Return agreement with the experts as a number of the strip, with the images it was measured on."""
+    if record.same is None:
+        turned = record.direction
+        value = f"{number(turned.value)} <small>on {record.images} unlabelled images</small>"
+        return stat("Feature direction", value, "" if fresh else "wait")
+    share = f"{percent(record.same.accuracy, 1)} % <small>on {record.images} unlabelled images</small>"
+    return stat("Agreement with experts", share, "" if fresh else "wait")
 
 
 def _cost(session: Session) -> str:
@@ -168,14 +181,20 @@ def _cost(session: Session) -> str:
 
 
 def accuracy(session: Session) -> dict[str, Any]:
-    """Return the bar chart of accuracy per task on validation images."""
+    """Return the bars per task: accuracy on validation images, or agreement with the experts on unlabelled proxies."""
     scores, fresh = _scores(session)
+    labelled = session.project.has_labels("validation")
     card: dict[str, Any] = {"title": "Accuracy per task", "error": ""}
+    if labelled and session.project.has_proxies:
+        card |= {"choices": [["accuracy", "Accuracy"], ["agreement", "Agreement"]], "switch": "measure"}
+        card["chosen"] = "agreement" if session.view.agreement else "accuracy"
+    if session.agreement is not None and (session.view.agreement or not labelled):
+        recipe, kept = session.agreement
+        stale = _age(session, recipe == session.recipe)
+        return card | {"title": "Agreement with the experts", "figure": agreement_figure(kept), "stale": stale}
     if scores is None:
-        labelled = session.project.has_labels("validation")
-        return card | {
-            "empty": "" if labelled else "No labelled validation images. Add them to the recipe to see accuracy."
-        }
+        empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
+        return card | {"empty": "" if labelled or session.project.has_proxies else empty}
     old = session.pinned.evaluation if session.pinned else None
     stale = _age(session, fresh)
     figure = accuracy_figure(scores, old, difference=live_preview.difference_to(session, session.pinned))

@@ -10,7 +10,7 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Sweep, Value
 from esm_viz.figures import sweep_figure
 from esm_viz.figures.number_format import safe
-from esm_viz.figures.sweep_cells import QUANTITIES, Shown
+from esm_viz.figures.sweep_cells import LABEL_FREE, QUANTITIES, Shown
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.components.html_snippets import button, chip, select
@@ -55,9 +55,11 @@ def chosen(session: Session) -> tuple[str, ...]:
 
 
 def quantities(session: Session) -> list[tuple[str, str]]:
-    """Return the quantities that a sweep can show, as (key, words); without labels only interference."""
+    """Return the quantities that a sweep can show, as (key, words); without labels what is measured on proxies."""
     if not session.project.has_labels("validation"):
-        return [("interference", "interference")]
+        headed = session.project.search_objective(alpha_alone=False) is not None
+        key = "agreement" if headed else "direction"
+        return [(key, LABEL_FREE[key]), ("interference", "interference")]
     tasks = [(str(at), task) for at, task in enumerate(session.project.tasks)]
     return [*QUANTITIES.items(), *tasks]
 
@@ -69,7 +71,7 @@ def grid_of(session: Session) -> dict[str, tuple[Value, ...]]:
 
 
 def sweep(session: Session) -> None:
-    """Measure every cell on validation images, or by interference without labels; a stopped sweep keeps its cells.
+    """Measure every cell on validation images, or on unlabelled proxies; a stopped sweep keeps its cells.
 
     Raises:
         RecipeError: these are more cells than this server allows.
@@ -96,8 +98,8 @@ def sweep(session: Session) -> None:
 
 def searches_alpha(session: Session) -> bool:
     """Say whether α is searched in every cell."""
-    labelled = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
-    return session.searches.anew and labelled and "alpha" not in chosen(session)
+    able = METHODS[session.recipe.method].searches_alpha and session.project.search_objective() is not None
+    return session.searches.anew and able and "alpha" not in chosen(session)
 
 
 def use(session: Session, data: object) -> Recipe:
@@ -176,7 +178,7 @@ def _controls(session: Session, running: bool) -> str:
         select("sweep-steps", "Steps of each knob", steps, str(searches.steps)),
         select("sweep-shown", "Shown", quantities(session), searches.shown),
     ]
-    if session.project.has_labels("validation") and "alpha" not in chosen(session):
+    if session.project.search_objective() is not None and "alpha" not in chosen(session):
         hint = f"A fixed α can mislead where a knob changes the size of the merge; about {SEARCH_STEPS + 1} × the time"
         found.append(
             f'<label title="{safe(hint)}"><input type="checkbox" data-do="sweep-alpha"{" checked" if anew else ""}>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import KnobSearch
+from esm_viz.core.records import KnobSearch, Objective
 from esm_viz.figures import tuning_figure
 from esm_viz.merge import METHODS, with_parameters
 from esm_viz.ui.components.html_snippets import button, chip, select
@@ -20,6 +20,14 @@ from esm_viz.ui.tabs.merge.history_diff import fixed_in_words, labels_of
 
 WHAT = "Tuning knobs"
 TRIALS = (5, 20, 40, 80)
+
+
+_AIMS: dict[Objective | None, str] = {
+    "normalised": "a higher share of the experts’ validation accuracy",
+    "divergence": "more agreement with the experts on unlabelled images (less KL)",
+    "direction": "a higher feature direction on unlabelled images",
+    None: "agreement with the experts, which needs a head of every task: class names are enough to make one",
+}
 
 
 def choose(session: Session, what: str, name: str, value: str) -> None:
@@ -96,8 +104,8 @@ def card(session: Session) -> dict[str, Any]:
     """Return the trials with their controls."""
     held, error = session.searches.tuning, session.errors.get("tuning", "")
     running = session.runs(WHAT)
-    labelled = session.project.has_labels("validation")
-    aim = "a higher share of the experts’ validation accuracy" if labelled else "less interference, label-free"
+    objective = session.project.search_objective(alpha_alone=chosen(session) == ("alpha",))
+    aim = _AIMS[objective]
     piece: dict[str, Any] = {"title": "Tune several knobs", "error": error, "controls": _controls(session, running)}
     if held is None:
         empty = f"Not tuned yet. The search looks for {aim}; the first trial is the recipe on screen."

@@ -1,0 +1,110 @@
+"""Agreement with the experts per task, on unlabelled proxies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esm_viz.core.records import ExpertAgreement, TaskAgreement
+from esm_viz.figures.figure_parts import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
+from esm_viz.figures.number_format import counted, percent, safe
+
+
+def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = None) -> Figure:
+    """Draw one bar per task: the share of the expert's predictions, or where a task has no head the feature direction.
+
+    Args:
+        record: of the merge on screen, B.
+        pinned: of the state A, to compare with.
+    """
+    headed = record.same is not None
+    tasks, rows = [row.task for row in record.tasks], list(range(len(record.tasks)))
+    values = [_value(row, headed) for row in record.tasks]
+    bounds = [_bounds(row, headed) for row in record.tasks]
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "x": values,
+            "y": rows,
+            "marker": {"color": [task_colour(at) for at in rows], "opacity": 0.92},
+            "width": 0.6,
+            "text": [_hover(row) for row in record.tasks],
+            "textposition": "none",
+            "hovertemplate": "%{text}<extra></extra>",
+            "customdata": tasks,
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for (_, high), value in zip(bounds, values, strict=True)],
+                "arrayminus": [value - low for (low, _), value in zip(bounds, values, strict=True)],
+                "color": token("ink"),
+                "thickness": 2.5,
+                "width": 0,
+            },
+        }
+    ]
+    if pinned is not None:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [_value(row, headed) for row in pinned.tasks],
+                "y": rows,
+                "hoverinfo": "skip",
+                "marker": {"symbol": "line-ns", "size": 8, "line": {"width": 3, "color": token("ink")}},
+            }
+        )
+    images = counted(row.n for row in record.tasks)
+    what = "predictions as the expert" if headed else "feature direction × 100"
+    how = "Bar: share of the proxies on which B predicts what the task’s own expert predicts" if headed else (
+        "Bar: cosine of B’s and the task’s own expert’s change of the image features, times 100"
+    )  # fmt: skip
+    return picture(
+        data,
+        f"{how}, with its 95 % interval.{' Line: A.' if pinned else ''}",
+        record.sentence,
+        (0, len(tasks) + 1),
+        rows=tasks,
+        table=_table(record),
+        margin={"l": label_margin(tasks), "r": 48, "t": 20, "b": 44},
+        xaxis=axis(
+            f"{what}, {images} proxies a task{', %' if headed else ''}",
+            range=[min(0.0, *values, 0.0), 102],
+            tickvals=[0, 25, 50, 75, 100],
+            fixedrange=True,
+        ),
+        yaxis=task_axis(tasks, above=0.75),
+        annotations=[
+            note(1.01, at, f"<b>{value:.0f}</b>", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
+            for at, value in enumerate(values)
+        ],
+        bargap=0.4,
+    )
+
+
+def _value(row: TaskAgreement, headed: bool) -> float:
+    return 100 * (row.same.accuracy if headed and row.same else row.direction.value)
+
+
+def _bounds(row: TaskAgreement, headed: bool) -> tuple[float, float]:
+    low, high = row.same.interval if headed and row.same else (row.direction.low, row.direction.high)
+    return 100 * low, 100 * high
+
+
+def _hover(row: TaskAgreement) -> str:
+    lines = [f"<b>{safe(row.task)}</b>, {row.n} proxies"]
+    if row.same is not None:
+        low, high = row.same.interval
+        share = f"{percent(row.same.accuracy, 1)} % ({percent(low, 1)} to {percent(high, 1)})"
+        lines.append(f"predictions as the expert {share}")
+    if row.divergence is not None:
+        lines.append(f"KL(expert ‖ merged) {row.divergence.value:.3f}")
+    return "<br>".join([*lines, f"feature direction {row.direction.value:.3f}"])
+
+
+def _table(record: ExpertAgreement) -> list[list[Any]]:
+    lines: list[list[Any]] = [["task", "proxies", "as the expert, %", "from", "to", "KL", "feature direction"]]
+    for row in record.tasks:
+        shares = [100 * share for share in (row.same.accuracy, *row.same.interval)] if row.same else [None] * 3
+        lines.append([row.task, row.n, *shares, row.divergence.value if row.divergence else None, row.direction.value])
+    return lines
