@@ -61,7 +61,7 @@ def agreement(
         recipe_sha256=project.sha256(recipe),
         method=recipe.method,
         alpha=alpha,
-        parameters=recipe.parameters,
+        parameters=dict(recipe.parameters),
         tasks=tuple(rows),
         limit=limit,
         divergence=_estimate(mean_of(divergences)) if len(divergences) == len(rows) else None,

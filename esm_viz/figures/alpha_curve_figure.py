@@ -49,9 +49,7 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
     data.append(_mean(record, alphas))
     if record.best is not None:
         best = points[record.best]
-        text = f"best mean {_mean_value(best):.1f}, α {short(best.alpha)}"
-        if isinstance(best, ExpertAgreement) and best.divergence is not None:
-            text = f"least KL {best.divergence.value:.3f}, α {short(best.alpha)}"
+        text = f"best {_best_words(best)}, α {short(best.alpha)}"
         notes.append(headed(best.alpha, (0.0, max([1.0, *alphas])), text))
     marks = [marked(pinned, f"A, α {short(pinned)}", pinned=True)] if pinned is not None else []
     marks += [marked(now, f"B, α {short(now)}")] if now is not None else []
@@ -84,6 +82,12 @@ def _mean_value(point: Evaluation | ExpertAgreement) -> float:
     if isinstance(point, Evaluation):
         return 100 * point.mean("merged")
     return 100 * (point.direction.value if point.same is None else point.same.accuracy)
+
+
+def _best_words(best: Evaluation | ExpertAgreement) -> str:
+    if isinstance(best, Evaluation):
+        return f"mean {percent(best.mean('merged'), 1)} %"
+    return f"direction {best.direction.value:.3f}" if best.divergence is None else f"KL {best.divergence.value:.3f}"
 
 
 def _count(row: TaskScores | TaskAgreement) -> int:

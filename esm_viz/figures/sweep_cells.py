@@ -110,11 +110,11 @@ class View:
         """Return the first cell with the best value; None on test images, since knobs must not be chosen by them."""
         heights = [self.height(cell) for cell in self.record.cells]
         known = [height for height in heights if not math.isnan(height)]
-        if not known or self.record.search_on is None:
-            return None
+        if not known or self.record.search_on is None or self.quantity == "interference":
+            return None  # interference measures no merge's quality (METHOD, choosing without labels)
         if self.quantity in LABEL_FREE:
             return self.record.best  # chosen by KL, which agreement follows in steps
-        return heights.index(max(known) if self.accurate else min(known))
+        return heights.index(max(known))
 
     @property
     def now(self) -> int | None:

@@ -244,7 +244,8 @@ def test_sweep_writes_a_cell_for_each_point_of_the_grid_and_what_evaluate_gives_
         assert cell["parameters"] == truth["parameters"]
         assert cell["recipe_sha256"] == truth["recipe_sha256"]
         assert cell["mean"]["interference"] > 0
-        assert {key: value for key, value in cell["mean"].items() if key != "interference"} == truth["mean"]
+        del truth["mean"]["agreement"], cell["mean"]["interference"]
+        assert cell["mean"] == truth["mean"]
         for task in tiny.TASKS:
             assert cell["tasks"][task]["merged"] == truth["tasks"][task]["merged"]
             assert cell["tasks"][task]["interference"] > 0
@@ -265,7 +266,7 @@ def test_sweep_prints_a_list_over_one_knob_and_a_matrix_over_two(
     assert "best" not in lines[-1]  # nothing is chosen on test images
 
 
-def test_sweep_without_labels_says_that_its_cells_hold_interference_only(
+def test_sweep_without_labels_says_that_its_cells_hold_agreement_on_proxies(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raw = tiny.mapping()
@@ -275,11 +276,31 @@ def test_sweep_without_labels_says_that_its_cells_hold_interference_only(
     words = ("sweep", project / "bare.yaml", "--grid", "alpha=0.2,0.4")
     status, out, _ = run(capsys, *words, "--json")
     found = json.loads(out)
-    assert (status, found["split"], found["measured"]) == (0, None, "interference only, for want of labelled images")
-    assert [list(cell["mean"]) for cell in found["cells"]] == [["interference"]] * 2
-    assert [list(cell["tasks"]["ants"]) for cell in found["cells"]] == [["interference"]] * 2
+    measured = f"agreement with the experts on {found['n']} unlabelled proxies, for want of labelled images"
+    assert (status, found["split"], found["measured"]) == (0, None, measured)
+    assert found["search_on"] == "agreement"
+    assert [list(cell["mean"]) for cell in found["cells"]] == [["interference", "agreement"]] * 2
+    assert [list(cell["tasks"]["ants"]) for cell in found["cells"]] == [["interference", "agreement"]] * 2
+    assert {cell["mean"]["agreement"]["n"] for cell in found["cells"]} == {found["n"]}
     _, out, _ = run(capsys, *words)
-    assert "interference only, for want of labelled images" in out
+    assert measured in out
+
+
+def test_evaluate_shows_agreement_beside_accuracy_and_what_alpha_was_chosen_by(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = esm_viz.Project.open(esm_viz.load_recipe(project / "recipe.yaml"), device="cpu")
+    truth = opened.agreement(opened.recipe)
+    found = json.loads(run(capsys, "evaluate", project / "recipe.yaml", "--json")[1])
+    for row in truth.tasks:
+        shown = found["tasks"][row.task]["agreement"]
+        assert (shown["value"], shown["kl"], shown["n"]) == (row.same.accuracy, row.divergence.value, row.n)
+    assert found["mean"]["agreement"]["value"] == truth.same.accuracy
+    assert "search_on" not in found
+    assert truth.sentence in run(capsys, "evaluate", project / "recipe.yaml")[1].splitlines()
+    searched = ("evaluate", project / "recipe.yaml", "--set", "alpha=search")
+    assert json.loads(run(capsys, *searched, "--json")[1])["search_on"] == "labels"
+    assert "was chosen by accuracy on labelled validation images" in run(capsys, *searched)[1]
 
 
 def test_sweep_reads_only_some_images_where_it_is_told_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,9 @@ import math
 import pytest
 
 from esm_viz.core.records import (
+    Estimate,
     Evaluation,
+    ExpertAgreement,
     Interference,
     KnobSearch,
     KnobTrial,
@@ -17,6 +19,7 @@ from esm_viz.core.records import (
     Score,
     Sweep,
     SweepCell,
+    TaskAgreement,
     TaskScores,
 )
 
@@ -120,14 +123,16 @@ def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins(
 
 def cell(value: float) -> SweepCell:
     """Return a cell without labels whose value is this."""
-    merged = None if math.isnan(value) else Interference(("a",), (LAYER,), ((-value,),), (-value,))
-    return SweepCell({}, "0" * 64, merged, None, 0.0)
+    apart = Estimate(-value, -value, -value)
+    row = TaskAgreement("a", 4, Score(2, 4), apart, apart)
+    kept = ExpertAgreement("0" * 64, "esm", 0.5, {}, (row,), 0, apart, apart, 0.1)
+    return SweepCell({}, "0" * 64, None, None, 0.0, None if math.isnan(value) else kept)
 
 
 def sweep(*values: float, split: str | None = None) -> Sweep:
     grid = (("gain", (1.0,)), ("alpha", tuple(float(at) for at in range(len(values)))))
-    cells = tuple(cell(value) for value in values)
-    return Sweep("0" * 64, "esm", grid, {"gain": 1.0, "alpha": 1.0, "x": 3.0}, split, 0, cells, 0.0)  # type: ignore[arg-type]
+    cells, search_on = tuple(cell(value) for value in values), None if split == "test" else "divergence"
+    return Sweep("0" * 64, "esm", grid, {"gain": 1.0, "alpha": 1.0, "x": 3.0}, split, 0, cells, 0.0, search_on)  # type: ignore[arg-type]
 
 
 def test_a_sweeps_points_have_the_last_knob_fastest_and_one_of_them_is_the_recipe() -> None:

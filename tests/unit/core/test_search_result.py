@@ -80,7 +80,7 @@ def test_a_curve_needs_a_number_for_alpha(tiny_folder: Path) -> None:
 def test_the_search_for_alpha_shows_each_step_it_takes(project: Project) -> None:
     seen: list[Evaluation] = []
     found = project.search_alpha(project.recipe, seen=seen.append)
-    assert [(each.alpha, each.mean_normalised) for each in seen] == [(p.alpha, p.normalised) for p in found.trace]
+    assert [(each.alpha, each.mean_normalised) for each in seen] == [(p.alpha, p.value) for p in found.trace]
     assert all(row.merged.n == LABELLED for each in seen for row in each.tasks)
 
 
@@ -143,8 +143,8 @@ def test_a_sweep_is_seen_cell_by_cell_in_the_order_of_work(project: Project) -> 
 
 def test_a_sweep_without_a_split_reads_no_labels(project: Project) -> None:
     found = project.sweep(project.recipe, {"gain": [1.0, 2.0]}, "none")
-    assert (found.split, found.images) == (None, 0)
-    assert all(cell.evaluation is None and cell.interference for cell in found.cells)
+    assert (found.split, found.images) == (None, project.agreement(project.recipe).images)
+    assert all(cell.evaluation is None and cell.agreement and cell.interference for cell in found.cells)
 
 
 def test_a_sweep_asked_for_nothing_takes_test_images_only_where_validation_is_missing(tiny_folder: Path) -> None:

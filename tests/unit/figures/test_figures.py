@@ -12,10 +12,13 @@ import pytest
 
 from esm_viz import figures
 from esm_viz.core.records import (
+    AlphaCurve,
     Angles,
     Difference,
     Draws,
+    Estimate,
     Evaluation,
+    ExpertAgreement,
     HeatImage,
     Interference,
     KnobSearch,
@@ -36,6 +39,7 @@ from esm_viz.core.records import (
     SubspaceMap,
     Sweep,
     SweepCell,
+    TaskAgreement,
     TaskScores,
     Value,
 )
@@ -106,15 +110,29 @@ def evaluation(*correct: int, split: str = "validation") -> Evaluation:
     return Evaluation("0" * 64, "esm", 0.5, {}, split, rows, 0, 0.1)  # type: ignore[arg-type]
 
 
+def agreement(*same: int, headed: bool = True) -> ExpertAgreement:
+    """Return 100 proxies a task, of which this many are predicted as the expert does, in both tasks if one is given."""
+    counts = same * len(TASKS) if len(same) == 1 else same
+    apart = [Estimate((100 - count) / 100, (99 - count) / 100, 1.0) for count in counts]
+    turned = [Estimate(count / 200, count / 210, count / 190) for count in counts]
+    rows = tuple(
+        TaskAgreement(task, 100, Score(count, 100) if headed else None, kl if headed else None, direction)
+        for task, count, kl, direction in zip(TASKS, counts, apart, turned, strict=True)
+    )
+    return ExpertAgreement("0" * 64, "esm", 0.5, {}, rows, 0, apart[0] if headed else None, turned[0], 0.1)
+
+
 def sweep(grid: dict[str, tuple[Value, ...]], *numbers: float, split: str | None = "validation") -> Sweep:
-    """Return a sweep whose cells have this many of 100 right in both tasks, or this interference."""
+    """Return a sweep whose cells have this many of 100 right in both tasks or, without labels, as the expert."""
     cells = []
     for number in numbers:
-        merged = Interference(TASKS, LAYERS, ((number,) * 3,) * 2, (number,) * 2)
         scores = evaluation(int(number), int(number)) if split else None
-        cells.append(SweepCell({}, "0" * 64, None if split else merged, scores, 0.1))
+        cells.append(
+            SweepCell({}, "0" * 64, None, scores, 0.1, None if split or math.isnan(number) else agreement(int(number)))
+        )
     start = {"power": 2.0, "rank": 0.5, "scope": "all", "alpha": 1.0}
-    return Sweep("0" * 64, "esm", tuple(grid.items()), start, split, 200, tuple(cells), 1.0)  # type: ignore[arg-type]
+    search_on = {"validation": "normalised", "test": None, None: "divergence"}[split]
+    return Sweep("0" * 64, "esm", tuple(grid.items()), start, split, 200, tuple(cells), 1.0, search_on)  # type: ignore[arg-type]
 
 
 def search(*values: float, objective: str = "normalised") -> KnobSearch:
@@ -125,7 +143,7 @@ def search(*values: float, objective: str = "normalised") -> KnobSearch:
 CURVE = sweep({"power": (2.0, 0.0, 1.0)}, 70, 50, 60)
 WORDS = sweep({"scope": ("all", "essential")}, 70, 50)
 MATRIX = sweep({"rank": (0.5, 1.0), "power": (0.0, 1.0, 2.0)}, 45, 54, 63, 72, 81, 90)
-UNLABELLED = sweep({"rank": (0.5, 1.0), "power": (0.0, 1.0)}, 0.1, 1.0, 10.0, math.nan, split=None)
+UNLABELLED = sweep({"rank": (0.5, 1.0), "power": (0.0, 1.0)}, 10, 90, 50, math.nan, split=None)
 DEEP = sweep({"rank": (0.5, 1.0), "scope": ("all", "essential"), "power": (0.0, 2.0)}, *range(40, 80, 5))
 TRIALS = search(0.8, 0.3, math.nan, 0.9, 0.85)
 
@@ -148,12 +166,12 @@ EVERY = {
     "patches": figures.patches_figure(PATCHES),
     "sweep": figures.sweep_figure(CURVE),
     "sweep over words": figures.sweep_figure(WORDS),
-    "sweep without labels": figures.sweep_figure(sweep({"power": (0.0, 2.0)}, 0.4, 3.0, split=None)),
+    "sweep without labels": figures.sweep_figure(sweep({"power": (0.0, 2.0)}, 40, 30, split=None)),
     "sweep over two": figures.sweep_figure(MATRIX),
     "sweep over three": figures.sweep_figure(DEEP),
     "sweep over two without labels": figures.sweep_figure(UNLABELLED),
     "trials": figures.tuning_figure(TRIALS),
-    "trials without labels": figures.tuning_figure(search(-5.0, -0.5, -80.0, 0.0, objective="interference")),
+    "trials without labels": figures.tuning_figure(search(-5.0, -0.5, -80.0, 0.0, objective="divergence")),
 }
 
 
@@ -363,14 +381,35 @@ def test_a_sweep_over_three_knobs_lists_all_but_the_last_downwards() -> None:
     assert len(figure["data"][0]["z"]) == 4
 
 
-def test_interference_of_a_sweep_is_coloured_as_in_its_own_picture() -> None:
+def test_a_sweep_without_labels_shows_agreement_with_the_experts_on_proxies() -> None:
     heat, texts = EVERY["sweep over two without labels"]["data"]
-    assert heat["z"] == [[pytest.approx(1), pytest.approx(0)], [pytest.approx(-1), None]]
-    assert (heat["zmin"], heat["zmax"]) == (-1, 1)
-    assert texts["text"] == ["0.10", "1.00", "10.00", ""]
+    assert heat["z"] == [[10.0, 90.0], [50.0, None]]
+    assert texts["text"] == ["10.0", "90.0", "50.0", ""]
     curve = EVERY["sweep without labels"]
-    assert (curve["data"][-1]["y"], len(curve["data"])) == ([0.4, 3.0], 1 + len(TASKS))
-    assert curve["layout"]["yaxis"]["title"]["text"] == "interference, mean over tasks"
+    assert curve["data"][-1]["y"] == [40.0, 30.0]
+    assert curve["layout"]["yaxis"]["title"]["text"] == "agreement with the experts on 100 proxies a task, %"
+    assert curve["layout"]["meta"]["says"] == (
+        "2 cells over power, agreement with the experts on 200 unlabelled proxies; "
+        "best agreement with the experts 40.0 at power 0."
+    )
+
+
+@pytest.mark.parametrize(("headed", "value"), [(True, 80.0), (False, 40.0)])
+def test_bars_of_agreement_are_shares_of_the_experts_predictions_or_directions(headed: bool, value: float) -> None:
+    figure = figures.agreement_figure(agreement(80, 50, headed=headed), agreement(60, 60, headed=headed))
+    assert figure["data"][0]["x"][0] == pytest.approx(value)
+    assert figure["data"][1]["x"] == pytest.approx([60.0 if headed else 30.0] * 2)
+    assert "100 proxies a task" in figure["layout"]["xaxis"]["title"]["text"]
+    assert ("%" in figure["layout"]["xaxis"]["title"]["text"]) is headed
+    assert "on 200 unlabelled proxies" in figure["layout"]["meta"]["says"].lower()
+
+
+def test_a_curve_without_labels_is_of_agreement_and_its_best_has_the_least_divergence() -> None:
+    points = [dataclasses.replace(agreement(same), alpha=alpha) for alpha, same in ((0.2, 40), (0.5, 90), (0.9, 60))]
+    figure = figures.curve_figure(AlphaCurve(tuple(points)), now=0.5)
+    assert [trace["y"] for trace in figure["data"]] == [[40.0, 90.0, 60.0]] * 3
+    assert "best at α 0.5" in figure["layout"]["meta"]["says"]
+    assert "agreement with the experts" in figure["layout"]["yaxis"]["title"]["text"]
 
 
 def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
@@ -387,7 +426,7 @@ def test_trials_are_points_under_the_line_of_the_best_so_far() -> None:
     )
 
 
-def test_trials_judged_by_interference_stand_on_a_log_scale_and_none_at_zero() -> None:
+def test_trials_judged_by_divergence_stand_on_a_log_scale_and_none_at_zero() -> None:
     line, points = EVERY["trials without labels"]["data"]
     assert points["y"] == [5.0, 0.5, 80.0, 1e-6]
     assert line["y"] == [5.0, 0.5, 0.5, 1e-6]

@@ -23,14 +23,14 @@ def test_a_smooth_curve_is_found_as_well(peak: float) -> None:
 
 def test_the_best_seen_is_returned_with_its_value() -> None:
     best, trace = bracket_alpha(lambda alpha: -((alpha - 0.7) ** 2), 3.0)
-    assert best == max(trace, key=lambda point: point.normalised)
-    assert best.normalised == -((best.alpha - 0.7) ** 2)
+    assert best == max(trace, key=lambda point: point.value)
+    assert best.value == -((best.alpha - 0.7) ** 2)
 
 
 def test_of_equal_values_the_smallest_alpha_is_taken() -> None:
     best, trace = bracket_alpha(lambda alpha: min(alpha, 0.4), 3.0)
-    assert best.normalised == 0.4
-    assert best.alpha == min(point.alpha for point in trace if point.normalised == 0.4)
+    assert best.value == 0.4
+    assert best.alpha == min(point.alpha for point in trace if point.value == 0.4)
 
 
 def test_no_alpha_is_measured_twice() -> None:
@@ -85,7 +85,7 @@ def test_the_top_of_a_staircase_is_found(peak: float, steps: int) -> None:
 
     best, _ = bracket_alpha(stair, 3.0)
     top = max(stair(alpha / 1000) for alpha in range(3001))
-    assert best.normalised >= top - 1 / steps - 1e-12  # the top itself is one point, the stair below it is wide
+    assert best.value >= top - 1 / steps - 1e-12  # the top itself is one point, the stair below it is wide
 
 
 def test_two_points_on_one_stair_do_not_lead_away_from_the_climb() -> None:
@@ -96,7 +96,7 @@ def test_two_points_on_one_stair_do_not_lead_away_from_the_climb() -> None:
 
 def test_a_plateau_everywhere_ends_at_its_smallest_alpha() -> None:
     best, trace = bracket_alpha(lambda alpha: 0.7, 3.0)
-    assert (best.alpha, best.normalised) == (0.0, 0.7)
+    assert (best.alpha, best.value) == (0.0, 0.7)
     assert len(trace) <= 18
 
 
@@ -104,5 +104,5 @@ def test_what_is_not_a_number_is_never_the_best() -> None:
     best, _ = bracket_alpha(lambda alpha: math.nan if alpha < 0.2 or alpha > 1.5 else -abs(alpha - 0.27), 3.0)
     assert best.alpha == pytest.approx(0.27, abs=WIDTH)
     unknown, trace = bracket_alpha(lambda alpha: math.nan, 3.0)
-    assert math.isnan(unknown.normalised)
+    assert math.isnan(unknown.value)
     assert len(trace) <= 18

@@ -229,14 +229,25 @@ def test_test_images_serve_where_a_task_has_no_validation_images(tiny_folder: Pa
     assert part.sweep(part.recipe, {"alpha": [0.2]}, limit=2).split == "test"
 
 
-def test_without_labels_cells_hold_interference_only(tiny_folder: Path) -> None:
+def test_without_labels_cells_hold_agreement_on_proxies(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation", "test")
     found = bare.sweep(bare.recipe, {"alpha": [0.9, 0.2]})
-    assert (found.split, found.images) == (None, 0)
+    kept = [bare.agreement(with_parameters(bare.recipe, alpha=alpha)) for alpha in (0.9, 0.2)]
+    assert (found.split, found.images, found.search_on) == (None, kept[0].images, "divergence")
     assert [cell.evaluation for cell in found.cells] == [None, None]
-    means = [bare.merge(with_parameters(bare.recipe, alpha=alpha)).interference.mean for alpha in (0.9, 0.2)]
-    assert [cell.value for cell in found.cells] == [-mean for mean in means]
-    assert found.best == means.index(min(means))
+    assert [cell.value for cell in found.cells] == [-record.divergence.value for record in kept]
+    assert found.best == max((0, 1), key=lambda at: kept[at].height)
+
+
+def test_without_heads_nothing_but_alpha_is_chosen_by_feature_direction(tiny_folder: Path) -> None:
+    bare = without(tiny_folder, "validation", "test", "head")
+    over_alpha = bare.sweep(bare.recipe, {"alpha": [0.9, 0.2]})
+    assert over_alpha.search_on == "direction"
+    directions = [cell.agreement.direction.value for cell in over_alpha.cells]
+    assert [cell.value for cell in over_alpha.cells] == directions
+    assert over_alpha.best == directions.index(max(directions))
+    over_more = bare.sweep(bare.recipe, {"task_exponent": [0, 1]})
+    assert (over_more.search_on, over_more.best) == (None, None)
 
 
 def test_without_proxies_cells_hold_accuracy_only(tiny_folder: Path) -> None:
@@ -258,8 +269,9 @@ def test_a_split_that_is_asked_for_must_be_there(tiny_folder: Path) -> None:
     text = "ants has no labelled validation images, give `validation` and `head` in the recipe"
     with says(ImagesError, text):
         part.sweep(part.recipe, {"alpha": [0.2]}, "validation")
-    with says(ImagesError, text):  # α is searched on validation images, whatever the cells are scored on
-        part.sweep(part.recipe, {"alpha": [0.2, "search"]}, "test")
+    searched = part.sweep(part.recipe, {"alpha": ["search"]}, "test")  # α by agreement, never on test images
+    assert searched.cells[0].parameters["alpha"] == part.search_alpha(part.recipe).alpha
+    assert part.search_alpha(part.recipe).search_on == "divergence"
 
 
 # Progress and cancelling.

@@ -170,7 +170,7 @@ def test_searched_alpha_is_found_anew_in_every_trial(project: Project) -> None:
     for trial in found.trials:
         start = with_parameters(project.recipe, gain=trial.parameters["gain"])
         assert trial.parameters["alpha"] == project.search_alpha(start).alpha
-        assert trial.value == project.search_alpha(start).normalised
+        assert trial.value == project.search_alpha(start).value
 
 
 def test_searched_alpha_starts_a_search_that_moves_alpha_too(project: Project) -> None:
@@ -466,18 +466,33 @@ def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:
 # By what it judges.
 
 
-def test_without_labels_it_lessens_the_interference(tiny_folder: Path) -> None:
+def test_without_labels_it_lessens_the_divergence_from_the_experts(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation", "test")
     found = bare.search_knobs(bare.recipe, PAIR, 12)
-    assert (found.objective, found.images) == ("interference", 0)
+    assert (found.objective, found.images) == ("divergence", bare.agreement(bare.recipe).images)
     for trial in found.trials:
         own = with_parameters(bare.recipe, **trial.parameters)
-        assert trial.value == -bare.merge(own).interference.mean
+        assert trial.value == -bare.agreement(own).divergence.value
+
+
+def test_without_heads_alpha_alone_is_searched_and_other_knobs_are_refused(tiny_folder: Path) -> None:
+    bare = without(tiny_folder, "validation", "test", "head")
+    found = bare.search_knobs(bare.recipe, ["alpha"], 4)
+    assert found.objective == "direction"
+    assert [trial.value for trial in found.trials] == [
+        bare.agreement(with_parameters(bare.recipe, **trial.parameters)).direction.value for trial in found.trials
+    ]
+    text = (
+        f"{', '.join(TASKS)} have no head to choose knobs other than α by, "
+        "give `head` in the recipe, class names are enough to make one"
+    )
+    with says(HeadError, text):
+        bare.search_knobs(bare.recipe, PAIR, 2)
 
 
 def test_test_images_are_never_searched_by(tiny_folder: Path) -> None:
     part = without(tiny_folder, "validation")
-    assert part.search_knobs(part.recipe, PAIR, 2).objective == "interference"
+    assert part.search_knobs(part.recipe, PAIR, 2).objective == "divergence"
 
 
 def test_limit_is_the_number_of_images_a_task(project: Project) -> None:
@@ -493,20 +508,20 @@ def test_with_nothing_to_judge_by_it_is_refused(tiny_folder: Path) -> None:
         bare.search_knobs(bare.recipe, ["alpha"], 2)
 
 
-def test_without_labels_alpha_cannot_be_searched_inside(tiny_folder: Path) -> None:
+def test_without_labels_alpha_is_searched_inside_by_agreement(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation")
-    text = "ants has no labelled validation images, give `validation` and `head` in the recipe"
-    with says(ImagesError, text):
-        bare.search_knobs(with_parameters(bare.recipe, alpha="search"), ["gain"], 2)
+    searched = with_parameters(bare.recipe, alpha="search")
+    found = bare.search_knobs(searched, ["gain"], 1)
+    assert found.trials[0].parameters["alpha"] == bare.search_alpha(searched).alpha
 
 
-def test_where_no_task_moved_there_is_no_interference(tmp_path: Path, tiny_folder: Path) -> None:
+def test_where_no_task_moved_there_is_no_direction(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
     for task in TASKS:
         shutil.copy(folder / "base.safetensors", folder / f"{task}.safetensors")
-    bare = without(folder, "validation", "test")
+    bare = without(folder, "validation", "test", "head")
     with says(NumericsError, "no task changed a layer, give models fine-tuned from the base"):
-        bare.search_knobs(bare.recipe, PAIR, 2)
+        bare.search_knobs(bare.recipe, ["alpha"], 2)
 
 
 def test_an_expert_that_is_never_right_is_told(tmp_path: Path, tiny_folder: Path) -> None:

@@ -46,11 +46,12 @@ def swept(page: Page, knob: str, against: str = "") -> dict[str, Any]:
     return page.act("sweep", do="sweep-shown", value="mean")["sweep"]
 
 
-def unlabelled(folder: Path) -> Session:
-    """Return a session on files whose only labelled images are test images."""
-    raw = tiny.mapping()
+def unlabelled(folder: Path, *fields: str, method: str = "esm") -> Session:
+    """Return a session on files whose only labelled images are test images, without some other fields too."""
+    raw = tiny.mapping(method)
     for model in raw["models"]:
-        del model["validation"]
+        for field in ("validation", *fields):
+            del model[field]
     project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
     return Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
 
@@ -98,9 +99,10 @@ def test_the_search_for_alpha_draws_what_it_measured(page: Page) -> None:
     assert card["figure"]["data"][-1]["x"] == sorted(point.alpha for point in found.trace)
     key, record = page.session.searches.curve
     assert key == with_parameters(before, alpha=1.0)
-    assert f"Search α chose {found.alpha:.2f}: {100 * found.normalised:.1f} % of the experts" in card["controls"]
+    told = f"Search α chose {found.alpha:.2f} on {found.images} validation images: {100 * found.value:.1f} % of"
+    assert told in card["controls"]
     means = {point.alpha: point.mean_normalised for point in record.points}
-    assert means == {point.alpha: point.normalised for point in found.trace}
+    assert means == {point.alpha: point.value for point in found.trace}
 
 
 def test_a_moved_knob_leaves_the_curve_and_says_what_it_was_measured_for(page: Page) -> None:
@@ -120,12 +122,26 @@ def test_a_moved_knob_leaves_the_curve_and_says_what_it_was_measured_for(page: P
     assert "for ESM<" in page.pieces["curve"]["controls"]
 
 
-def test_the_curve_needs_labelled_validation_images(tiny_folder: Path) -> None:
+def test_without_labels_the_curve_is_of_agreement_on_proxies_and_says_what_alpha_was_chosen_by(
+    tiny_folder: Path,
+) -> None:
     session = unlabelled(tiny_folder)
+    assert alpha_curve_card.card(session)["title"] == "Agreement with the experts over α"
+    search_cards.search_alpha(session)
+    ended(session)
+    found = session.search[1]
+    card = alpha_curve_card.card(session)
+    assert found.search_on == "divergence"
+    assert f"on {found.images} unlabelled images: KL {-found.value:.3f}" in card["controls"]
+    assert "agreement with the experts" in card["figure"]["layout"]["yaxis"]["title"]["text"]
+
+
+def test_the_curve_needs_labels_or_proxies(tiny_folder: Path) -> None:
+    session = unlabelled(tiny_folder, "proxies", method="tsv_m")
     assert alpha_curve_card.card(session)["empty"] == alpha_curve_card.UNLABELLED
     alpha_curve_card.draw(session)
     ended(session)
-    assert session.errors["curve"].startswith("ants has no labelled validation images")
+    assert session.errors["curve"].startswith("there is nothing to measure by")
 
 
 def test_few_images_come_first_and_are_replaced_by_all(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,11 +239,11 @@ def test_nothing_is_chosen_by_test_images(tiny_folder: Path) -> None:
     ended(session)
     assert session.searches.sweep is not None
     assert session.searches.sweep[1].split is None
-    assert all(cell.evaluation is None and cell.interference for cell in session.searches.sweep[1].cells)
-    assert sweep_card.quantities(session) == [("interference", "interference")]
-    assert "sweep-alpha" not in sweep_card.card(session)["controls"]
+    assert all(cell.evaluation is None and cell.agreement for cell in session.searches.sweep[1].cells)
+    shown = [("agreement", "agreement with the experts"), ("interference", "interference")]
+    assert sweep_card.quantities(session) == shown
     figure = sweep_card.card(session)["figure"]
-    assert figure["layout"]["yaxis"]["title"]["text"] == "interference, mean over tasks"
+    assert "agreement with the experts on" in figure["layout"]["yaxis"]["title"]["text"]
 
 
 @pytest.mark.parametrize("method", METHODS)
