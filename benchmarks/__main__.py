@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd", "soak")
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd", "soak", "labelfree")
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Print the figures we quote.")
     parser.add_argument("what", nargs="?", choices=WHAT, default="engine", help="see benchmarks/README.md")
     parser.add_argument("--quick", action="store_true", help="2 blocks instead of all, smaller sizes")
-    parser.add_argument("--rounds", type=int, help="of which the median is printed")
+    parser.add_argument("--rounds", type=int, help="of which the median is printed; of labelfree the trials")
     options = parser.parse_args()
     # Each needs only its own libraries.
     if options.what in ("engine", "demo"):
@@ -35,6 +35,10 @@ def main() -> None:
         from benchmarks import opening
 
         opening.main(options.rounds or 5)
+    elif options.what == "labelfree":
+        from benchmarks import labelfree
+
+        labelfree.main(options.rounds or (10 if options.quick else labelfree.TRIALS), options.quick)
     elif options.what == "crowd":
         from benchmarks import crowd
 
