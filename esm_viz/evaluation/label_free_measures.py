@@ -9,7 +9,7 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Interference, LayerNorms, MergeReport
 from esm_viz.merge import static_part
-from esm_viz.numerics.interference import interference
+from esm_viz.numerics.interference import direction, interference, size
 from esm_viz.stages.merged_model import known_alpha
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question, recorded_question
@@ -25,11 +25,9 @@ def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRE
     stages.run(static, True, progress)
     scales = stages.scales(static)
     factors = stages.layer_factors(static)
-    columns = []
-    for layer in project.layers:
-        pulls = stages.pulls(static, layer)
-        columns.append([interference(measured, scales[layer.name]) for measured in pulls])
-    values = tuple(zip(*columns, strict=True))
+    measured = tuple(zip(*(stages.pulls(static, layer) for layer in project.layers), strict=True))  # T x L
+    scaled = [list(zip(row, (scales[layer.name] for layer in project.layers), strict=True)) for row in measured]
+    values = tuple(tuple(interference(pull, scale) for pull, scale in row) for row in scaled)
     before = [stages.norm(static, layer) for layer in project.layers]
     after = [norm * factors[layer.name] for norm, layer in zip(before, project.layers, strict=True)]
     return MergeReport(
@@ -37,7 +35,14 @@ def merge(project: OpenedProject, recipe: Recipe, progress: Progress = NO_PROGRE
         method=recipe.method,
         alpha=alpha,
         parameters=recipe.parameters,
-        interference=Interference(project.tasks, project.layers, values, tuple(_known_mean(row) for row in values)),
+        interference=Interference(
+            tasks=project.tasks,
+            layers=project.layers,
+            values=values,
+            means=tuple(_known_mean(row) for row in values),
+            directions=tuple(tuple(direction(pull) for pull in row) for row in measured),
+            sizes=tuple(tuple(size(pull, scale) for pull, scale in row) for row in scaled),
+        ),
         norms=LayerNorms(project.layers, tuple(before), tuple(after)),
         effects={**stages.effects(static), "alpha": (alpha, alpha)},
         seconds=time.perf_counter() - start,

@@ -6,6 +6,7 @@ from esm_viz.figures.alpha_curve_figure import curve_figure
 from esm_viz.figures.angles_figure import angles_figure
 from esm_viz.figures.colour_theme import paint
 from esm_viz.figures.confusion_figure import confusion_figure
+from esm_viz.figures.direction_size_figure import direction_size_figure
 from esm_viz.figures.figure_parts import Figure
 from esm_viz.figures.interference_figure import interference_figure
 from esm_viz.figures.knob_tuning_figure import tuning_figure
@@ -28,6 +29,7 @@ __all__ = [
     "angles_figure",
     "confusion_figure",
     "curve_figure",
+    "direction_size_figure",
     "interference_figure",
     "layer_map_figure",
     "norms_figure",

@@ -25,14 +25,14 @@ from esm_viz.figures.number_format import number, safe, signed
 DECADES = 1.0  # of the log scale in both directions: the colours end at 0.1 and 10
 TINY = 1e-6  # interference below it is rounding noise
 HEAT, BARS = (0.0, 0.8), (0.84, 1.0)  # shares of the plot's width
-HOW = "Blue: own shift kept. 1: as bad as no merging. Orange: to 10+."
-HOW_DIFFERENCE = "Blue: B keeps more of this task than A. Orange: less."
+HOW = "Direction and size as one number, 1 − 2 s c + s²: 0 is the expert’s output, 1 the base’s. It ranks no merges."
+HOW_DIFFERENCE = "Blue: B’s output is nearer to the expert’s than A’s. Orange: further. It ranks no merges."
 
 
 def interference_figure(record: Interference, pinned: Interference | None = None, difference: bool = False) -> Figure:
     """Draw interference on a log scale around 1, or the ratio of B to A, with each task's mean as a bar.
 
-    Blue is better in both. A bar to the left of the line at 1 means that the merged model is nearer than the base.
+    Blue is nearer to the expert's output in both. It measures no merge's quality: layer norms undo most of the size.
 
     Args:
         record: the merge on screen, B.
@@ -160,19 +160,15 @@ def _hover(record: Interference, task: int, index: int, other: dict[tuple[str, s
 
 
 def _means(record: Interference, before: dict[str, float], compare: bool) -> list[dict[str, Any]]:
-    """Return labels at the rows' right ends: the mean with its direction from A, or the difference."""
+    """Return labels at the rows' right ends: the mean, or its difference from A."""
     head = "mean, line: A" if before else "mean"
     notes = [note(1, 1, head, xref="paper", yref="paper", xanchor="center", yanchor="bottom")]
     for row, (task, mean) in enumerate(zip(record.tasks, record.means, strict=True)):
         change = mean - before.get(task, math.nan)
         text, told = f"<b>{number(mean)}</b>", ""
         if not math.isnan(change):
-            small = abs(change) < 0.005
-            colour = token("ink-3" if small else "good" if change < 0 else "bad")
-            sign = "≈" if small else "▼" if change < 0 else "▲"
             told = f"{safe(task)}: B {number(mean)}, A {number(before[task])}, {signed(change)}"
-            text = f"{sign} {signed(change)}" if compare else f"{text} {sign}"
-            text = text.replace(sign, f'<span style="color:{colour}">{sign}</span>')
+            text = signed(change) if compare else text
         notes.append(
             note(1.012, row, text, xref="paper", xanchor="left", color=token("ink"), size=LABEL, hovertext=told)
         )

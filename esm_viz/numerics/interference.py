@@ -71,3 +71,23 @@ def interference(measured: Pull, scale: float) -> float:
         return math.nan
     error = scale * scale * measured.merged - 2 * scale * measured.shared + measured.own
     return max(error, 0.0) / measured.own
+
+
+def direction(measured: Pull) -> float:
+    """Return ⟨ΔW, ΔW_t⟩_M / (‖ΔW‖_M ‖ΔW_t‖_M) with M = M_t, in [−1, 1]; NaN if either is 0.
+
+    It does not depend on a positive scale. Interference is 1 − 2 s c + s², with direction c and size s.
+    """
+    if not (measured.own > 0 and measured.merged > 0):
+        return math.nan
+    return max(-1.0, min(1.0, measured.shared / math.sqrt(measured.merged * measured.own)))
+
+
+def size(measured: Pull, scale: float) -> float:
+    """Return ‖f ΔW‖_M / ‖ΔW_t‖_M with M = M_t: over 1, the merge overshoots the task's own change; NaN if that is 0.
+
+    Args:
+        measured: measures of the merge at scale 1.
+        scale: f, α times the inter-layer factor.
+    """
+    return abs(scale) * math.sqrt(max(measured.merged, 0.0) / measured.own) if measured.own > 0 else math.nan

@@ -35,12 +35,16 @@ class Interference:
     Attributes:
         values: T x L; NaN if fine-tuning on the task did not change the layer.
         means: per task, the mean over the layers it changed.
+        directions: T x L, c in [−1, 1]: how much of the merge points the task's own way.
+        sizes: T x L, s: the merge's size beside the task's own; over 1 it overshoots. Values are 1 − 2 s c + s².
     """
 
     tasks: tuple[str, ...]
     layers: tuple[Layer, ...]
     values: tuple[tuple[float, ...], ...]
     means: tuple[float, ...]
+    directions: tuple[tuple[float, ...], ...] = ()
+    sizes: tuple[tuple[float, ...], ...] = ()
 
     @property
     def mean(self) -> float:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import (
@@ -76,6 +76,9 @@ class LostProject:
     recipe: str
 
 
+Heat = Literal["direction", "size", "both", "difference"]
+
+
 @dataclass
 class View:
     """The selections of the visitor on all tabs."""
@@ -86,7 +89,7 @@ class View:
     spectrum: str = "energy"
     direction: int = 1
     family: str = "all"
-    difference: bool = False
+    heat: Heat = "direction"  # what the map on Merge shows
     task: str = ""  # task of flips and confusion; the first one if empty
     against: str = "a"  # the model with which flips compare: "a", "pretrained", "finetuned"
     image: int = -1  # index in the labelled set of the clicked flip

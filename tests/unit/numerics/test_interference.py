@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from esm_viz.numerics.interference import Pull, interference, pull, shift
+from esm_viz.numerics.interference import Pull, direction, interference, pull, shift, size
 from esm_viz.numerics.second_moments import Moment
 from tests.support.tiny import normal
 
@@ -44,3 +44,24 @@ def test_rounding_never_makes_it_negative() -> None:
 
 def test_a_task_that_moved_nothing_has_no_interference_to_speak_of() -> None:
     assert math.isnan(interference(measured(MERGED, torch.zeros_like(OWN)), 1.0))
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+def test_it_is_made_of_direction_and_size(scale: float) -> None:
+    found = measured(MERGED, OWN)
+    a, b = X @ MERGED.mT, X @ OWN.mT
+    c, s = float((a * b).sum() / (a.norm() * b.norm())), float(scale * a.norm() / b.norm())
+    assert (direction(found), size(found, scale)) == (pytest.approx(c, rel=1e-12), pytest.approx(s, rel=1e-12))
+    assert interference(found, scale) == pytest.approx(1 - 2 * s * c + s * s, rel=1e-12)
+
+
+def test_direction_and_size_of_what_did_not_move() -> None:
+    still, nothing = measured(torch.zeros_like(OWN), OWN), measured(MERGED, torch.zeros_like(OWN))
+    assert math.isnan(direction(still))
+    assert size(still, 1.0) == 0.0
+    assert math.isnan(direction(nothing))
+    assert math.isnan(size(nothing, 1.0))
+
+
+def test_direction_never_leaves_its_range() -> None:
+    assert direction(Pull(1.0, 1.0 + 1e-15, 1.0)) == 1.0

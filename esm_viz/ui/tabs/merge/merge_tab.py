@@ -8,7 +8,14 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement
 from esm_viz.export.model_card import CHOSEN
-from esm_viz.figures import accuracy_figure, agreement_figure, interference_figure, norms_figure, scaling_figure
+from esm_viz.figures import (
+    accuracy_figure,
+    agreement_figure,
+    direction_size_figure,
+    interference_figure,
+    norms_figure,
+    scaling_figure,
+)
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import with_preset
@@ -42,9 +49,10 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     elif do == "pin":
         session.pinned = current(session) or session.pinned
     elif do == "unpin":
-        session.pinned, session.view.difference = None, False
-    elif do == "difference":
-        session.view.difference = value == "difference" and session.pinned is not None
+        session.pinned = None
+        session.view.heat = "both" if session.view.heat == "difference" else session.view.heat
+    elif do == "heat" and value in ("direction", "size", "both", "difference"):
+        session.view.heat = "both" if value == "difference" and session.pinned is None else value
     elif do == "measure":
         session.view.agreement = value == "agreement"
     elif do == "levels":
@@ -201,22 +209,30 @@ def accuracy(session: Session) -> dict[str, Any]:
     return card | {"figure": figure, "stale": stale}
 
 
+HEATS = {"direction": "Direction", "size": "Size", "both": "Both as one number"}
+
+
 def interference(session: Session) -> dict[str, Any]:
-    """Return the map of interference, B or B − A."""
+    """Return the map of the merge beside each task's own change: direction, size, both as one number, or B − A."""
     old = session.pinned.report.interference if session.pinned else None
-    show = session.view.difference and old is not None
+    heat = session.view.heat
     card: dict[str, Any] = {
-        "title": "Interference, B − A" if show else "Interference of B",
-        "choices": [["b", "B"], ["difference", "B − A"]] if old else [],
-        "chosen": "difference" if show else "b",
-        "switch": "difference",
+        "title": "B beside each task’s own change",
+        "choices": [*HEATS.items(), *([("difference", "B − A")] if old else [])],
+        "chosen": heat,
+        "switch": "heat",
         "error": session.errors.get("live", ""),
     }
     if session.report is None:
         return card
     recipe, report = session.report
     stale = _age(session, recipe == session.recipe)
-    figure = interference_figure(report.interference, old, show)
+    record = report.interference
+    figure = (
+        direction_size_figure(record, heat)
+        if heat in ("direction", "size")
+        else interference_figure(record, old, heat == "difference")
+    )
     static = METHODS[METHODS[recipe.method].static]
     if static.name != recipe.method:
         card["how"] = (

@@ -185,10 +185,29 @@ def test_pin_compare_and_go_back(page: Page) -> None:
     page.act("rail", do="knob", name="alpha", value=0.2)
     page.rest()
     assert "Against A" in page.pieces["stats"]["html"]
-    assert page.act("interference", do="difference", value="difference")["interference"]["chosen"] == "difference"
+    assert page.act("interference", do="heat", value="difference")["interference"]["chosen"] == "difference"
     page.act("bar", do="undo")
     assert page.session.recipe == page.session.pinned.recipe
-    assert page.act("states", do="unpin")["interference"]["choices"] == []
+    assert page.act("states", do="unpin")["interference"]["chosen"] == "both"
+
+
+@pytest.mark.parametrize(
+    ("heat", "word"), [("direction", "own way"), ("size", "as large as"), ("both", "interference")]
+)
+def test_the_map_shows_direction_size_or_both(page: Page, heat: str, word: str) -> None:
+    card = page.act("interference", do="heat", value=heat)["interference"]
+    assert card["chosen"] == heat
+    assert word in card["figure"]["layout"]["meta"]["says"]
+
+
+def test_agreement_is_shown_in_place_of_accuracy_and_says_on_what(page: Page) -> None:
+    page.rest()
+    found = page.session.agreement[1]
+    assert found.limit == 0
+    assert f"on {found.images} unlabelled images" in page.pieces["stats"]["html"]
+    card = page.act("accuracy", do="measure", value="agreement")["accuracy"]
+    assert (card["title"], card["chosen"]) == ("Agreement with the experts", "agreement")
+    assert card["figure"]["layout"]["meta"]["says"] == found.sentence
 
 
 def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:

@@ -123,7 +123,7 @@ def words_of(tab: Any) -> list[str]:
         "": ("cancel", "dismiss", "undo"),
         "Load": ("row", "source", "folder", "own", "leave", "take", "activation", "arch", "activations", "decompose"),
         "Explore": ("kind", "view", "family", "direction", "knob", "pair", "cell"),
-        "Merge": ("knob", "weight", "method", "preset", "history", "difference", "levels", "words", "curve",
+        "Merge": ("knob", "weight", "method", "preset", "history", "heat", "measure", "levels", "words", "curve",
                   "sweep-cell", "sweep-knob", "sweep-against", "sweep-steps", "sweep-shown",
                   "tune-trial", "tune-knob", "tune-trials"),
         "Evaluate": ("row", "task", "against", "confused", "image", "routes", "routed"),
