@@ -123,7 +123,7 @@ def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
     assert found["stability"]["layer"] == found["patches"]["layer"] == busiest.name
     stable = opened.stability("ants", busiest.name, opened.recipe)
     shown = found["stability"]["tasks"]["ants"]
-    assert [size["images"] for size in shown["sizes"]] == [1, 4, tiny.PROXIES]
+    assert [size["images"] for size in shown["sizes"]] == [1, 4, 8, tiny.PROXIES["ants"]]
     assert shown["sizes"][0]["between"] == dataclasses.asdict(stable.sizes[0].between)
     assert shown["sizes"][-1]["between"] == {"mean": None, "low": None, "high": None}
     seen = opened.patches("bees", busiest.name, 1, opened.recipe)

@@ -81,7 +81,7 @@ def test_the_first_wrong_model_does_not_hide_the_others(folder: Path) -> None:
     assert (ants.matched, len(ants.missing)) == (whole - 12, 12)
     assert (bees.matched, bees.misshaped) == (whole - 1, ("proj",))
     assert (cats.matched, cats.missing) == (whole, ())
-    assert found.experts[0].proxies == 6  # what is right with a wrong model is told as well
+    assert found.experts[0].proxies == 14  # what is right with a wrong model is told as well
 
 
 def test_the_strict_door_raises_the_first_sentence_of_the_judgement(folder: Path) -> None:

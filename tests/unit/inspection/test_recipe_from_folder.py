@@ -214,7 +214,7 @@ def test_a_whole_project_by_names_is_ready(tiny_folder: Path, folder: Path) -> N
             shutil.copy(tiny_folder / f"{task}_{part}.safetensors", folder / f"{task}.{part}.safetensors")
     judgement = judge(find(folder).recipe)
     assert not judgement.refused
-    assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [(4, 6, 24, 24)] * 3
+    assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [(4, count, 24, 24) for count in (14, 6, 4)]
 
 
 def test_what_belongs_to_a_model_may_lie_in_folders_of_its_kind(folder: Path) -> None:
