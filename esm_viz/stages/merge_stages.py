@@ -337,7 +337,7 @@ class Stages:
         ]
 
     def undecomposed(self, recipe: Recipe, layers: Iterable[Layer]) -> list[Layer]:
-        """Return those of some layers whose decompositions the recipe's method needs and the cache does not have now."""
+        """Return those of some layers whose decompositions the method needs and the cache does not have now."""
         if METHODS[recipe.method].needs != "decompositions":
             return []
         return [
