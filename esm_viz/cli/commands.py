@@ -14,6 +14,7 @@ from typing import Any
 
 from esm_viz.checkpoints.atomic_write import expect_writable, write_tensors, write_text, written_whole
 from esm_viz.cli import explore_json, json_records, text_records
+from esm_viz.cli.evaluation_context import EvaluationContext
 from esm_viz.core.errors import EsmVizError, RecipeError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
@@ -77,7 +78,7 @@ def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
     expect_writable(out)
     if arch.endswith(".json"):
         try:
-            arch = json.loads(Path(arch).read_text(encoding="utf-8-sig"))
+            arch = json.loads(Path(os.path.expanduser(arch)).read_text(encoding="utf-8-sig"))  # noqa: PTH111 - never raises
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
     folders = options.checkpoints, options.data
@@ -129,13 +130,19 @@ def run_evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     search_on = objective_of(project, alpha_alone=True) if searched else None
     recipe = project.with_alpha_found(recipe, progress)
     evaluation = project.evaluate(recipe, options.split, progress=progress)
-    kept = project.agreement(recipe) if project.has_proxies else None
-    papers = published(project.inspection.arch, project.tasks)
-    beside = papers, project.left_out, project.near_chance(evaluation), kept, search_on
-    result = json_records.evaluation_json(evaluation, *beside)
+    on_test = search_on == "normalised" and options.split == "test"
+    beside = EvaluationContext(
+        papers=published(project.inspection.arch, project.tasks),
+        left_out=project.left_out,
+        near_chance=project.near_chance(evaluation),
+        remarks=project.searched_on_test() if on_test else (),
+        agreement=project.agreement(recipe) if project.has_proxies else None,
+        search_on=search_on,
+    )
+    result = json_records.evaluation_json(evaluation, beside)
     if options.out:
         write_text(options.out, _json(result))
-    return result, text_records.evaluation_text(evaluation, *beside)
+    return result, text_records.evaluation_text(evaluation, beside)
 
 
 def run_sweep(options: argparse.Namespace) -> tuple[Any, str]:

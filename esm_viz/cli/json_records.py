@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
+from esm_viz.cli.evaluation_context import ALONE, EvaluationContext
 from esm_viz.cli.text_records import OBJECTIVES, measured_text, published_row
 from esm_viz.core.records import (
     SEARCH_ON,
     Estimate,
     Evaluation,
-    ExpertAgreement,
     ExportProof,
     Judgement,
     KnobSearch,
-    Objective,
     Routing,
     Score,
     Sweep,
@@ -27,23 +25,12 @@ from esm_viz.core.records import (
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published
 
 
-def evaluation_json(
-    record: Evaluation,
-    papers: Mapping[str, Published] = MappingProxyType({}),
-    left_out: Sequence[str] = (),
-    near_chance: Sequence[str] = (),
-    agreement: ExpertAgreement | None = None,
-    search_on: Objective | None = None,
-) -> dict[str, Any]:
+def evaluation_json(record: Evaluation, beside: EvaluationContext = ALONE) -> dict[str, Any]:
     """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
 
     Args:
         record: of one recipe's model.
-        papers: what is published for its architecture and tasks; there is no such key where nothing is.
-        left_out: which images could not be read, in sentences.
-        near_chance: which experts do no better than guessing, in sentences.
-        agreement: with the experts on proxies; None without proxies.
-        search_on: what α was chosen by, if it was searched.
+        beside: what is printed beside it; what is empty has no key.
     """
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
     tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
@@ -57,6 +44,7 @@ def evaluation_json(
         low, high = record.mean_interval(which)
         n = sum(score.n for score in scores)
         mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
+    agreement, search_on = beside.agreement, beside.search_on
     if agreement is not None:
         for task in agreement.tasks:
             tasks[task.task]["agreement"] = _agreement(task.same, task.divergence, task.direction, task.n)
@@ -67,9 +55,10 @@ def evaluation_json(
         "mean": mean,
         **({"search_on": SEARCH_ON[search_on]} if search_on else {}),
         **(_routing(record.routing) if record.routing else {}),
-        **({"published": _published(record, papers)} if papers else {}),
-        **({"left_out": list(left_out)} if left_out else {}),
-        **({"near_chance": list(near_chance)} if near_chance else {}),
+        **({"published": _published(record, beside.papers)} if beside.papers else {}),
+        **({"left_out": list(beside.left_out)} if beside.left_out else {}),
+        **({"near_chance": list(beside.near_chance)} if beside.near_chance else {}),
+        **({"remarks": list(beside.remarks)} if beside.remarks else {}),
         "method": record.method,
         "alpha": record.alpha,
         "parameters": dict(record.parameters),

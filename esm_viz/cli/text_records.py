@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
+from esm_viz.cli.evaluation_context import ALONE, EvaluationContext
 from esm_viz.core.errors import one_line
 from esm_viz.core.recipe import HeadWords, Recipe
 from esm_viz.core.records import (
     Evaluation,
-    ExpertAgreement,
     ExportProof,
     Judgement,
     KnobSearch,
@@ -61,14 +60,7 @@ def published_row(record: Evaluation) -> str:
     return row_of(record.method, record.parameters.get("expert_rank"))
 
 
-def evaluation_text(
-    record: Evaluation,
-    papers: Mapping[str, Published] = MappingProxyType({}),
-    left_out: Sequence[str] = (),
-    near_chance: Sequence[str] = (),
-    agreement: ExpertAgreement | None = None,
-    search_on: Objective | None = None,
-) -> str:
+def evaluation_text(record: Evaluation, beside: EvaluationContext = ALONE) -> str:
     """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
     lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
     for row in record.tasks:
@@ -77,16 +69,17 @@ def evaluation_text(
         lines.append(f"{row.task:<16.16}{accuracies}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(row.normalised):>9}")
     low, high = record.mean_interval("merged")
     means = f"{_pc(record.mean('pretrained')):>12}{_pc(record.mean('finetuned')):>9}{_pc(record.mean('merged')):>9}"
-    lines.append(f"{'mean':<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
-    if papers:
-        lines.append(_published_line(record, papers))
+    lines.append(f"{record.mean_title:<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
+    if beside.papers:
+        lines.append(_published_line(record, beside.papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
-    if agreement is not None:
-        lines.append(agreement.sentence)
-    if search_on is not None:
-        lines.append(f"α {record.alpha:g} was chosen {CHOSEN[search_on]}")
-    lines += [f"note: {told}" for told in (*left_out, record.shares_missing, *near_chance) if told]
+    if beside.agreement is not None:
+        lines.append(beside.agreement.sentence)
+    if beside.search_on is not None:
+        lines.append(f"α {record.alpha:g} was chosen {CHOSEN[beside.search_on]}")
+    notes = (*beside.left_out, record.shares_missing, *beside.near_chance, *beside.remarks)
+    lines += [f"note: {told}" for told in notes if told]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(

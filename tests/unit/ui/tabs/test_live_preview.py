@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,15 @@ def test_the_mean_is_shown_with_both_ends_of_its_interval(session: Session) -> N
     html = merge_tab.stats(session)["html"]
     assert "99.5 % <small>98.7 to 99.6</small>" in html
     assert "±" not in html
+
+
+def test_a_share_that_is_unknown_has_a_sentence_beside_it(tiny_folder: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
+    tiny.mislabel(place, "bees")
+    for folder, told in ((tiny_folder, False), (place, True)):
+        project = Project.open(tiny.recipe(folder), device="cpu")
+        session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
+        show(session, 0.3)
+        said = html.unescape(merge_tab.stats(session)["html"])
+        assert "Share of experts" in said
+        assert ("In the shares, the expert of bees is right on none of its images, so the mean" in said) == told
