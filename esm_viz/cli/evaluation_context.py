@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from esm_viz.core.records import ExpertAgreement, Objective
 from esm_viz.papers.published_accuracy import Published
@@ -23,7 +22,7 @@ class EvaluationContext:
         search_on: what α was chosen by, if it was searched.
     """
 
-    papers: Mapping[str, Published] = MappingProxyType({})
+    papers: Mapping[str, Published] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     near_chance: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
