@@ -66,7 +66,7 @@ def direction_size_figure(record: Interference, shown: Shown) -> Figure:
         }
         for _, members in columns.families
     ]
-    data[-1] |= {"showscale": True, "colorbar": bar | {"x": 1.1}}
+    data[-1] |= {"showscale": True, "colorbar": bar | {"xref": "container", "x": 1, "xanchor": "right"}}
     means = [_mean(row) for row in values]
     blocks = columns.axis(most=3)
     return picture(

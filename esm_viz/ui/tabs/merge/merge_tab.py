@@ -201,7 +201,7 @@ def accuracy(session: Session) -> dict[str, Any]:
     if session.agreement is not None and (session.view.agreement or not labelled):
         recipe, kept = session.agreement
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement with the experts", "figure": agreement_figure(kept), "stale": stale}
+        return card | {"title": "Agreement per task", "figure": agreement_figure(kept), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
@@ -211,7 +211,7 @@ def accuracy(session: Session) -> dict[str, Any]:
     return card | {"figure": figure, "stale": stale}
 
 
-HEATS = {"direction": "Direction", "size": "Size", "both": "Both as one number"}
+HEATS = {"direction": "Direction", "size": "Size", "both": "Both"}
 
 
 def interference(session: Session) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def interference(session: Session) -> dict[str, Any]:
     old = session.pinned.report.interference if session.pinned else None
     heat = session.view.heat
     card: dict[str, Any] = {
-        "title": "B beside each task’s own change",
+        "title": "Direction, size",
         "choices": [*HEATS.items(), *([("difference", "B − A")] if old else [])],
         "chosen": heat,
         "switch": "heat",

@@ -206,7 +206,7 @@ def test_agreement_is_shown_in_place_of_accuracy_and_says_on_what(page: Page) ->
     assert found.limit == 0
     assert f"on {found.images} unlabelled images" in page.pieces["stats"]["html"]
     card = page.act("accuracy", do="measure", value="agreement")["accuracy"]
-    assert (card["title"], card["chosen"]) == ("Agreement with the experts", "agreement")
+    assert (card["title"], card["chosen"]) == ("Agreement per task", "agreement")
     assert card["figure"]["layout"]["meta"]["says"] == found.sentence
 
 
