@@ -4,7 +4,7 @@
   "use strict";
   const PATIENCE = 8000; /* ms, after which an answer is given up */
   const PRESET = "Sets every knob, and every task's weight to 1. α is the paper's where it names one. Where papers search α, " +
-    "the α on screen stays as long as the method does: press Search α.";
+    "it is the one that a search chose for these files, searched at once where there is none yet.";
 
   function courier(trigger) {
     const state = { sent: 0, answered: 0, pending: null, since: 0 };

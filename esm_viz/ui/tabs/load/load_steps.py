@@ -152,6 +152,9 @@ def adopt(session: Session, new: Arrival) -> None:
     session.report = session.validation = session.difference = session.pinned = session.search = None
     session.proof = session.refused = session.explored = session.candidate = None
     session.own = ()
+    session.searched = [row.recipe for row in new.board if row.searched]
+    if new.project.recipe.parameters["alpha"] == "search":
+        session.searched.append(new.recipe)
     session.explore_records, session.comparison_records, session.searches = {}, {}, Searches()
     session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}

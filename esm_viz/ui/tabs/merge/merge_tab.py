@@ -9,7 +9,7 @@ from esm_viz.core.records import Evaluation
 from esm_viz.figures import accuracy_figure, interference_figure, norms_figure, scaling_figure
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.merge.preset_lookup import with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
@@ -33,7 +33,10 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         return search_cards.act(session, message)
     if do in ("knob", "weight", "method", "preset", "reset"):
         with session.lock:  # so that of two concurrent messages none is lost
+            search_cards.stop_own_search(session)
             session.recipe = _changed(session, str(do), name, value)
+            if do in ("method", "reset") or (do == "preset" and not PRESETS[str(value)].fixes_alpha):
+                search_cards.choose_alpha(session)
         live_preview.set_recipe(session, session.recipe, painting=True)
     elif do == "search":
         search_cards.search_alpha(session)
