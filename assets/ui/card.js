@@ -19,7 +19,10 @@
     if (!trace.meta?.levels) return trace;
     const [columns, rows] = trace.meta.grid;
     const longest = Math.max(...trace.text.map((text) => text.length)), scale = trace.textfont.size / 13;
-    const room = box.width / columns >= (7 * longest + 3) * scale && box.height / rows >= 14 * scale;
+    const fits = (across, down) => across * box.width >= (7 * longest + 3) * scale && down * box.height >= 14 * scale;
+    const shares = trace.meta.shares; /* of the picture, where cells differ in size */
+    if (shares) trace = { ...trace, text: trace.text.map((text, at) => (fits(...shares[at]) ? text : "")) };
+    const room = Boolean(shares) || fits(1 / columns, 1 / rows);
     return { ...trace, visible: room, textfont: { ...trace.textfont, color: studio.contrast(trace.meta.levels) } };
   }
 

@@ -149,13 +149,13 @@ def work_order(method: str, grid: Grid) -> list[int]:
 def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
     """Return values of a knob spread evenly over its range, on its steps, including the recipe's own value.
 
-    The recipe's value replaces the nearest one between the ends, so the grid includes the recipe without being larger.
-    For a knob with words, all words are returned.
+    The recipe's value is added where it is not among them, so that no step is missing. For a knob with words, all words
+    are returned.
 
     Args:
         knob: the knob.
         own: the recipe's value; `search` is not included.
-        steps: number of values, at least 3; fewer are returned if the range has fewer.
+        steps: number of values besides the recipe's own, at least 3; fewer are returned if the range has fewer.
     """
     if knob.range is None:
         return knob.choices
@@ -163,8 +163,7 @@ def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
     places = [least + round(at * (most - least) / (steps - 1) / step) * step for at in range(steps)]
     values = list(dict.fromkeys(round(min(most, place), 10) for place in places))
     if not isinstance(own, str) and own not in values:
-        values[min(range(1, len(values) - 1), key=lambda at: abs(values[at] - own), default=0)] = own
-        values.sort()
+        values = sorted([*values, own])
     return tuple(checked(knob.label, value, knob) for value in values)
 
 
