@@ -18,7 +18,7 @@
     wanted = null;
     if (tab && tab.getAttribute("aria-selected") !== "true") tab.click();
   };
-  const open = () => words(tabs().find((one) => one.getAttribute("aria-selected") === "true") ?? document.body);
+  const open = studio.openTab = () => words(tabs().find((one) => one.getAttribute("aria-selected") === "true") ?? document.body);
   document.addEventListener("click", (event) => { if (event.target.closest?.('#studio-tabs [role="tab"]')) setTimeout(() => keep("sessionStorage", TAB, open())); });
 
   /* called once the server has told the page its session: from now on it is the visitor's */
@@ -29,6 +29,7 @@
   studio.opened = () => {
     query.delete("state");
     query.delete("tab");
+    query.delete("kept");
     const rest = query.toString();
     history.replaceState(history.state, "", location.pathname + (rest ? "?" + rest : "") + location.hash);
     choose();

@@ -65,8 +65,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def gone() -> dict[str, Any]:
-    """Return the header of a page whose session has ended."""
-    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE}
+    """Return the header of a page whose session has ended; the page then opens anew with what it shows."""
+    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE, "gone": True}
 
 
 def _loaded(session: Session) -> str:
