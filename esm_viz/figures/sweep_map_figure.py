@@ -112,7 +112,11 @@ def sweep_map(view: View) -> Figure:
     numbers = cell_text([box[0] for box in boxes], [box[2] for box in boxes], texts, shares, (width + 2, len(rows)))
     whole = (x.edges[-1] - x.edges[0], y.edges[-1] - y.edges[0])
     numbers["meta"]["shares"] = [[box[1] / whole[0], box[3] / whole[1]] for box in boxes]
-    first = f"Stronger: higher {view.title}." if view.accurate else "Blue: less interference. Orange: more."
+    first = (
+        f"Stronger: higher {view.title} on {view.images}."
+        if view.accurate
+        else "Blue: less interference. Orange: more."
+    )
     now = None if view.now is None else divmod(view.now, width)
     return picture(
         [heat, numbers],

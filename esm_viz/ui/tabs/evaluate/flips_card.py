@@ -78,7 +78,7 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
     )
     how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions."
     sums = (
-        f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} images. "
+        f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} test images. "
         f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
     )
     return (

@@ -14,6 +14,7 @@ from esm_viz.merge import METHODS
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, published
 from esm_viz.papers.published_accuracy import row_of as published_row
 from esm_viz.ui.components.html_snippets import DOWNLOAD, badge, button, mark, sentence, table
+from esm_viz.ui.components.measured_images import images_of
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import comparing, expected_seconds
 
@@ -50,7 +51,8 @@ def board(session: Session) -> dict[str, Any]:
         papers = published(session.project.inspection.arch, tasks)
         missing = session.board[-1].evaluation.shares_missing
         warning = sentence("warn", f"In the shares, {missing}.") if missing else ""
-        body = f'<p class="how">{HOW}</p>{warning}{_table(session, papers)}'
+        images = images_of(session.board[-1].evaluation, session.project)
+        body = f'<p class="how">Accuracy on {images}. {HOW}</p>{warning}{_table(session, papers)}'
         right = _chip(papers) + _compare(session) + _download(session)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{right}</div></div>'
     return {"html": f'<section class="card">{head}{told}{body}</section>'}

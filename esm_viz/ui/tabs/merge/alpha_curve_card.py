@@ -108,4 +108,5 @@ def _searched(session: Session, recipe: Recipe) -> str:
     if session.search is None or any_alpha(session.search[0]) != recipe:
         return ""
     found = session.search[1]
-    return chip(f"Search α chose {short(found.alpha)}: {percent(found.normalised, 1)} % of the experts")
+    share = f"{percent(found.normalised, 1)} % of the experts on {found.images} validation images"
+    return chip(f"Search α chose {short(found.alpha)}: {share}")

@@ -11,6 +11,7 @@ from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
+from esm_viz.ui.components.measured_images import images_in_all, images_of
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.session.task_weight import with_weight
@@ -138,7 +139,7 @@ def stats(session: Session) -> dict[str, Any]:
         wait = "" if fresh else "wait"
         parts.append(
             stat(
-                "Mean accuracy, B",
+                f"Mean accuracy, {images_of(scores, session.project)}",
                 f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
@@ -181,7 +182,12 @@ def accuracy(session: Session) -> dict[str, Any]:
         }
     old = session.pinned.evaluation if session.pinned else None
     stale = _age(session, fresh)
-    figure = accuracy_figure(scores, old, difference=live_preview.difference_to(session, session.pinned))
+    figure = accuracy_figure(
+        scores,
+        old,
+        difference=live_preview.difference_to(session, session.pinned),
+        in_all=images_in_all(scores, session.project),
+    )
     return card | {"figure": figure, "stale": stale}
 
 
@@ -248,7 +254,10 @@ def states(session: Session) -> dict[str, Any]:
         )
     scores, fresh = _scores(session)
     parts.append(f"<span>{badge('B')}{_short(session.recipe.method, scores if fresh else None)}</span>")
-    return {"html": f'<div class="ab" title="Mean accuracy on validation images">{"".join(parts)}</div>'}
+    known = scores if fresh and scores else session.pinned.evaluation if session.pinned else None
+    if known:
+        parts.append(f'<span class="on">on {images_of(known, session.project)}</span>')
+    return {"html": f'<div class="ab">{"".join(parts)}</div>'}
 
 
 def _short(method: str, scores: Evaluation | None) -> str:
@@ -266,13 +275,19 @@ def history(session: Session) -> dict[str, Any]:
         on = state.recipe == session.recipe
         pinned = session.pinned is not None and session.pinned.recipe == state.recipe
         mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
+        if state.evaluation and images_in_all(state.evaluation, session.project):
+            mean += f" on {images_of(state.evaluation, session.project).removesuffix(' a task')}"
         what = ", now" if on else ", pinned" if pinned else ""
         sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
         lines.append(
             f'<li class="{"on" if on else ""}"><button data-do="history" data-index="{index}">'
             f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></button></li>'
         )
-    how = "Click a line to go back. Mean accuracy on validation images."
+    whole = next(
+        (state.evaluation for state in session.history if state.evaluation and not state.evaluation.limit), None
+    )
+    images = images_of(whole, session.project) if whole else "validation images"
+    how = f"Click a line to go back. Mean accuracy on {images}."
     return _told(session, "list", how, "".join(lines))
 
 
