@@ -159,6 +159,7 @@ def picture(
     square: bool = False,
     names: Sequence[str] = (),
     table: Sequence[Sequence[Any]] = (),
+    layers: Sequence[Layer] = (),
     **layout: Any,
 ) -> Figure:
     """Return a figure with the common layout.
@@ -172,11 +173,14 @@ def picture(
         square: whether the columns x = 0, 1, … are the same tasks.
         names: names of the items of `customdata` and of the value in the table view.
         table: the numbers as a table with a header row, if the traces do not give a good one.
+        layers: layers whose names are in `customdata`; the table view shows their labels, with blocks from 1.
         **layout: parts of plotly's layout.
     """
     meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
     told = {"rows": list(rows), "square": square, "names": list(names), "table": [list(row) for row in table]}
     meta |= {key: value for key, value in told.items() if value}
+    if layers:
+        meta["labels"] = {layer.name: layer.label for layer in layers}
     base = {
         "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
         "paper_bgcolor": "rgba(0,0,0,0)",

@@ -99,6 +99,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
         (len(record.layers) + 3, len(record.tasks)),
         rows=record.tasks,
         names=("task", "layer", kind.name),
+        layers=record.layers,
         xaxis=columns.axis(),
         yaxis=task_axis(record.tasks),
         margin={"l": label_margin(record.tasks), "r": 92, "t": 22, "b": 42},

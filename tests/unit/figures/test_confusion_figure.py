@@ -40,12 +40,13 @@ def test_a_class_without_images_is_an_empty_row() -> None:
     assert figure["layout"]["meta"]["says"] == "No mistakes on bees."
 
 
-def test_many_classes_are_named_now_and_then() -> None:
+def test_many_classes_are_all_named_and_the_picture_grows() -> None:
     count = 46
     names = tuple(f"class {at}" for at in range(count))
     counts = tuple(tuple(int(row == column) for column in range(count)) for row in range(count))
     figure = confusion_figure(Confusion("kana", "test", names, counts, (1,) * count, count, count, count))
-    assert figure["layout"]["yaxis"]["tickvals"] == list(range(0, count, 2))
+    assert figure["layout"]["yaxis"]["ticktext"] == list(names) == figure["layout"]["xaxis"]["ticktext"]
+    assert figure["layout"]["meta"]["grid"] == [106, 46]
     assert len(figure["data"][0]["z"]) == count
 
 

@@ -493,8 +493,10 @@ def test_levels_of_scaling_are_lines_on_a_log_scale_with_their_own_marks() -> No
     assert len({(trace["marker"]["symbol"], trace["line"]["dash"]) for trace in figure["data"]}) == 5
     assert figure["layout"]["yaxis"]["type"] == "log"
     assert figure["layout"]["yaxis"]["range"] == pytest.approx([-0.05, 1.05])
-    assert figure["layout"]["yaxis"]["tickvals"] == [1, 2, 5, 10]
-    assert [trace["showlegend"] for trace in figure["data"]] == [True, False] * 5
+    assert figure["layout"]["yaxis"]["tickvals"] == [1, 3, 10]
+    names = [label for label in figure["layout"]["annotations"] if label.get("xref") == "paper" and label["x"] == 1.0]
+    assert [name["text"].split("</span> ")[1] for name in names] == list(by_level)
+    assert [name["yshift"] for name in names] == [36, 18, 0, -18, -36]
     assert figure["layout"]["meta"]["says"] == "Largest change: c_fc 2, 1.00 to 10.00."
 
 
@@ -502,8 +504,8 @@ def test_levels_of_scaling_are_lines_on_a_log_scale_with_their_own_marks() -> No
 def test_a_method_without_levels_has_one_line_at_any_size(norms: tuple[tuple[float, ...], ...]) -> None:
     figure = figures.scaling_figure(dataclasses.replace(SCALING, levels=("none",), norms=norms))
     go.Figure(figure)
-    assert figure["layout"]["showlegend"] is False
-    assert len(figure["layout"]["yaxis"]["tickvals"]) <= 7
+    assert not [label for label in figure["layout"]["annotations"] if label.get("xshift")]
+    assert len(figure["layout"]["yaxis"]["tickvals"]) <= 3
     assert "no levels" in figure["layout"]["meta"]["how"]
 
 

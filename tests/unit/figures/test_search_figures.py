@@ -181,7 +181,8 @@ def test_a_sweep_over_two_knobs_has_numbers_marks_and_holes() -> None:
     frames = [*[(0, 0.5, "solid")] * 2, *[(1, 0.5, "solid")] * 2, (0, 1, "solid"), (0, 1, "dash")]
     assert centres(figure) == frames
     assert figure["layout"]["meta"]["how"] == (
-        "Stronger: higher mean accuracy. Click a cell to use it. Blue frame: B, dashed: A, thin frame: best."
+        "Stronger: higher mean accuracy on 100 validation images a task. Click a cell to use it. "
+        "Blue frame: B, dashed: A, thin frame: best."
     )
 
 

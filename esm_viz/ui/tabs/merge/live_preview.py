@@ -70,6 +70,9 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     if not keep(session, job, (), write):
         return
     job.first.set()
+    if project.has_proxies and "own norms" not in session.explore_records:  # of the experts: no knob changes them
+        own = project.layer_map("norm", recipe, job.progress)
+        keep(session, job, ("norms",), lambda: session.explore_records.update({"own norms": (None, own)}))
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
     if measure:
         yield Turn(SOON, PAINT_SECONDS)

@@ -238,10 +238,12 @@ def norms(session: Session) -> dict[str, Any]:
         return card | {"figure": scaling_figure(levels[1]), "stale": stale}
     if session.report is None:
         return card
-    tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
     recipe, report = session.report
+    same = [state for state in session.history if state.recipe.method == recipe.method]  # others have other sizes
+    tops = [max(state.report.norms.after) for state in same if state.report.norms.after]
     stale = _age(session, recipe == session.recipe and card.get("chosen") != "levels")
-    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
+    own = session.explore_records.get("own norms", (None, None))[1]
+    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0), own), "stale": stale}
 
 
 def states(session: Session) -> dict[str, Any]:
