@@ -71,7 +71,7 @@
   dialog.popover = "auto";
   dialog.setAttribute("role", "dialog");
   dialog.setAttribute("aria-label", "Share link");
-  dialog.innerHTML = `<h2>Link to what is on screen</h2><p>Method, knobs, selection and A; your files stay here. Who opens it needs the same project open.</p>
+  dialog.innerHTML = `<h2>Link to what is on screen</h2><p>Method, knobs, selection and A, no files. It works on a page that has the same files open.</p>
     <input class="address" readonly aria-label="Link"><p class="state" role="status"></p>`;
   const address = dialog.querySelector(".address"), state = dialog.querySelector(".state");
   const told = (text, warn) => { state.textContent = text; state.classList.toggle("warn", warn); };

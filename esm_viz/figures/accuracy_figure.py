@@ -41,6 +41,7 @@ def accuracy_figure(
         _how(pinned, base),
         _says(record),
         (0, len(tasks) + 1),
+        shown=_farthest(record),
         rows=tasks,
         table=_table(record, reference, label),
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
@@ -201,6 +202,15 @@ def _table(record: Evaluation, reference: list[Score | None], label: str) -> lis
 def _how(pinned: Evaluation | None, base: bool) -> str:
     line = "Line: A. " if pinned else "Line: pre-trained. " if base else ""
     return f"Bar: {'this merge' if base else 'B'} and its 95 % interval. {line}Diamond: own expert."
+
+
+def _farthest(record: Evaluation) -> str:
+    """Say which task is farthest below its own expert."""
+    if not record.tasks:
+        return ""
+    worst = max(record.tasks, key=lambda score: score.finetuned.accuracy - score.merged.accuracy)
+    own, merged = percent(worst.finetuned.accuracy), percent(worst.merged.accuracy)
+    return f"Farthest from its expert: {worst.task}, {merged} % against {own} %."
 
 
 def _says(record: Evaluation) -> str:

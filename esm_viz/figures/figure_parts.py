@@ -160,6 +160,7 @@ def picture(
     names: Sequence[str] = (),
     table: Sequence[Sequence[Any]] = (),
     layers: Sequence[Layer] = (),
+    shown: str = "",
     **layout: Any,
 ) -> Figure:
     """Return a figure with the common layout.
@@ -174,10 +175,17 @@ def picture(
         names: names of the items of `customdata` and of the value in the table view.
         table: the numbers as a table with a header row, if the traces do not give a good one.
         layers: layers whose names are in `customdata`; the table view shows their labels, with blocks from 1.
+        shown: what stands under the picture, where `says` would be too long for that.
         **layout: parts of plotly's layout.
     """
     meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
-    told = {"rows": list(rows), "square": square, "names": list(names), "table": [list(row) for row in table]}
+    told = {
+        "rows": list(rows),
+        "square": square,
+        "names": list(names),
+        "table": [list(row) for row in table],
+        "shown": shown,
+    }
     meta |= {key: value for key, value in told.items() if value}
     if layers:
         meta["labels"] = {layer.name: layer.label for layer in layers}

@@ -121,11 +121,9 @@ def _says(record: LayerNorms, sizes: Sequence[Sequence[float]]) -> str:
     if not record.after:
         return "No layers."
     at = max(range(len(record.after)), key=lambda i: record.after[i])
-    words = f"The merge changes {record.layers[at].label} most, ‖ΔW‖ {number(record.after[at])}"
+    words = f"Largest: {record.layers[at].label}, ‖ΔW‖ {number(record.after[at], 1)}"
     return (
-        f"{words}; the experts change it by {number(min(sizes[at]))} to {number(max(sizes[at]))}."
-        if sizes
-        else f"{words}."
+        f"{words}; experts there {number(min(sizes[at]), 1)} to {number(max(sizes[at]), 1)}." if sizes else f"{words}."
     )
 
 

@@ -67,3 +67,12 @@ def test_routes_of_a_layer_and_their_mean() -> None:
 def test_one_task_has_no_wrong_route() -> None:
     alone = Routing(("bees",), LAYERS[:1], (((1.0,),),), (), 20, 100)
     assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one adapter."
+
+
+def test_no_symbol_of_a_task_lies_on_its_side() -> None:
+    count = 7
+    shares = tuple(tuple(float(row == column) for column in range(count)) for row in range(count))
+    many = Routing(tuple(f"task {at}" for at in range(count)), LAYERS[:1], (shares,), (), 20, 100)
+    axis = routes_figure(many)["layout"]["xaxis"]
+    assert (axis["tickangle"], axis["ticktext"][2]) == (-90, "task 2")
+    assert "span" in routes_figure(ROUTING)["layout"]["xaxis"]["ticktext"][0]

@@ -62,7 +62,5 @@ def test_the_merge_is_drawn_over_the_range_of_the_experts_own_sizes() -> None:
     assert (band["fill"], band["y"]) == ("toself", [1.5, 8.0, 2.0, 0.5])
     assert merge["y"] == [1.0, 2.0]
     assert figure["layout"]["yaxis"]["range"][1] >= 8.0
-    assert figure["layout"]["meta"]["says"] == (
-        "The merge changes c_fc 2 most, ‖ΔW‖ 2.00; the experts change it by 2.00 to 8.00."
-    )
+    assert figure["layout"]["meta"]["says"] == ("Largest: c_fc 2, ‖ΔW‖ 2.0; experts there 2.0 to 8.0.")
     assert figure["layout"]["meta"]["table"][1] == ["c_fc 1", 1.0, 1.0, 0.5, 1.5]

@@ -25,7 +25,7 @@ from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")
 JUDGING, GATE, ACTIVATIONS, LOADING = (
-    *("Judging files", "Does each file do its task?", "The base under both activations", "Loading"),
+    *("Judging files", "Measuring every expert", "The base under both activations", "Loading"),
 )
 
 

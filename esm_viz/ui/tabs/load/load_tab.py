@@ -231,7 +231,7 @@ def _next(candidate: Candidate) -> str:
     if not candidate.in_the_way and not facts.activation_said and labelled and candidate.activations is None:
         parts.append(button("activations", f"Measure both{_priced(2 * facts.gate_seconds)}"))
     if not reason and labelled and not candidate.own:
-        parts.append(button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}"))
+        parts.append(button("own", f"Measure every expert on its own images{_priced(facts.gate_seconds)}"))
     count = len(candidate.chosen.models) - len(candidate.in_the_way)
     experts = f"{count} expert{'s' if count != 1 else ''}"
     decomposed = candidate.ready_made
@@ -247,7 +247,7 @@ def _gate(session: Session) -> str:
     known = {accuracy.task for accuracy in _own(session)}
     if all(model.name in known or not model.validation for model in facts.experts):
         return pill("good", "Decomposed")
-    return button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}")
+    return button("own", f"Measure every expert on its own images{_priced(facts.gate_seconds)}")
 
 
 def _priced(seconds: float) -> str:

@@ -201,6 +201,7 @@ def interference(session: Session) -> dict[str, Any]:
         "chosen": "difference" if show else "b",
         "switch": "difference",
         "error": session.errors.get("live", ""),
+        "says": "",
     }
     if session.report is None:
         return card
@@ -224,7 +225,7 @@ def _show_levels(session: Session, wanted: bool) -> None:
 
 def norms(session: Session) -> dict[str, Any]:
     """Return the figure of ‖ΔW‖_F per layer, for the inter-layer level or for one level of scaling after another."""
-    card: dict[str, Any] = {"title": "Size of the change"}
+    card: dict[str, Any] = {"title": "Size of the change", "how": ""}  # each line has its name beside it
     method = METHODS[session.recipe.method]
     if "layer" in method.roles:
         card |= {
