@@ -67,6 +67,7 @@ class Beside:
         classes: the classes of the head.
         labelled: labelled image sets by split.
         errors: errors in the order of reading.
+        unscored: splits whose images are left out, since there is no head.
     """
 
     proxies: ImageSet | None
@@ -74,12 +75,14 @@ class Beside:
     classes: Classes | None
     labelled: Mapping[Split, ImageSet]
     errors: tuple[EsmVizError, ...]
+    unscored: tuple[Split, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return sentences on what lies in the image sets' folders and is left out."""
+        """Return sentences on what lies in the image sets' folders, or in the recipe, and is left out."""
         sets = [("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items())]
-        return tuple(f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes)
+        told = [f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes]
+        return (*told, *(f"{split} images: left out, without a head they cannot be scored" for split in self.unscored))
 
 
 def open_headers(recipe: Recipe) -> Headers:
@@ -147,11 +150,12 @@ def open_beside(
     if (rows := classes) is not None and model.classes:
         classes = attempt(lambda: _renamed(rows, model.classes))
     labelled: dict[Split, ImageSet] = {}
-    for split, place in _labelled_places(model):
+    for split, place in _labelled_places(model) if model.head else ():
         listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, how, classes))  # noqa: B023 - at once
         if listed is not None:
             labelled[split] = listed
-    return Beside(proxies, head, classes, labelled, tuple(errors))
+    unscored = () if model.head else tuple(split for split, _ in _labelled_places(model))
+    return Beside(proxies, head, classes, labelled, tuple(errors), unscored)
 
 
 def read_digests(recipe: Recipe, headers: Headers, progress: Progress = NO_PROGRESS) -> dict[str, str]:
@@ -216,8 +220,8 @@ def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
 
 
 def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classes | None) -> ImageSet:
-    if classes is None:
-        raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
+    if classes is None:  # the head's own error is told first
+        raise HeadError(f"{split} images cannot be scored without their head", "mend the head")
     images = open_images(path, how, classes)
     assert images.labels is not None  # open_images was asked for labels
     most = int(images.labels.max())
