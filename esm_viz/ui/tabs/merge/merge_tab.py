@@ -12,6 +12,7 @@ from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
 from esm_viz.ui.components.measured_images import images_in_all, images_of
+from esm_viz.ui.session.search_time_estimate import about, alpha_search_seconds
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.session.task_weight import with_weight
@@ -19,8 +20,6 @@ from esm_viz.ui.tabs.merge import live_preview, search_cards
 from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
-
-STEPS = 13  # usual number of measurements of an α search
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -154,21 +153,13 @@ def stats(session: Session) -> dict[str, Any]:
     parts.append(stat("Interference", (number(report.interference.mean) if report else DASH) + before))
     search = session.project.has_labels("validation") and METHODS[session.recipe.method].searches_alpha
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
-    seek = (
-        button("search", f"Search α{_cost(session)}", "pri", title="Find the α that is best on validation images")
-        if search
-        else ""
-    )
+    label = f"Search α{about(alpha_search_seconds(session))}"
+    hint = "Find the α that is best on validation images"
+    seek = button("search", label, "pri", title=hint) if search else ""
     error = session.errors.get("live", "")
     sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
     body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
-
-
-def _cost(session: Session) -> str:
-    """Return the expected time of an α search as text; empty before the first full measurement."""
-    known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
-    return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
 
 
 def accuracy(session: Session) -> dict[str, Any]:
