@@ -37,10 +37,32 @@
     studio.known = true;
     studio.ask?.();
   };
-  studio.local.afresh = () => {
+  const mount = (popover) => (document.querySelector(".gradio-container") ?? document.body).append(popover);
+  const below = (popover, source) => {
+    const place = source.getBoundingClientRect();
+    popover.style.top = `${place.bottom + 6}px`;
+    popover.style.left = `${Math.max(8, Math.min(place.right - popover.offsetWidth, innerWidth - popover.offsetWidth - 8))}px`;
+  };
+  const begin = () => {
     document.cookie = `${COOKIE}; Path=${location.pathname}; Max-Age=0; SameSite=None; Secure; Partitioned`;
     try { localStorage.removeItem(KEY); sessionStorage.removeItem(TAB); } catch { /* private window */ }
     location.reload();
+  };
+
+  /* asked first: what is on screen, A and the history would be gone */
+  const question = document.createElement("div");
+  Object.assign(question, { className: "share-link", id: "afresh", popover: "auto" });
+  question.setAttribute("role", "dialog");
+  question.setAttribute("aria-label", "Start afresh");
+  question.innerHTML = `<h2>Start afresh?</h2><p>The recipe, A and the history of this page are given up. Recipe saves the recipe as a file.</p>
+    <div class="row"><button class="btn pri yes">Start afresh</button><button class="btn no">Stay</button></div>`;
+  question.querySelector(".yes").onclick = begin;
+  question.querySelector(".no").onclick = () => question.hidePopover();
+  studio.local.afresh = (source) => {
+    if (!question.isConnected) mount(question);
+    question.showPopover();
+    below(question, source);
+    question.querySelector(".no").focus();
   };
 
   /* what another page of the same session did is asked for when somebody looks at this one */
@@ -75,16 +97,13 @@
     <input class="address" readonly aria-label="Link"><p class="state" role="status"></p>`;
   const address = dialog.querySelector(".address"), state = dialog.querySelector(".state");
   const told = (text, warn) => { state.textContent = text; state.classList.toggle("warn", warn); };
-  const mount = () => (document.querySelector(".gradio-container") ?? document.body).append(dialog);
   studio.local.share = async (source) => {
-    if (!dialog.isConnected) mount();
-    const place = source.getBoundingClientRect();
+    if (!dialog.isConnected) mount(dialog);
     const link = String(new URLSearchParams({ tab: open(), state: source.dataset.state })).replaceAll("%3A", ":").replaceAll("%2C", ",");
     address.value = location.origin + location.pathname + "?" + link;
     told("", false);
     dialog.showPopover();
-    dialog.style.top = `${place.bottom + 6}px`;
-    dialog.style.left = `${Math.max(8, Math.min(place.right - dialog.offsetWidth, innerWidth - dialog.offsetWidth - 8))}px`;
+    below(dialog, source);
     address.focus();
     address.select();
     requestAnimationFrame(() => { address.scrollLeft = 0; });

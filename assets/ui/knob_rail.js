@@ -26,6 +26,20 @@
     return state;
   }
 
+  /* what a knob does, unfolded by the sign beside its name */
+  function explained(box, knob) {
+    if (knob.mark || !knob.text) return;
+    const sign = document.createElement("button"), text = document.createElement("p");
+    Object.assign(sign, { className: "ask", textContent: "?", type: "button" });
+    sign.setAttribute("aria-label", "What " + knob.label + " does");
+    Object.assign(text, { className: "does", textContent: knob.text, hidden: true });
+    const turn = (open) => { text.hidden = !open; sign.setAttribute("aria-expanded", String(open)); };
+    turn(knob.open);
+    sign.onclick = () => turn(text.hidden);
+    box.querySelector(".l b").after(sign);
+    box.append(text);
+  }
+
   const digits = (step) => Math.max(0, (String(step).split(".")[1] ?? "").length);
   const show = (knob, value) => Number(value).toFixed(digits(knob.step)).replace("-", "−");
 
@@ -150,6 +164,7 @@
       more.replaceChildren();
       for (const knob of now.knobs) {
         const made = knob.choices.length ? choice(knob, post.send) : row(knob, post.send);
+        explained(made.box, { ...knob, open: now.knobs.filter((each) => !each.more).length < 5 });
         rows[knob.act + knob.name] = made;
         if (knob.mark && weights.box.parentNode !== more) more.append(weights.box);
         (knob.more ? more : main).append(made.box);

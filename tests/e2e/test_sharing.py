@@ -157,6 +157,7 @@ def test_starting_afresh_gives_another_session(visitor: Page) -> None:
     before = visitor.evaluate(ID)
     with visitor.expect_navigation():
         visitor.click("[data-do=afresh]")
+        visitor.click("#afresh .yes")
     settled(visitor)
     assert visitor.evaluate(ID) != before
 
