@@ -321,7 +321,7 @@ class Checkpoint:
         named = [prefix or "no prefix" for prefix in found.values()]
         more = f" and {len(named) - _MOST_TOLD} more" if len(named) > _MOST_TOLD else ""
         what = f"{len(named)} vision towers are in it: {', '.join(named[:_MOST_TOLD])}{more}"
-        return self._refused(what, "save the one to merge alone")
+        return self._refused(what, "save the tensors of one of them, under their names, in a file of its own")
 
     def _misshaped(self, wrong: tuple[str, ...], shapes: Mapping[str, tuple[int, ...]]) -> ShapeMismatch:
         sides = [_side(found) for found in (self.tower_shapes(), shapes)]

@@ -76,7 +76,7 @@ def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
     expect_writable(out)
     if arch.endswith(".json"):
         try:
-            arch = json.loads(Path(arch).read_text(encoding="utf-8-sig"))
+            arch = json.loads(Path(os.path.expanduser(arch)).read_text(encoding="utf-8-sig"))  # noqa: PTH111 - never raises
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
     folders = options.checkpoints, options.data
@@ -125,7 +125,10 @@ def run_evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     recipe, project = opened_project(options)
     progress = printed_progress()
     evaluation = project.evaluate(project.with_alpha_found(recipe, progress), options.split, progress=progress)
-    beside = published(project.inspection.arch, project.tasks), project.left_out, project.near_chance(evaluation)
+    searched = recipe.parameters["alpha"] == "search" and options.split == "test"
+    remarks = project.searched_on_test() if searched else ()
+    near_chance = project.near_chance(evaluation)
+    beside = published(project.inspection.arch, project.tasks), project.left_out, near_chance, remarks
     result = json_records.evaluation_json(evaluation, *beside)
     if options.out:
         write_text(options.out, _json(result))

@@ -28,6 +28,7 @@ def evaluation_json(
     papers: Mapping[str, Published] = MappingProxyType({}),
     left_out: Sequence[str] = (),
     near_chance: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return an evaluation with the keys that RECIPE promises; NaN (no expert answer right) becomes null.
 
@@ -36,6 +37,7 @@ def evaluation_json(
         papers: what is published for its architecture and tasks; there is no such key where nothing is.
         left_out: which images could not be read, in sentences.
         near_chance: which experts do no better than guessing, in sentences.
+        remarks: what else the numbers depend on, in sentences.
     """
     models: tuple[Which, ...] = ("pretrained", "finetuned", "merged", "oracle")
     tasks: dict[str, dict[str, Any]] = {row.task: {"normalised": _finite(row.normalised)} for row in record.tasks}
@@ -56,6 +58,7 @@ def evaluation_json(
         **({"published": _published(record, papers)} if papers else {}),
         **({"left_out": list(left_out)} if left_out else {}),
         **({"near_chance": list(near_chance)} if near_chance else {}),
+        **({"remarks": list(remarks)} if remarks else {}),
         "method": record.method,
         "alpha": record.alpha,
         "parameters": dict(record.parameters),

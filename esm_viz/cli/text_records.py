@@ -58,6 +58,7 @@ def evaluation_text(
     papers: Mapping[str, Published] = MappingProxyType({}),
     left_out: Sequence[str] = (),
     near_chance: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> str:
     """Return an evaluation as a table for people; arguments as in `evaluation_json`."""
     lines = [f"{'task':<16}{'pre-trained':>12}{'expert':>9}{'merged':>9}   {'95 %':<14}{'of expert':>9}"]
@@ -67,12 +68,12 @@ def evaluation_text(
         lines.append(f"{row.task:<16.16}{accuracies}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(row.normalised):>9}")
     low, high = record.mean_interval("merged")
     means = f"{_pc(record.mean('pretrained')):>12}{_pc(record.mean('finetuned')):>9}{_pc(record.mean('merged')):>9}"
-    lines.append(f"{'mean':<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
+    lines.append(f"{record.mean_title:<16}{means}   {f'{_pc(low)} to {_pc(high)}':<14}{_pc(record.mean_normalised):>9}")
     if papers:
         lines.append(_published_line(record, papers))
     if record.routing is not None:
         lines += _routing_lines(record, record.routing)
-    lines += [f"note: {told}" for told in (*left_out, record.shares_missing, *near_chance) if told]
+    lines += [f"note: {told}" for told in (*left_out, record.shares_missing, *near_chance, *remarks) if told]
     sizes = {row.merged.n for row in record.tasks}
     count = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
     lines.append(

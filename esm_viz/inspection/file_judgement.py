@@ -34,7 +34,15 @@ from esm_viz.data.images.image_source import draw, open_images, preprocessing_of
 from esm_viz.families import architecture_match
 from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
-from esm_viz.inspection.opened_files import MOST_PROXIES, Headers, not_read_notes, open_beside, shared_notes
+from esm_viz.inspection.opened_files import (
+    MOST_PROXIES,
+    Headers,
+    not_read_notes,
+    open_beside,
+    same_labelled,
+    searched_on_test,
+    shared_notes,
+)
 from esm_viz.merge import METHODS, settle
 from esm_viz.runtime.container_limits import free_memory
 
@@ -108,7 +116,8 @@ def judge(
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in opened if found is not None)
-    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes))
+    searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
+    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes, *searched))
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -220,6 +229,19 @@ def choices(recipe: Recipe) -> dict[str, Recipe]:
 def config_of(name: str) -> dict[str, Any]:
     """Return the open_clip config of a name, without the activation, which is not confirmed yet."""
     return architecture_match.unconfirmed(name)
+
+
+def arch_lines(names: Sequence[str]) -> str:
+    """Return the lines of a recipe that give one of these open_clip models, with either activation."""
+    lines = []
+    for name in names:
+        found = [architecture_match.confirmed(config_of(name), quick) for quick in (False, True)]
+        lines += [
+            f"`arch: {known}`{' for QuickGELU' if quick else ''}"
+            for quick, known in enumerate(found)
+            if isinstance(known, str)
+        ]
+    return " or ".join(lines)
 
 
 def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +47,16 @@ class Headers:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Return sentences on what is left out of each image set, also the broken images found so far."""
+        """Return sentences on what is left out of each image set, also broken images so far, and on heads' names."""
         sets = (("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items()))
-        return tuple(
+        told = tuple(
             f"{task}, {what}: {told}"
             for what, by_task in sets
             for task, listed in by_task.items()
             for told in (*listed.notes, listed.told)
             if told
         )
+        return (*told, *(f"{task}, {said}" for task, head in self.heads.items() for said in _twice(head.classes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Beside:
         labelled: labelled image sets by split.
         errors: errors in the order of reading.
         unscored: splits whose images are left out, since there is no head.
+        named: names of the classes by which the head was made; empty if it has none.
     """
 
     proxies: ImageSet | None
@@ -76,13 +79,15 @@ class Beside:
     labelled: Mapping[Split, ImageSet]
     errors: tuple[EsmVizError, ...]
     unscored: tuple[Split, ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences on what lies in the image sets' folders, or in the recipe, and is left out."""
         sets = [("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items())]
-        told = [f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes]
-        return (*told, *(f"{split} images: left out, without a head they cannot be scored" for split in self.unscored))
+        told = tuple(f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes)
+        left = tuple(f"{split} images: left out, without a head they cannot be scored" for split in self.unscored)
+        return (*told, *left, *_twice(self.named))
 
 
 def open_headers(recipe: Recipe) -> Headers:
@@ -147,6 +152,7 @@ def open_beside(
     elif model.head:
         head = attempt(lambda: _open_head(model, recipe, arch, text))
         classes = Classes(len(head.weight), head.classes) if head is not None else None
+    named: tuple[str, ...] = classes.names if classes is not None else ()
     if (rows := classes) is not None and model.classes:
         classes = attempt(lambda: _renamed(rows, model.classes))
     labelled: dict[Split, ImageSet] = {}
@@ -155,7 +161,7 @@ def open_beside(
         if listed is not None:
             labelled[split] = listed
     unscored = () if model.head else tuple(split for split, _ in _labelled_places(model))
-    return Beside(proxies, head, classes, labelled, tuple(errors), unscored)
+    return Beside(proxies, head, classes, labelled, tuple(errors), unscored, named)
 
 
 def read_digests(recipe: Recipe, headers: Headers, progress: Progress = NO_PROGRESS) -> dict[str, str]:
@@ -228,6 +234,49 @@ def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classe
     if most >= classes.rows:
         raise HeadError(f"{split} labels go up to {most}, the head has {classes.rows} classes", "fix either")
     return images
+
+
+def _twice(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on the class names that several rows of a head have; none if each has a name of its own."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    same = {name: found for name, found in rows.items() if len(found) > 1}
+    if not same:
+        return ()
+    name, found = next(iter(same.items()))
+    more = f", and {len(same) - 1} more names too" if len(same) > 1 else ""
+    places = f"{', '.join(map(str, found[:-1]))} and {found[-1]}"
+    return (
+        (
+            f"head: the class {name!r} is rows {places}{more}; rows made from the same name are equal, and only "
+            "the first of them is predicted; give each class a name of its own"
+        ),
+    )
+
+
+def same_labelled(recipe: Recipe) -> tuple[str, ...]:
+    """Return the tasks whose validation and test images are one path."""
+    return tuple(
+        model.name
+        for model in recipe.models
+        if model.validation
+        and model.test
+        and os.path.realpath(recipe.resolve(model.validation)) == os.path.realpath(recipe.resolve(model.test))
+    )
+
+
+def searched_on_test(tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on tasks whose test images are those that α is searched on; none without such tasks."""
+    if not tasks:
+        return ()
+    named = ", ".join(tasks)
+    return (
+        (
+            f"{named}: validation and test images are the same, so a search for α chooses it on the images that "
+            "accuracy is measured on, which then looks better; give other validation images"
+        ),
+    )
 
 
 def not_read_notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:

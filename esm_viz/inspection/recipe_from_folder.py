@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,10 @@ _WHOLE = (
 )  # weights of a Hugging Face folder
 _FINETUNED = ("nonlinear_finetuned.pt", "finetuned.pt")  # of a task-vector repository, in one folder per task
 _ZEROSHOT = ("zeroshot.pt", "nonlinear_zeroshot.pt")  # its base, above the tasks' folders or in each of them
+_TRAINING = re.compile(
+    r"(optimizer|scheduler|scaler|training_args|trainer_state|rng_state\w*|random_states\w*)(_\d+)?\.\w+"
+)
+"""Files that training libraries keep beside the weights to resume from; they are no models."""
 _VALIDATED = "Val"  # suffix of its folders for training without the validation split: CarsVal
 _HEAD = "head_"  # its heads are head_Cars.pt
 _PARTS = ("proxies", "head", "validation", "test")
@@ -99,6 +104,9 @@ def find(folder: Path) -> FoundProject:
     place, base, experts = _project(folder)
     arch, arch_from = _arch(place, base, experts)
     arch, remarks = _prepared(arch, base, experts)
+    if arch_from == SHAPES and len(names := file_judgement.fitting_names(base.path)) > 1:
+        others = ", ".join(names[1:])
+        remarks += (f"The base has the shapes of {names[0]}, which is taken, and of {others}: correct arch if needed.",)
     entries = [_entry(place, folder, expert) for expert in experts]
     raw = {"merge_method": "esm", "arch": arch, "base_model": {"path": _from(place, base.path)}, "models": entries}
     recipe = parse_mapping(raw, place, place.name)
@@ -117,10 +125,8 @@ def arch_beside(recipe: Recipe) -> dict[str, Any]:
     if config is None:
         kind = kind_of_config(base)
         names = file_judgement.fitting_names(base)
-        if names:
-            remedy = f"add arch, {names[0]} has the base's shapes, or its -quickgelu"
-        else:
-            remedy = "add arch, an open_clip name or model config"
+        lines = file_judgement.arch_lines(names)
+        remedy = f"add {lines}" if lines else "add arch, an open_clip name or model config"
         raise RecipeError(
             f"arch is missing, and {kind or 'no config lies beside the base'}", remedy, recipe.folder.name
         )
@@ -196,7 +202,12 @@ def _model(entry: Path) -> _Model | None:
     """Return a file or folder as a model; None if it is not one."""
     if entry.is_file():
         beside = entry.name.startswith(_HEAD) or entry.stem.endswith(tuple(f".{part}" for part in _PARTS))
-        named = entry.suffix.lower() in WEIGHTS and not beside and not holds_model((entry.name,))
+        named = (
+            entry.suffix.lower() in WEIGHTS
+            and not beside
+            and not _TRAINING.fullmatch(entry.name.lower())
+            and not holds_model((entry.name,))
+        )
         return _Model(entry.stem, entry) if named else None
     for name in _FINETUNED:
         if (entry / name).is_file():

@@ -68,7 +68,7 @@ def story(project: Project, recipe: Recipe, progress: Progress) -> Story:
     ]
     if all(model.proxies for model in recipe.models):
         pictures += explore_pictures(project, recipe, progress)
-    return Story(project.inspection, pictures, shown)
+    return Story(project.inspection, pictures, shown, remarks=project.searched_on_test())
 
 
 def _accuracy(project: Project, recipe: Recipe, record: Evaluation, progress: Progress) -> Picture:

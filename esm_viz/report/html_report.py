@@ -42,6 +42,7 @@ class Story:
         shown: its accuracy, a split each.
         board: the leaderboard; empty where nothing was compared.
         said: plain sentences on what the pictures compare with; may be empty.
+        remarks: what else the numbers depend on, in sentences.
     """
 
     inspection: Inspection
@@ -49,6 +50,7 @@ class Story:
     shown: Sequence[Evaluation]
     board: Sequence[Ranked] = ()
     said: str = ""
+    remarks: Sequence[str] = ()
 
 
 def report_page(proof: ExportProof, written: Recipe, story: Story) -> str:
@@ -94,6 +96,7 @@ def _head(proof: ExportProof, written: Recipe, story: Story) -> str:
         safe(f"{facts.arch} with {facts.activation}, {written.dtype}, {LAYOUTS[proof.layout].title}."),
         f"The written file is what was on screen: {agree} of {len(proof.rows)} checks agree.",
         *([safe(story.said)] if story.said else []),
+        *(safe(f"{remark}.") for remark in story.remarks),
         f"Made with esm_viz {__version__} on {today} (UTC).",
     ]
     return f'<p class="lead">{"<br>".join(sentences)}</p>'
@@ -114,7 +117,7 @@ def _accuracy(shown: Evaluation) -> str:
     low, high = shown.mean_interval("merged")
     means = [percent(shown.mean(which), 1) for which in ("pretrained", "merged", "finetuned")]
     interval = f"{means[1]} ({percent(low, 1)} to {percent(high, 1)})"
-    rows.append(("mean", "", means[0], interval, means[2], percent(shown.mean_normalised, 1)))
+    rows.append((shown.mean_title, "", means[0], interval, means[2], percent(shown.mean_normalised, 1)))
     how = f"On all {shown.split} images, %, with Wilson 95 % intervals; the share is merged / expert."
     if shown.shares_missing:
         how += f" A dash is an unknown share: {shown.shares_missing}."

@@ -104,9 +104,11 @@ class StageCache:
         return cast(T, value)
 
     def has(self, key: Hashable) -> bool:
-        """Say whether a value is cached."""
+        """Say whether a value is cached, in memory or in a file."""
         with self._guard:
-            return key in self._entries
+            if key in self._entries:
+                return True
+        return self._disk is not None and self._disk.has(key)
 
     def forget(self, digests: Iterable[str]) -> None:
         """Drop every value that was computed from one of these files, as its key has a file's digest."""
@@ -195,6 +197,11 @@ class _Spill:
                 _, (old, freed, _, _) = self._files.popitem(last=False)
                 old.unlink(missing_ok=True)
                 self._bytes -= freed
+
+    def has(self, key: Hashable) -> bool:
+        """Say whether a value was written to a file that was not removed again."""
+        with self._guard:
+            return key in self._files
 
     def forget(self, digests: tuple[str, ...]) -> None:
         """Remove the files of values that were computed from one of these files."""

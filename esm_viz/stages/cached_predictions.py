@@ -287,6 +287,10 @@ class Scorer:
         labels = self.labels(task, split, limit)
         return Score(int((found.chosen == labels).sum()), len(labels))
 
+    def same_images(self, task: str) -> bool:
+        """Say whether a task's validation and test images are the same."""
+        return self._images_digest(task, "validation") == self._images_digest(task, "test")
+
     def _images_digest(self, task: str, split: Split) -> str:
         """Return the digest of a task's labelled images; they are hashed at the first call."""
         model = next(model for model in self.recipe.models if model.name == task)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -167,19 +167,15 @@ class Stages:
 
     def decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the ESD of a task's change at a layer, with all directions that a merge can keep."""
-        useful = max(layer.d_out // len(recipe.models), 1)
-
-        def key(of: Sequence[str]) -> tuple[Hashable, ...]:
-            read = tuple((*self.files(recipe, one), *self.proxy_key(recipe, one)) for one in of)
-            return "esd", read, layer.name, useful, self.device
+        key = self._decomposition_key(recipe, task, layer)
 
         def compute(of: Sequence[str]) -> list[Decomposition]:
             deltas = [self.delta(recipe, one, layer.name) for one in of]
-            return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], useful)
+            return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], _useful(recipe, layer))
 
         if self.device == "cpu":  # one task per core, each with its own cache entry
-            return self.kept(key([task]), lambda: compute([task])[0], spills=True)
-        return self.kept(key(recipe.tasks), lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
+            return self.kept(key, lambda: compute([task])[0], spills=True)
+        return self.kept(key, lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
 
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the left singular vectors and squared singular values of a task's change at a layer."""
@@ -296,7 +292,6 @@ class Stages:
             progress(done / len(pieces), f"decomposing {layer.label} of {task}")
 
         self.parallel_map(lambda piece: self.decomposition(recipe, *piece), pieces, boundary)
-        self._prepared.add(recipe.seed)
 
     def run(self, recipe: Recipe, measured: bool, progress: Progress = NO_PROGRESS) -> None:
         """Merge all layers in parallel, one layer per thread; afterwards all stages of the merge are cached.
@@ -311,11 +306,13 @@ class Stages:
         """
         self.need_rank(recipe)
         self._survey(recipe, progress)
-        begun = 0.0
-        if METHODS[recipe.method].needs == "decompositions" and recipe.seed not in self._prepared:
+        begun, missing = 0.0, self.missing(recipe, measured)
+        lacking = self.undecomposed(recipe, missing)
+        if lacking and recipe.seed not in self._not_kept:
             begun = _PREPARING  # block by block, unlike the merge, so that a block's inputs are computed once
-            essential = [layer for layer in self.layers if layer.family in ESSENTIAL]
-            self.prepare(recipe, essential, progress.part(0.0, begun))
+            self.prepare(recipe, lacking, progress.part(0.0, begun))
+            if self.undecomposed(recipe, lacking):
+                self._not_kept.add(recipe.seed)
 
         def boundary(done: int) -> None:
             known = len(self.layers) - len(missing)
@@ -328,7 +325,6 @@ class Stages:
                 self.pulls(recipe, layer)
                 self.layer_effects(recipe, layer)
 
-        missing = self.missing(recipe, measured)
         self.parallel_map(merge, missing, boundary)  # cached layers must not wait in the pool
 
     def missing(self, recipe: Recipe, measured: bool) -> list[Layer]:
@@ -338,6 +334,17 @@ class Stages:
             layer
             for layer in sorted(self.layers, key=lambda layer: (layer.block, -layer.d_out))
             if not all(self.cache.has(self._small_key(stage, recipe, layer)) for stage in asked)
+        ]
+
+    def undecomposed(self, recipe: Recipe, layers: Iterable[Layer]) -> list[Layer]:
+        """Return those of some layers whose decompositions the method needs and the cache does not have now."""
+        if METHODS[recipe.method].needs != "decompositions":
+            return []
+        return [
+            layer
+            for layer in layers
+            if layer.family in ESSENTIAL
+            and not all(self.cache.has(self._decomposition_key(recipe, task, layer)) for task in recipe.tasks)
         ]
 
     def parallel_map(
@@ -426,6 +433,12 @@ class Stages:
         key = self._forward_key(recipe, task)
         return self._streams.inputs(key, self.headers.experts[task], lambda: self.proxies(recipe, task), block)
 
+    def _decomposition_key(self, recipe: Recipe, task: str, layer: Layer) -> tuple[Hashable, ...]:
+        """Return the cache key of a task's decomposition; on a GPU that of all tasks, which are decomposed together."""
+        of = [task] if self.device == "cpu" else recipe.tasks
+        read = tuple((*self.files(recipe, one), *self.proxy_key(recipe, one)) for one in of)
+        return "esd", read, layer.name, _useful(recipe, layer), self.device
+
     def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
         """Return the cache key of an expert's activations."""
         return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
@@ -460,8 +473,8 @@ class Stages:
             ) from error
 
     @cached_property
-    def _prepared(self) -> set[int]:
-        """Return the seeds of which all decompositions were computed once; missing ones were evicted from the cache."""
+    def _not_kept(self) -> set[int]:
+        """Return the seeds whose decompositions the cache could not keep: preparing them again would be in vain."""
         return set()
 
     @cached_property
@@ -491,6 +504,11 @@ class Stages:
 
 def _entry(recipe: Recipe, task: str) -> ModelEntry:
     return next(model for model in recipe.models if model.name == task)
+
+
+def _useful(recipe: Recipe, layer: Layer) -> int:
+    """Return how many directions of each task a merge can keep at a layer."""
+    return max(layer.d_out // len(recipe.models), 1)
 
 
 def _later(function: Callable[..., T], *arguments: object) -> Callable[[], T]:

@@ -10,7 +10,7 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, Layer, OwnAccuracy, Split
 from esm_viz.data.images.image_source import preprocessing_of
-from esm_viz.inspection.opened_files import Headers
+from esm_viz.inspection.opened_files import Headers, searched_on_test
 from esm_viz.merge import settle
 from esm_viz.numerics.eigenvalue_spectrum import least_ratio
 from esm_viz.runtime.device import device_title
@@ -141,6 +141,11 @@ class OpenedProject:
     def near_chance(self, measured: Evaluation) -> tuple[str, ...]:
         """Return a sentence for each expert that does no better than guessing: its labels or head may be another's."""
         return tuple(own.near_chance_sentence(measured.split) for own in self.own_of(measured) if own.near_chance)
+
+    def searched_on_test(self) -> tuple[str, ...]:
+        """Return a sentence on tasks whose validation images are the test images; none without such tasks."""
+        both = [model.name for model in self.recipe.models if model.validation and model.test]
+        return searched_on_test([task for task in both if self.scorer.same_images(task)])
 
     @property
     def digests(self) -> frozenset[str]:

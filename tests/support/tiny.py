@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.merge import settle
 
-SIDE, EMBED, CLASSES, LABELLED, PROXIES = 16, 8, 4, 24, 6
-TASKS = ("ants", "bees", "cats")
+SIDE, EMBED, CLASSES, LABELLED = 16, 8, 4, 24
+PROXIES = {"ants": 14, "bees": 6, "cats": 4}
+"""Proxies of each task, of 5 tokens each: 70, 30 and 20 tokens at layers of 16, 48 and 64 outputs."""
+TASKS = tuple(PROXIES)
 CONFIG: dict[str, Any] = {
     "embed_dim": EMBED,
     "quick_gelu": True,
@@ -109,7 +111,7 @@ def write_project(folder: Path, dtype: torch.dtype = torch.float32) -> None:
     for at, task in enumerate(TASKS):
         tuned = {name: tensor.to(dtype) for name, tensor in tuned_weights(base, at).items()}
         save_file(tuned, folder / f"{task}.safetensors")
-        save_file({"images": images(PROXIES, 100 + at)}, folder / f"{task}_proxies.safetensors")
+        save_file({"images": images(PROXIES[task], 100 + at)}, folder / f"{task}_proxies.safetensors")
         head = normal(CLASSES, EMBED, seed=200 + at, dtype=torch.float32)
         save_file({"weight": head}, folder / f"{task}_head.safetensors")
         tower = filled(tuned)

@@ -139,6 +139,14 @@ class Evaluation:
         return sum(known) / len(known) if known else math.nan
 
     @property
+    def mean_title(self) -> str:
+        """Return the title of the tasks' mean in a table, which no task has as its name."""
+        title = "mean"
+        while any(task.task == title for task in self.tasks):
+            title = f"{title} of tasks"
+        return title
+
+    @property
     def shares_missing(self) -> str:
         """Return a sentence on the tasks without a share of the expert's accuracy; empty if all have one."""
         lacking = [task.task for task in self.tasks if not task.finetuned.correct]

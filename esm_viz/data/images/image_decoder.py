@@ -61,6 +61,17 @@ def is_readable(name: str) -> bool:
     return any(suffix in _FORMATS[known] for known in _readable())
 
 
+def advice(name: str) -> str:
+    """Say what to do about an image file whose format this installation does not read."""
+    suffix = PurePosixPath(name).suffix.lower()
+    known = next((known for known, suffixes in _FORMATS.items() if suffix in suffixes), "")
+    if known == "HEIF":
+        return f"install {_HEIF.replace('_', '-')}, or convert to PNG"
+    if known in _NEEDS:
+        return f"install a Pillow that was built with {known}, or convert to PNG"
+    return "convert to PNG, or remove"
+
+
 def decode(raw: bytes, how: Preprocessing, name: str = "") -> Tensor:
     """Return an image file as pixels of the tower's size, uint8, (3, side, side); of several frames the first.
 

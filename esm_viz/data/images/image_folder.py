@@ -18,7 +18,7 @@ from torch import Tensor
 from esm_viz.core.errors import ImagesError
 from esm_viz.core.folder_entries import entries
 from esm_viz.data.class_labels import Classes, by_name, folded, rows_of_words
-from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, decode, is_readable
+from esm_viz.data.images.image_decoder import MOST_BYTES, SUFFIXES, Unreadable, advice, decode, is_readable
 from esm_viz.data.images.image_preprocessing import Preprocessing
 from esm_viz.data.images.image_set import Decode, Fetch, ImageSet, Pictures, shown
 
@@ -32,6 +32,8 @@ _JUNK = frozenset(
     )
 )
 """Files and folders that computers make for themselves, some of them with pictures; so are hidden ones."""
+METADATA = "metadata"
+"""Stem of a table about the images in a folder, as `datasets` reads it; it is named as left out."""
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}  # as `folded` writes
 
 
@@ -138,9 +140,10 @@ def _listed(where: str, found: _Found, pictures: Pictures, how: Preprocessing, c
     unread = [name for name in names if not is_readable(name)]
     if unread:
         more = f" and {len(unread) - 1} other images are" if len(unread) > 1 else " is"
-        raise ImagesError(f"{unread[0]}{more} of a kind that is not read here", "convert to PNG, or remove", where)
+        raise ImagesError(f"{unread[0]}{more} of a kind that is not read here", advice(unread[0]), where)
     empty = _without_images(found)
-    labels, known = _folder_labels(names, empty, classes, where) if classes is not None else (None, ())
+    tables = [name for name in found.others if PurePosixPath(name).stem.lower() == METADATA]
+    labels, known = _folder_labels(names, empty, classes, where, tables) if classes is not None else (None, ())
     notes = [
         f"{len(these)} {one if len(these) == 1 else many} ({shown(these)})"
         for these, one, many in (
@@ -154,7 +157,7 @@ def _listed(where: str, found: _Found, pictures: Pictures, how: Preprocessing, c
 
 
 def _folder_labels(
-    names: Sequence[str], empty: Sequence[str], classes: Classes, where: str
+    names: Sequence[str], empty: Sequence[str], classes: Classes, where: str, tables: Sequence[str]
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Map each image's class folder to a row of the head, and name the rows.
 
@@ -165,7 +168,8 @@ def _folder_labels(
     stray = [name for name, parts in zip(names, folders, strict=True) if len(parts) <= top]
     if stray:
         more = f" and {len(stray) - 1} other images are" if len(stray) > 1 else " is"
-        raise ImagesError(f"{stray[0]}{more} in no class folder", "make one subfolder a class", where)
+        remedy = "make one subfolder a class" + (f", labels in {tables[0]} are not read" if tables else "")
+        raise ImagesError(f"{stray[0]}{more} in no class folder", remedy, where)
     outer, inner = [parts[top] for parts in folders], [parts[-1] for parts in folders]
     found, below = sorted(set(outer)), sorted(set(inner))
     nested = any(len(parts) > top + 1 for parts in folders)

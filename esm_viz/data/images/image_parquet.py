@@ -65,11 +65,13 @@ def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes:
     """
     groups: list[_Group] = []
     labels: list[_Labels] = []
+    empty = True  # whether no row has bytes
     try:
         for file in files:
             with pq.ParquetFile(file) as table:
                 image = _image_column(table.schema_arrow, path)
                 groups += _groups(table, file, image, path)
+                empty = empty and _without_bytes(table, image)
                 if classes is not None:
                     labels.append(_labels(table, path))
     except _DAMAGED as error:
@@ -77,6 +79,9 @@ def open_parquet(path: Path, files: Sequence[Path], how: Preprocessing, classes:
     count = sum(group.rows for group in groups)
     if not 0 < count <= MOST_FILES:
         raise ImagesError(f"there are {count} images", f"give 1 to {MOST_FILES}", path.name)
+    if empty:
+        wrong = f"the column `{image}` holds no image bytes, at most the images' paths"
+        raise ImagesError(wrong, "save the images themselves into the table, or give their folder", path.name)
     rows, known = _rows(labels, classes, path.name) if classes is not None else (None, ())
     return ImageSet(path.name, count, rows, _Rows(path, groups, image), how, known)
 
@@ -142,6 +147,27 @@ def _groups(table: pq.ParquetFile, file: Path, image: str, path: Path) -> Iterat
                     f"row group {at} unpacks from {packed} to {whole} bytes", "give smaller ones", path.name
                 )
         yield _Group(file, at, group.num_rows)
+
+
+def _without_bytes(table: pq.ParquetFile, image: str) -> bool:
+    """Say whether no row of a file has image bytes: by its footer, or by the first rows of each row group."""
+    for at in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(at)
+        columns = [group.column(number) for number in range(group.num_columns)]
+        (column,) = (one for one in columns if one.path_in_schema in (image, f"{image}.bytes"))
+        if column.statistics is not None and column.statistics.has_null_count:
+            if column.statistics.null_count < group.num_rows:
+                return False
+        elif any(value is not None for value in _first_bytes(table, image, at)):
+            return False
+    return True
+
+
+def _first_bytes(table: pq.ParquetFile, image: str, group: int) -> list[Any]:
+    """Return the image bytes of a row group's first rows, None where there are none."""
+    batch = next(table.iter_batches(BATCH, [group], columns=[image], use_threads=False), None)
+    items = batch.column(0).to_pylist() if batch is not None else []
+    return [item.get("bytes") if isinstance(item, dict) else item for item in items]
 
 
 def _labels(table: pq.ParquetFile, path: Path) -> _Labels:

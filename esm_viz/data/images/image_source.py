@@ -20,7 +20,7 @@ from esm_viz.core.errors import ImagesError
 from esm_viz.data.class_labels import Classes, by_name, folded
 from esm_viz.data.images.image_array import open_npz, open_safetensors
 from esm_viz.data.images.image_decoder import SUFFIXES
-from esm_viz.data.images.image_folder import class_levels, open_folder, open_zip
+from esm_viz.data.images.image_folder import METADATA, class_levels, open_folder, open_zip
 from esm_viz.data.images.image_preprocessing import (
     MEAN,
     STD,
@@ -121,7 +121,12 @@ def class_names(path: Path) -> tuple[tuple[str, ...], ...]:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".parquet" and file.name[0] != ".")
+    """Return the tables that a folder is made of; one about the images beside it, as `datasets` names it, is none."""
+    listed = [entry for entry in folder.iterdir() if entry.name[0] != "."]
+    tables = sorted(entry for entry in listed if entry.suffix.lower() == ".parquet")
+    about = [table for table in tables if table.stem.lower() == METADATA]
+    beside = any(entry.is_dir() or entry.name.lower().endswith(SUFFIXES) for entry in listed)
+    return [table for table in tables if table not in about] if beside else tables
 
 
 def _open_table(path: Path, files: list[Path], how: Preprocessing, classes: Classes | None) -> ImageSet:

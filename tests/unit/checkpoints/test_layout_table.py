@@ -574,8 +574,19 @@ SEVERAL: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_file_with_several_towers_is_refused_with_their_names(tmp_path: Path, case: str) -> None:
     state, what = SEVERAL[case]
     torch.save(state, tmp_path / "a.pt")
-    with says(LayoutError, f"ants: {what}, a.pt, save the one to merge alone"):
+    with says(
+        LayoutError, f"ants: {what}, a.pt, save the tensors of one of them, under their names, in a file of its own"
+    ):
         Checkpoint("ants", tmp_path / "a.pt").judge(ARCH.shapes)
+
+
+@pytest.mark.parametrize("prefix", ["", "ema.", "model.visual.", "state_dict_ema.", "teacher.visual.", "m3."])
+def test_the_tensors_of_one_of_them_under_their_names_are_read(tmp_path: Path, prefix: str) -> None:
+    """What the refusal of a file with several towers says to do."""
+    save_file(copied(prefix), tmp_path / "a.safetensors")
+    checkpoint = Checkpoint("ants", tmp_path / "a.safetensors")
+    checkpoint.judge(ARCH.shapes)
+    assert all(torch.equal(tensor, WEIGHTS[name]) for name, tensor in checkpoint.tensors(ARCH.shapes).items())
 
 
 def test_two_names_of_one_tower_are_one(tmp_path: Path) -> None:

@@ -396,6 +396,15 @@ class PickledAsBefore:
         return getattr, (InterpolationMode, "BICUBIC")
 
 
+def test_a_member_is_pickled_here_as_python_3_11_2_does_it() -> None:
+    """The bytes that `pickle.dumps(InterpolationMode.BICUBIC, 2)` gave with that Python."""
+    truth = (
+        b"\x80\x02c__builtin__\ngetattr\nq\x00ctorchvision.transforms.functional\nInterpolationMode\nq\x01"
+        b"X\x07\x00\x00\x00BICUBICq\x02\x86q\x03Rq\x04."
+    )
+    assert pickle.dumps(PickledAsBefore(), 2) == truth
+
+
 def test_a_member_of_an_enumeration_pickled_by_an_older_python_is_read(
     tmp_path: Path, modeling: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 import esm_viz
 from esm_viz.checkpoints.atomic_write import sha256_tensors
 from esm_viz.cli import commands
+from esm_viz.cli.argument_parser import argument_parser
 from esm_viz.cli.command_line import main
 from esm_viz.evaluation import accuracy_measurement
 from esm_viz.search import knob_sweep
@@ -123,7 +125,7 @@ def test_explore_writes_every_promised_number_and_a_page_that_needs_no_network(
     assert found["stability"]["layer"] == found["patches"]["layer"] == busiest.name
     stable = opened.stability("ants", busiest.name, opened.recipe)
     shown = found["stability"]["tasks"]["ants"]
-    assert [size["images"] for size in shown["sizes"]] == [1, 4, tiny.PROXIES]
+    assert [size["images"] for size in shown["sizes"]] == [1, 4, 8, tiny.PROXIES["ants"]]
     assert shown["sizes"][0]["between"] == dataclasses.asdict(stable.sizes[0].between)
     assert shown["sizes"][-1]["between"] == {"mean": None, "low": None, "high": None}
     seen = opened.patches("bees", busiest.name, 1, opened.recipe)
@@ -752,3 +754,53 @@ def test_find_separates_long_names_from_what_follows(tmp_path: Path, capsys: pyt
     _, out, _ = run(capsys, "find", tmp_path, "--out", tmp_path / "found.yaml")
     lines = out.splitlines()
     assert lines[1:3] == [f"{long}  {long}.safetensors", f"{'bees':<{len(long)}}  bees.safetensors"]
+
+
+def test_a_home_folder_after_an_equals_sign_is_found(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell leaves `--out=~/x` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(project, tmp_path / "own")
+    assert run(capsys, "evaluate", "~/own/recipe.yaml", "--out=~/found.json")[0] == 0
+    assert run(capsys, "merge", "~/own/recipe.yaml", "--out=~/merged", "--spill=~/spill")[0] == 0
+    assert {"found.json", "merged", "spill"} <= {path.name for path in tmp_path.iterdir()}
+    assert not Path("~").exists()
+
+
+def test_every_path_of_every_command_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "there")
+    (commands,) = (action for action in argument_parser()._actions if isinstance(action.choices, dict))
+    for command in commands.choices.values():
+        kinds = [action.type for action in command._actions if action.type not in (None, int, float)]
+        assert all(kind("~/x") == Path("there/x") for kind in kinds)
+
+
+def test_alpha_that_was_searched_on_the_test_images_is_told(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(project, tmp_path / "own"))
+    shutil.copy(own / "cats_test.safetensors", own / "cats_validation.safetensors")
+    said = "cats: validation and test images are the same, so a search for α chooses it on the images that"
+    path = own / "recipe.yaml"
+    assert said not in run(capsys, "evaluate", path)[1]
+    assert f"note: {said}" in run(capsys, "evaluate", path, "--set", "alpha=search")[1]
+    found = json.loads(run(capsys, "evaluate", path, "--set", "alpha=search", "--json")[1])
+    assert [remark[: len(said)] for remark in found["remarks"]] == [said]
+    assert said not in run(capsys, "evaluate", path, "--set", "alpha=search", "--split", "validation")[1]
+    run(capsys, "merge", path, "--out", tmp_path / "out", "--report")
+    assert said in unescape((tmp_path / "out" / "report.html").read_text("utf-8"))
+
+
+def test_a_task_named_mean_is_told_from_the_mean(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(project, tmp_path / "own"))
+    raw = tiny.mapping(alpha=0.5)
+    raw["models"][0]["name"] = "mean"
+    (own / "recipe.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    lines = run(capsys, "evaluate", own / "recipe.yaml")[1].splitlines()
+    assert [line[:16].strip() for line in lines if line.startswith("mean")] == ["mean", "mean of tasks"]
+    found = json.loads(run(capsys, "evaluate", own / "recipe.yaml", "--json")[1])
+    assert set(found["tasks"]) == {"mean", "bees", "cats"}
+    assert found["mean"]["merged"]["n"] == 3 * found["tasks"]["mean"]["merged"]["n"]

@@ -18,7 +18,7 @@ from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, PROXIES
 from tests.unit.explore.conftest import shift_basis, tokens
 
 GRID = 2  # 16 pixels a side, patches of 8
-EVERY = PROXIES * GRID * GRID
+EVERY = {task: count * GRID * GRID for task, count in PROXIES.items()}  # patches of a task
 
 
 @pytest.fixture(params=[IN_PROJ, C_FC, C_PROJ])
@@ -35,8 +35,8 @@ def test_scores_are_the_shifts_component_along_the_direction(project: Project, n
     delta, x = tokens(project, "cats", name)
     along = shift_basis(delta, x, 8)[:, direction - 1]
     truth = (x @ delta.mT @ along).abs()
-    record = project.patches("cats", name, direction, project.recipe, most=EVERY)
-    assert len(record.images) == PROXIES
+    record = project.patches("cats", name, direction, project.recipe, most=EVERY["cats"])
+    assert len(record.images) == PROXIES["cats"]
     for image in record.images:
         found = torch.tensor([image.class_token, *(score for row in image.heat for score in row)], dtype=torch.float64)
         # directions agree to rounding over their gaps
@@ -44,22 +44,22 @@ def test_scores_are_the_shifts_component_along_the_direction(project: Project, n
 
 
 def test_squares_of_all_scores_are_the_eigenvalue(project: Project, name: str) -> None:
-    record = project.patches("ants", name, 2, project.recipe, most=EVERY)
+    record = project.patches("ants", name, 2, project.recipe, most=EVERY["ants"])
     patches = sum(patch.score**2 for patch in record.top)
     classes = sum(image.class_token**2 for image in record.images)
     spectrum = project.spectrum("ants", name, project.recipe)
-    count = PROXIES * (1 + GRID * GRID)
+    count = PROXIES["ants"] * (1 + GRID * GRID)
     assert (patches + classes) / (count - 1) == pytest.approx(spectrum.eigenvalues[1], rel=1e-9)
     assert record.class_token_share == pytest.approx(classes / (patches + classes), rel=1e-12)
     assert record.energy == pytest.approx(spectrum.eigenvalues[1] / sum(spectrum.eigenvalues), rel=1e-12)
 
 
 def test_the_top_patches_are_the_largest_of_all_images(project: Project) -> None:
-    few, every = (project.patches("bees", C_FC, 1, project.recipe, most=most) for most in (5, EVERY))
+    few, every = (project.patches("bees", C_FC, 1, project.recipe, most=most) for most in (5, EVERY["bees"]))
     assert few.top == every.top[:5]
     scores = [patch.score for patch in every.top]
     assert scores == sorted(scores, reverse=True)
-    assert len(set(places(every))) == EVERY
+    assert len(set(places(every))) == EVERY["bees"]
     heat = {image.image: image.heat for image in every.images}
     assert every.top[0] == Patch(*places(every)[0], heat[every.top[0].image][every.top[0].row][every.top[0].column])
     assert [image.image for image in few.images] == list(dict.fromkeys(patch.image for patch in few.top))

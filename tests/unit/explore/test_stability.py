@@ -39,7 +39,7 @@ def case(request: pytest.FixtureRequest, project: Project) -> tuple[str, Stabili
 
 def test_every_number_of_images_up_to_all_is_drawn(case: tuple[str, Stability, Tensor, Tensor]) -> None:
     _, record, _, x = case
-    assert [size.images for size in record.sizes] == [1, 4, len(x)] == [1, 4, PROXIES]
+    assert [size.images for size in record.sizes] == [1, 4, len(x)] == [1, 4, PROXIES["bees"]]
     assert record.draws == 5
 
 
@@ -95,7 +95,7 @@ def test_one_proxy_image_is_its_own_whole(extremes: Project) -> None:
 
 def test_a_task_that_did_not_move_has_no_basis_to_be_stable(extremes: Project) -> None:
     record = extremes.stability("still", C_FC, extremes.recipe)
-    assert [size.images for size in record.sizes] == [1, 4, PROXIES]
+    assert [size.images for size in record.sizes] == [1, 4, PROXIES["bees"]]
     assert all(math.isnan(getattr(s, what).mean) for s in record.sizes for what in ("with_all", "between", "energy"))
     assert math.isnan(record.svd_overlap)
 

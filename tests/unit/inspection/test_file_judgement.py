@@ -81,7 +81,7 @@ def test_the_first_wrong_model_does_not_hide_the_others(folder: Path) -> None:
     assert (ants.matched, len(ants.missing)) == (whole - 12, 12)
     assert (bees.matched, bees.misshaped) == (whole - 1, ("proj",))
     assert (cats.matched, cats.missing) == (whole, ())
-    assert found.experts[0].proxies == 6  # what is right with a wrong model is told as well
+    assert found.experts[0].proxies == 14  # what is right with a wrong model is told as well
 
 
 def test_the_strict_door_raises_the_first_sentence_of_the_judgement(folder: Path) -> None:
@@ -448,3 +448,27 @@ def test_a_model_without_a_head_is_not_refused_and_says_how_it_is_measured(folde
     assert (bees.verdict.stance, bees.validation) == ("ready", 0)
     assert bees.verdict.words == "No head: it can be merged and measured by feature direction"
     assert "bees, validation images: left out, without a head they cannot be scored" in judgement.notes
+
+
+def test_a_class_name_that_several_rows_have_is_told(folder: Path) -> None:
+    raw = tiny.mapping()
+    words = {"classes": ["ant", "bee", "ant", "cat"], "templates": ["a {}"]}
+    raw["models"][0] |= {"head": words, "validation": "", "test": ""}
+    told = (
+        "ants, head: the class 'ant' is rows 0 and 2; rows made from the same name are equal, and only the first of "
+        "them is predicted; give each class a name of its own"
+    )
+    assert told in judge(parse_mapping(raw, folder)).notes
+    words["classes"][2] = "dog"
+    assert not any("head" in note for note in judge(parse_mapping(raw, folder)).notes)
+
+
+@pytest.mark.parametrize(("alpha", "same", "told"), [("search", True, 1), (0.5, True, 0), ("search", False, 0)])
+def test_a_search_for_alpha_on_the_test_images_is_told(folder: Path, alpha: str | float, same: bool, told: int) -> None:
+    raw = tiny.mapping(alpha=alpha)
+    if same:
+        (folder / "link.safetensors").symlink_to("bees_test.safetensors")
+        raw["models"][1]["validation"] = "link.safetensors"
+    notes = [note for note in judge(parse_mapping(raw, folder)).notes if "validation and test images are" in note]
+    assert len(notes) == told
+    assert all(note.startswith("bees: ") for note in notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.inspection import file_judgement
 from esm_viz.inspection.file_judgement import judge
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.inspection.recipe_from_folder import ARCH, FoundProject, find, is_project
@@ -214,7 +216,9 @@ def test_a_whole_project_by_names_is_ready(tiny_folder: Path, folder: Path) -> N
             shutil.copy(tiny_folder / f"{task}_{part}.safetensors", folder / f"{task}.{part}.safetensors")
     judgement = judge(find(folder).recipe)
     assert not judgement.refused
-    assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [(4, 6, 24, 24)] * 3
+    assert [(m.classes, m.proxies, m.validation, m.test) for m in judgement.experts] == [
+        (4, count, 24, 24) for count in (14, 6, 4)
+    ]
 
 
 def test_what_belongs_to_a_model_may_lie_in_folders_of_its_kind(folder: Path) -> None:
@@ -400,3 +404,43 @@ def test_a_recipe_without_arch_takes_the_config_beside_its_base(tiny_folder: Pat
     recipe = load_recipe(place / "recipe.yaml")
     assert recipe.arch_config == {**tiny.CONFIG, "preprocess_cfg": {"mean": HALF}}
     assert not judge(recipe).refused
+
+
+def test_the_lines_that_a_missing_arch_asks_for_work_when_they_are_added(tmp_path: Path) -> None:
+    for name in ("base", "ants"):
+        save_file(shapes_of("ViT-B-32"), tmp_path / f"{name}.safetensors")
+    path = tmp_path / "recipe.yaml"
+    text = "merge_method: averaging\nbase_model: {path: base.safetensors}\n"
+    text += "models: [{name: ants, path: ants.safetensors}]\n"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert "`arch: ViT-B-32` or `arch: ViT-B-32-quickgelu` for QuickGELU" in caught.value.remedy
+    for line in re.findall(r"`([^`]+)`", caught.value.remedy):
+        path.write_text(f"{line}\n{text}", encoding="utf-8")
+        judgement = judge(load_recipe(path))
+        assert (judgement.activation_said, len(judgement.refused)) == (True, 0)
+
+
+def test_several_architectures_that_fit_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("base", "ants"):
+        save_file(shapes_of("ViT-S-32-alt"), tmp_path / f"{name}.safetensors")
+    assert find(tmp_path).remarks == ()
+    monkeypatch.setattr(file_judgement, "fitting_names", lambda path: ("ViT-S-32-alt", "ViT-other"))
+    (said,) = find(tmp_path).remarks
+    assert said == "The base has the shapes of ViT-S-32-alt, which is taken, and of ViT-other: correct arch if needed."
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "training_args.bin", "trainer_state.json"),
+        *("rng_state.pth", "rng_state_0.pth", "random_states_0.pkl", "optimizer_1.bin", "Optimizer.PT"),
+    ],
+)
+def test_files_to_resume_training_from_are_no_experts(folder: Path, name: str) -> None:
+    touch(folder, "base.pt", "ants.pt", name)
+    (folder / ARCH).write_text(json.dumps(tiny.CONFIG), encoding="utf-8")
+    found = find(folder)
+    assert found.recipe.tasks == ("ants",)
+    assert found.unused_told == f"Not used: {name}."

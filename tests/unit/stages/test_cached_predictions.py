@@ -120,7 +120,7 @@ def test_a_split_that_is_not_there_is_told(tiny_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def routed(tiny_folder: Path, threads: int) -> Project:
-    return Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="in_proj+c_proj"), device="cpu")
+    return Project.open(recipe(tiny_folder, "esmpp", alpha=1.0, expert_rank=4, routed="in_proj+c_proj"), device="cpu")
 
 
 def one_by_one(project: Project, folder: Path, task: str, told: int | None = None) -> tuple[int, Tensor]:

@@ -201,6 +201,10 @@ def _download(session: Session) -> str:
     )
 
 
+_COLUMNS = (
+    *("row", "method", "alpha", "alpha_found_by", "measured", "split", "images", "mean", "low", "high"),
+    *("share_of_experts", "seconds", "recipe_sha256"),
+)  # of the leaderboard as CSV, before those of the tasks
 FORMULA = ("=", "+", "-", "@")  # first characters of texts that a spreadsheet would run as a formula
 
 
@@ -208,11 +212,8 @@ def board_csv(session: Session) -> str:
     """Return the leaderboard as CSV, with one line per row and accuracies as fractions."""
     lines = io.StringIO()
     write = csv.writer(lines).writerow
-    write([
-        *("row", "method", "alpha", "alpha_found_by", "measured", "split", "images", "mean", "low", "high"),
-        *("share_of_experts", "seconds", "recipe_sha256"),
-        *(f"'{task}" if task[:1] in FORMULA else task for task in session.project.tasks),
-    ])  # fmt: skip
+    tasks = [f"task {task}" if task in _COLUMNS else task for task in session.project.tasks]
+    write([*_COLUMNS, *(f"'{task}" if task[:1] in FORMULA else task for task in tasks)])
     reference = session.board[-1].evaluation
     named: list[tuple[str, Evaluation, Which, BoardRow | None]] = [
         ("experts", reference, "finetuned", None),

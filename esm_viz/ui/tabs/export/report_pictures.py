@@ -76,7 +76,8 @@ def tell(seen: Session, job: Job, progress: Progress) -> Story:
     said = (
         f"State A in the pictures: {METHODS[pinned.recipe.method].title}, α {pinned.report.alpha:g}." if pinned else ""
     )
-    return Story(project.inspection, pictures, tuple(shown.values()), board if len(board) > 1 else (), said)
+    ranked = board if len(board) > 1 else ()
+    return Story(project.inspection, pictures, tuple(shown.values()), ranked, said, project.searched_on_test())
 
 
 def _wait(seen: Session, job: Job) -> None:

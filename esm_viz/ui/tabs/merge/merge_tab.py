@@ -157,8 +157,10 @@ def stats(session: Session) -> dict[str, Any]:
     hint = "Find the α that is best on validation images"
     seek = button("search", label, "pri", title=hint) if search else ""
     error = session.errors.get("live", "")
-    sentence = f'<span class="down">✕ {safe(error)}</span>' if error else ""
-    body = f'<section class="card strip">{"".join(parts)}{sentence}<div class="right">{pin}{seek}</div></section>'
+    told = f'<span class="down">✕ {safe(error)}</span>' if error else ""
+    if scores and scores.shares_missing:
+        told += f'<span class="why">In the shares, {safe(scores.shares_missing)}.</span>'
+    body = f'<section class="card strip">{"".join(parts)}{told}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
 
 

@@ -12,7 +12,7 @@ from PIL import Image, features
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.data.images import image_decoder
-from esm_viz.data.images.image_decoder import Unreadable, decode
+from esm_viz.data.images.image_decoder import Unreadable, decode, is_readable
 from esm_viz.data.images.image_source import Classes, Preprocessing, open_images, to_pixels
 from tests.support.errors import says
 from tests.support.pictures import folder_of, picture, written, zip_of
@@ -87,6 +87,7 @@ FILES = [
     ("TGA", ".tga"),
     ("JPEG2000", ".jp2"),
     ("AVIF", ".avif"),
+    ("HEIF", ".heic"),
 ]
 
 
@@ -95,6 +96,8 @@ FILES = [
 def test_images_of_these_kinds_are_read(tmp_path: Path, kind: str, suffix: str, packed: str) -> None:
     if not features.check({"JPEG2000": "jpg_2000", "AVIF": "avif"}.get(kind, "pil")):
         pytest.skip("this Pillow was built without the library")
+    if kind == "HEIF" and not is_readable("a.heic"):
+        pytest.skip("pillow-heif is not installed")
     image = Image.fromarray(np.dstack([GREY, GREY.T, GREY]))
     raw = written(image, kind)
     files = {f"cat/a{suffix}": raw, "dog/b.png": picture(1)}
@@ -131,6 +134,10 @@ def test_images_of_a_kind_that_is_not_read_are_told_and_never_left_out(
 def test_a_kind_is_not_read_where_pillow_was_built_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_decoder, "_readable", lambda: ("PNG", "JPEG"))
     files = {"a.png": picture(1), "b.avif": b"", "c.heic": b""}
-    text = "b.avif and 1 other images are of a kind that is not read here, i, convert to PNG, or remove"
-    with says(ImagesError, text):
+    remedy = "install a Pillow that was built with AVIF, or convert to PNG"
+    with says(ImagesError, f"b.avif and 1 other images are of a kind that is not read here, i, {remedy}"):
         open_images(folder_of(tmp_path / "i", files), SIDE)
+    del files["b.avif"]
+    remedy = "install pillow-heif, or convert to PNG"
+    with says(ImagesError, f"c.heic is of a kind that is not read here, j, {remedy}"):
+        open_images(folder_of(tmp_path / "j", files), SIDE)

@@ -243,3 +243,22 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
             open_images(place, SIDE, PETS)
     finally:
         (place / "dog").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["metadata.parquet", "metadata.csv", "metadata.jsonl", "Metadata.PARQUET"])
+def test_a_table_about_the_images_hides_no_class_folder(tmp_path: Path, name: str) -> None:
+    place = folder_of(tmp_path / "i", {"cat/a.png": picture(1), "dog/b.png": picture(2)})
+    (place / name).write_bytes(b"file_name,label")
+    found = open_images(place, SIDE, Classes(2))
+    assert (found.classes, found.labels.tolist()) == (("cat", "dog"), [0, 1])
+    assert found.notes == (f"1 other file is left out ({name})",)
+
+
+@pytest.mark.parametrize("name", ["metadata.parquet", "metadata.csv"])
+def test_labels_that_only_such_a_table_has_are_told(tmp_path: Path, name: str) -> None:
+    place = folder_of(tmp_path / "i", {"a.png": picture(1), "b.png": picture(2)})
+    (place / name).write_bytes(b"file_name,label")
+    remedy = f"make one subfolder a class, labels in {name} are not read"
+    with says(ImagesError, f"a.png and 1 other images are in no class folder, i, {remedy}"):
+        open_images(place, SIDE, Classes(2))
+    assert open_images(place, SIDE).count == 2

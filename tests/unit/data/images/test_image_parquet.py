@@ -258,3 +258,22 @@ def test_metadata_that_is_none_is_no_harm(tmp_path: Path) -> None:
         pq.write_table(table, buffer)
         (tmp_path / "i.parquet").write_bytes(buffer.getvalue())
         assert open_images(tmp_path / "i.parquet", SIDE, Classes(3)).classes == ()
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted in the footer", "not counted"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_table_of_paths_without_bytes_is_refused(tmp_path: Path, counted: bool, labelled: bool) -> None:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    columns = {"image": struct([None] * COUNT).cast(kind), "label": LABELS}
+    path = write(tmp_path / "i.parquet", columns, write_statistics=counted)
+    remedy = "save the images themselves into the table, or give their folder"
+    text = f"the column `image` holds no image bytes, at most the images' paths, i.parquet, {remedy}"
+    with says(ImagesError, text):
+        open_images(path, SIDE, Classes(3) if labelled else None)
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted in the footer", "not counted"])
+def test_a_table_with_some_bytes_is_opened(tmp_path: Path, counted: bool) -> None:
+    columns = {"image": struct([None] * 20 + FILES[20:]), "label": LABELS}
+    path = write(tmp_path / "i.parquet", columns, write_statistics=counted)
+    assert open_images(path, SIDE, Classes(3)).count == COUNT

@@ -21,6 +21,7 @@ from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
 from esm_viz.project.project import Project
 from esm_viz.ui.session.search_time_estimate import board_seconds, evaluation_seconds, trial_seconds
 from esm_viz.ui.session.session_store import BoardRow
+from esm_viz.ui.tabs.evaluate import leaderboard_table
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, board_csv, key_of
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
@@ -383,3 +384,11 @@ def test_a_share_that_is_unknown_is_a_dash_with_a_sentence(page: Page) -> None:
     assert "In the shares, the experts of ants, bees, cats are right on none of their images, so no share" in said
     assert '<td class="r">–</td>' in said
     assert "nan" not in re.sub(r"<[^>]*>", " ", said).split()
+
+
+def test_a_task_named_as_a_column_has_a_column_of_its_own(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_tab(page)
+    first = board_csv(page.session).splitlines()[0].split(",")
+    assert first[-3:] == list(page.session.project.tasks)
+    monkeypatch.setattr(leaderboard_table, "_COLUMNS", (*first[:-3], "ants"))
+    assert board_csv(page.session).splitlines()[0].split(",")[-3:] == ["task ants", "bees", "cats"]

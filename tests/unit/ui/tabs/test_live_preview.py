@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,15 @@ def test_the_history_keeps_its_lines_after_going_back(session: Session) -> None:
         remember(session, with_parameters(session.recipe, alpha=1.0 + at / 100), report)
     assert len(session.history) == MOST_HISTORY
     assert session.history[session.at].recipe.parameters["alpha"] == pytest.approx(1.0 + (MOST_HISTORY - 1) / 100)
+
+
+def test_a_share_that_is_unknown_has_a_sentence_beside_it(tiny_folder: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
+    tiny.mislabel(place, "bees")
+    for folder, told in ((tiny_folder, False), (place, True)):
+        project = Project.open(tiny.recipe(folder), device="cpu")
+        session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
+        show(session, 0.3)
+        said = html.unescape(merge_tab.stats(session)["html"])
+        assert "Share of experts" in said
+        assert ("In the shares, the expert of bees is right on none of its images, so the mean" in said) == told

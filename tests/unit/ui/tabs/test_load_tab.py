@@ -190,7 +190,7 @@ def test_details_of_a_row_name_keys_head_and_data(visitor: Page) -> None:
     html = visitor.act("found", do="row", name="ants")["found"]["html"]
     assert "12 keys missing" in html
     assert "transformer.resblocks.1.attn.in_proj_bias" in html
-    assert "6 proxy images, 6 of them used; 24 validation and 24 test images" in html
+    assert "14 proxy images, 14 of them used; 24 validation and 24 test images" in html
     assert 'aria-expanded="true"' in html
     assert 'aria-expanded="true"' not in visitor.act("found", do="row", name="ants")["found"]["html"]
 
