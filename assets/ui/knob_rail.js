@@ -185,7 +185,7 @@
       for (const knob of now.knobs) {
         const made = rows[knob.act + knob.name];
         if (calm) made.set(knob.value);
-        made.say(knob.live, knob.quiet);
+        made.say(knob.math || knob.live, knob.quiet);
       }
       weights.say(now.weights?.live ?? "", now.weights?.quiet);
       rail.querySelector("summary span").textContent = now.moved ?? "";
