@@ -9,7 +9,7 @@
     <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
     <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
     <svg class="over" aria-hidden="true"><g class="names"></g><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
-    <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="said" aria-live="polite"></p></section>`;
+    <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="says"></p><p class="said" aria-live="polite"></p></section>`;
 
   const part = (element, name) => element.querySelector(name);
   const wide = () => innerWidth >= 1400;
@@ -19,7 +19,10 @@
     if (!trace.meta?.levels) return trace;
     const [columns, rows] = trace.meta.grid;
     const longest = Math.max(...trace.text.map((text) => text.length)), scale = trace.textfont.size / 13;
-    const room = box.width / columns >= (7 * longest + 3) * scale && box.height / rows >= 14 * scale;
+    const fits = (across, down) => across * box.width >= (7 * longest + 3) * scale && down * box.height >= 14 * scale;
+    const shares = trace.meta.shares; /* of the picture, where cells differ in size */
+    if (shares) trace = { ...trace, text: trace.text.map((text, at) => (fits(...shares[at]) ? text : "")) };
+    const room = Boolean(shares) || fits(1 / columns, 1 / rows);
     return { ...trace, visible: room, textfont: { ...trace.textfont, color: studio.contrast(trace.meta.levels) } };
   }
 
@@ -88,6 +91,7 @@
     const meta = now.figure?.layout?.meta ?? {};
     state.how.textContent = now.how ?? meta.how ?? "";
     state.fig.setAttribute("aria-label", [state.how.textContent, meta.says].filter(Boolean).join(" ") || state.title.textContent || state.name);
+    part(card, ".says").textContent = now.figure && !now.error ? now.says ?? meta.shown ?? meta.says ?? "" : "";
     choose(state);
     state.controls.hidden = !now.controls;
     studio.fill(state.controls, now.controls ?? "");

@@ -18,7 +18,7 @@
     wanted = null;
     if (tab && tab.getAttribute("aria-selected") !== "true") tab.click();
   };
-  const open = () => words(tabs().find((one) => one.getAttribute("aria-selected") === "true") ?? document.body);
+  const open = studio.openTab = () => words(tabs().find((one) => one.getAttribute("aria-selected") === "true") ?? document.body);
   document.addEventListener("click", (event) => { if (event.target.closest?.('#studio-tabs [role="tab"]')) setTimeout(() => keep("sessionStorage", TAB, open())); });
 
   /* called once the server has told the page its session: from now on it is the visitor's */
@@ -29,6 +29,7 @@
   studio.opened = () => {
     query.delete("state");
     query.delete("tab");
+    query.delete("kept");
     const rest = query.toString();
     history.replaceState(history.state, "", location.pathname + (rest ? "?" + rest : "") + location.hash);
     choose();
@@ -36,10 +37,32 @@
     studio.known = true;
     studio.ask?.();
   };
-  studio.local.afresh = () => {
+  const mount = (popover) => (document.querySelector(".gradio-container") ?? document.body).append(popover);
+  const below = (popover, source) => {
+    const place = source.getBoundingClientRect();
+    popover.style.top = `${place.bottom + 6}px`;
+    popover.style.left = `${Math.max(8, Math.min(place.right - popover.offsetWidth, innerWidth - popover.offsetWidth - 8))}px`;
+  };
+  const begin = () => {
     document.cookie = `${COOKIE}; Path=${location.pathname}; Max-Age=0; SameSite=None; Secure; Partitioned`;
     try { localStorage.removeItem(KEY); sessionStorage.removeItem(TAB); } catch { /* private window */ }
     location.reload();
+  };
+
+  /* asked first: what is on screen, A and the history would be gone */
+  const question = document.createElement("div");
+  Object.assign(question, { className: "share-link", id: "afresh", popover: "auto" });
+  question.setAttribute("role", "dialog");
+  question.setAttribute("aria-label", "Start afresh");
+  question.innerHTML = `<h2>Start afresh?</h2><p>The recipe, A and the history of this page are given up. Recipe saves the recipe as a file.</p>
+    <div class="row"><button class="btn pri yes">Start afresh</button><button class="btn no">Stay</button></div>`;
+  question.querySelector(".yes").onclick = begin;
+  question.querySelector(".no").onclick = () => question.hidePopover();
+  studio.local.afresh = (source) => {
+    if (!question.isConnected) mount(question);
+    question.showPopover();
+    below(question, source);
+    question.querySelector(".no").focus();
   };
 
   /* what another page of the same session did is asked for when somebody looks at this one */
@@ -70,20 +93,17 @@
   dialog.popover = "auto";
   dialog.setAttribute("role", "dialog");
   dialog.setAttribute("aria-label", "Share link");
-  dialog.innerHTML = `<h2>Link to what is on screen</h2><p>Method, knobs, selection and A; your files stay here. Who opens it needs the same project open.</p>
+  dialog.innerHTML = `<h2>Link to what is on screen</h2><p>Method, knobs, selection and A, no files. It works on a page that has the same files open.</p>
     <input class="address" readonly aria-label="Link"><p class="state" role="status"></p>`;
   const address = dialog.querySelector(".address"), state = dialog.querySelector(".state");
   const told = (text, warn) => { state.textContent = text; state.classList.toggle("warn", warn); };
-  const mount = () => (document.querySelector(".gradio-container") ?? document.body).append(dialog);
   studio.local.share = async (source) => {
-    if (!dialog.isConnected) mount();
-    const place = source.getBoundingClientRect();
+    if (!dialog.isConnected) mount(dialog);
     const link = String(new URLSearchParams({ tab: open(), state: source.dataset.state })).replaceAll("%3A", ":").replaceAll("%2C", ",");
     address.value = location.origin + location.pathname + "?" + link;
     told("", false);
     dialog.showPopover();
-    dialog.style.top = `${place.bottom + 6}px`;
-    dialog.style.left = `${Math.max(8, Math.min(place.right - dialog.offsetWidth, innerWidth - dialog.offsetWidth - 8))}px`;
+    below(dialog, source);
     address.focus();
     address.select();
     requestAnimationFrame(() => { address.scrollLeft = 0; });

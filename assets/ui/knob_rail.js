@@ -4,7 +4,7 @@
   "use strict";
   const PATIENCE = 8000; /* ms, after which an answer is given up */
   const PRESET = "Sets every knob, and every task's weight to 1. α is the paper's where it names one. Where papers search α, " +
-    "the α on screen stays as long as the method does: press Search α.";
+    "it is the one that a search chose for these files, searched at once where there is none yet.";
 
   function courier(trigger) {
     const state = { sent: 0, answered: 0, pending: null, since: 0 };
@@ -24,6 +24,20 @@
     };
     state.idle = () => !state.pending && state.answered >= state.sent;
     return state;
+  }
+
+  /* what a knob does, unfolded by the sign beside its name */
+  function explained(box, knob) {
+    if (knob.mark || !knob.text) return;
+    const sign = document.createElement("button"), text = document.createElement("p");
+    Object.assign(sign, { className: "ask", textContent: "?", type: "button" });
+    sign.setAttribute("aria-label", "What " + knob.label + " does");
+    Object.assign(text, { className: "does", textContent: knob.text, hidden: true });
+    const turn = (open) => { text.hidden = !open; sign.setAttribute("aria-expanded", String(open)); };
+    turn(knob.open);
+    sign.onclick = () => turn(text.hidden);
+    box.querySelector(".l b").after(sign);
+    box.append(text);
   }
 
   const digits = (step) => Math.max(0, (String(step).split(".")[1] ?? "").length);
@@ -150,6 +164,7 @@
       more.replaceChildren();
       for (const knob of now.knobs) {
         const made = knob.choices.length ? choice(knob, post.send) : row(knob, post.send);
+        explained(made.box, { ...knob, open: now.knobs.filter((each) => !each.more).length < 5 });
         rows[knob.act + knob.name] = made;
         if (knob.mark && weights.box.parentNode !== more) more.append(weights.box);
         (knob.more ? more : main).append(made.box);
@@ -170,7 +185,7 @@
       for (const knob of now.knobs) {
         const made = rows[knob.act + knob.name];
         if (calm) made.set(knob.value);
-        made.say(knob.live, knob.quiet);
+        made.say(knob.math || knob.live, knob.quiet);
       }
       weights.say(now.weights?.live ?? "", now.weights?.quiet);
       rail.querySelector("summary span").textContent = now.moved ?? "";

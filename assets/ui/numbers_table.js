@@ -3,14 +3,19 @@
   "use strict";
   const plain = (html) => new DOMParser().parseFromString(String(html ?? ""), "text/html").body.textContent.trim();
 
+  /* the middles of a heat map's cells, which are given by their middles or by their edges */
+  const middles = (places, count) => (places.length > count ? places.slice(1).map((edge, at) => (edge + places[at]) / 2) : places);
+  studio.cells = ({ x, y, z }) => ({ x: middles(x, z[0].length), y: middles(y, z.length) });
+
   /* heat map cells: their labels and values, which may differ from the values of the colours */
   function ofCells({ layout }, trace) {
     const head = layout.meta.names ?? [plain(layout.xaxis.title?.text) || "column", plain(layout.yaxis.title?.text) || "row", "value"];
     const rows = [];
-    trace.y.forEach((y, j) => trace.x.forEach((x, i) => {
+    const cells = studio.cells(trace);
+    cells.y.forEach((y, j) => cells.x.forEach((x, i) => {
       if (trace.z[j][i] == null) return;
-      const data = trace.customdata?.[j][i] ?? [x, y], own = data.length < head.length ? trace.z[j][i] : data.at(-1);
-      rows.push([...data.slice(0, head.length - 1), trace.meta?.values?.[j][i] ?? own]);
+      const data = trace.customdata?.[j][i] ?? [x, y], labels = layout.meta.labels ?? {}, own = data.length < head.length ? trace.z[j][i] : data.at(-1);
+      rows.push([...data.slice(0, head.length - 1).map((word) => labels[word] ?? word), trace.meta?.values?.[j][i] ?? own]);
     }));
     return { head, rows };
   }
@@ -27,7 +32,7 @@
       const y = trace.y[i], bars = trace.error_y;
       const ends = bars?.array ? [y - (bars.arrayminus ?? bars.array)[i], y + bars.array[i]] : [null, null];
       const place = [word(layout.xaxis, x), trace.orientation === "h" ? word(layout.yaxis, y) : y];
-      return [...(names.length ? names.map((_, at) => trace.customdata?.[i]?.[at]) : several ? [plain(trace.name)] : []), ...place, ...(error ? ends : [])];
+      return [...(names.length ? names.map((_, at) => layout.meta.labels?.[trace.customdata?.[i]?.[at]] ?? trace.customdata?.[i]?.[at]) : several ? [plain(trace.name)] : []), ...place, ...(error ? ends : [])];
     }));
     return { head, rows };
   }

@@ -12,8 +12,12 @@
     box.data.forEach((trace, curve) => {
       if (trace.hoverinfo === "skip" || trace.mode === "text" || !trace.x) return;
       if (trace.type !== "heatmap") return trace.x.forEach((x, i) => { if (x != null && trace.y[i] != null) add(curve, i, x, trace.y[i], trace.customdata?.[i]); });
-      const size = [step(xaxis, trace.x), step(yaxis, trace.y)];
-      trace.y.forEach((y, j) => trace.x.forEach((x, i) => { if (trace.z[j][i] != null) add(curve, [j, i], x, y, trace.customdata?.[j][i], size); }));
+      const cells = studio.cells(trace), size = [step(xaxis, trace.x), step(yaxis, trace.y)];
+      const edged = cells.x.length < trace.x.length, span = (axis, edges, at) => Math.abs(axis.d2p(edges[at + 1]) - axis.d2p(edges[at]));
+      cells.y.forEach((y, j) => cells.x.forEach((x, i) => {
+        const own = edged ? [span(xaxis, trace.x, i), span(yaxis, trace.y, j)] : size;
+        if (trace.z[j][i] != null) add(curve, [j, i], x, y, trace.customdata?.[j][i], own);
+      }));
     });
     return found;
   }

@@ -129,7 +129,10 @@ window.studio = (() => {
     kept.follow(props, watch, (next) => {
       if (next.html !== undefined) kept.fill(host, next.html);
       host.dataset.v = next.v;
-      if (next.said !== undefined) kept.say(element, next.said);
+      if (next.said !== undefined) {
+        kept.say(element, next.said);
+        kept.onHeader?.(host, next);
+      }
       if (next.busy !== undefined) poll(next, true);
     }, (next) => { if (next.busy !== undefined) poll(next, false); });
     kept.delegate(host, trigger);

@@ -20,7 +20,7 @@ from esm_viz.core.records import (
     SweepCell,
 )
 from esm_viz.export.model_card import CHOSEN
-from esm_viz.figures.number_format import percent
+from esm_viz.figures.number_format import duration, percent
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 
@@ -171,7 +171,7 @@ def judgement_text(record: Judgement) -> str:
         lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
     lines.append(
-        f"expect about {record.memory_bytes / 1e6:.0f} MB and {_seconds(record.seconds)} to decompose and merge"
+        f"expect about {record.memory_bytes / 1e6:.0f} MB and {duration(record.seconds)} to decompose and merge"
     )
     return "\n".join(map(one_line, lines))
 
@@ -245,9 +245,3 @@ def _height(record: KnobSearch, trial: KnobTrial) -> str:
 
 def _pc(fraction: float) -> str:
     return percent(fraction, 1)
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 1:
-        return "under a second"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

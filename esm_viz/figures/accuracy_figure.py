@@ -7,11 +7,15 @@ from typing import Any
 
 from esm_viz.core.records import Difference, Evaluation, Paired, Score, TaskScores
 from esm_viz.figures.figure_parts import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
-from esm_viz.figures.number_format import percent, safe
+from esm_viz.figures.number_format import counted, percent, safe
 
 
 def accuracy_figure(
-    record: Evaluation, pinned: Evaluation | None = None, base: bool = False, difference: Difference | None = None
+    record: Evaluation,
+    pinned: Evaluation | None = None,
+    base: bool = False,
+    difference: Difference | None = None,
+    in_all: str = "",
 ) -> Figure:
     """Draw one bar per task, always from 0 to 100 %.
 
@@ -20,23 +24,24 @@ def accuracy_figure(
         pinned: accuracy of the state A, to compare with.
         base: whether to draw the pre-trained model as a line in place of A.
         difference: paired comparison of B with A or with the pre-trained model; without it, no differences are written.
+        in_all: images per task of the whole split, if only some are measured yet; the bars are faint then.
     """
     tasks = [score.task for score in record.tasks]
     rows = list(range(len(tasks)))
     merged = [100 * score.merged.accuracy for score in record.tasks]
-    data = [_bars(record, merged, rows), *_intervals(record, merged, rows)]
+    data = [_bars(record, merged, rows, bool(in_all)), *_intervals(record, merged, rows)]
     reference = _reference(record, pinned, base)
     if reference:
         data += _lines(reference, rows)
     data.append(_experts(record, rows))
-    counts = sorted({score.merged.n for score in record.tasks})
-    images = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
+    images = counted(score.merged.n for score in record.tasks) + (f" of {in_all}" if in_all else "")
     label = "A" if pinned else "pre-trained"
     return picture(
         data,
         _how(pinned, base),
         _says(record),
         (0, len(tasks) + 1),
+        shown=_farthest(record),
         rows=tasks,
         table=_table(record, reference, label),
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
@@ -60,13 +65,13 @@ def _reference(record: Evaluation, pinned: Evaluation | None, base: bool) -> lis
     return [score.pretrained for score in record.tasks] if base else []
 
 
-def _bars(record: Evaluation, merged: list[float], rows: list[int]) -> dict[str, Any]:
+def _bars(record: Evaluation, merged: list[float], rows: list[int], partial: bool) -> dict[str, Any]:
     return {
         "type": "bar",
         "orientation": "h",
         "x": merged,
         "y": rows,
-        "marker": {"color": [task_colour(i) for i in rows], "opacity": 0.92},
+        "marker": {"color": [task_colour(i) for i in rows], "opacity": 0.45 if partial else 0.92},
         "width": 0.6,
         "text": [_hover(score) for score in record.tasks],
         "textposition": "none",
@@ -197,6 +202,15 @@ def _table(record: Evaluation, reference: list[Score | None], label: str) -> lis
 def _how(pinned: Evaluation | None, base: bool) -> str:
     line = "Line: A. " if pinned else "Line: pre-trained. " if base else ""
     return f"Bar: {'this merge' if base else 'B'} and its 95 % interval. {line}Diamond: own expert."
+
+
+def _farthest(record: Evaluation) -> str:
+    """Say which task is farthest below its own expert."""
+    if not record.tasks:
+        return ""
+    worst = max(record.tasks, key=lambda score: score.finetuned.accuracy - score.merged.accuracy)
+    own, merged = percent(worst.finetuned.accuracy), percent(worst.merged.accuracy)
+    return f"Farthest from its expert: {worst.task}, {merged} % against {own} %."
 
 
 def _says(record: Evaluation) -> str:

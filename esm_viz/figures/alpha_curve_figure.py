@@ -191,7 +191,8 @@ def end_labels(ends: Sequence[tuple[str, float]], reach: Sequence[float]) -> lis
         ends: HTML and y value of each label.
         reach: range of the y axis.
     """
-    low, high = reach
+    edge = (reach[1] - reach[0]) / 100  # plotly leaves out a label that rounding puts outside the axis
+    low, high = reach[0] + edge, reach[1] - edge
     gap = min(GAP * (high - low) / 100, (high - low) / len(ends))
     heights = spread_out([low if math.isnan(value) else value for _, value in ends], gap, low, high)
     return [

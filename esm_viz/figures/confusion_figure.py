@@ -9,7 +9,8 @@ from esm_viz.figures.figure_parts import Figure, axis, cell_text, label_margin, 
 from esm_viz.figures.number_format import percent, safe
 
 HOW = "Row: true class. Column: prediction. A strong diagonal is right."
-MOST_NAMES = 26  # on an axis; with more classes, every second or third has a tick, and the hover text has all names
+MOST_NAMES = 26  # that fit the card; with more classes, the picture grows and scrolls inside it
+COLUMN = 2.3  # width of a column with its name on its side, as a multiple of the least width
 ROW = 0.4  # height of rows without numbers, as a share of the usual height
 
 
@@ -49,7 +50,7 @@ def confusion_figure(record: Confusion) -> Figure:
         [heat, texts],
         _how(record),
         _says(record),
-        (count if count <= MOST_NAMES else 0, math.ceil(ROW * count)),
+        (count, math.ceil(ROW * count)) if count <= MOST_NAMES else (math.ceil(COLUMN * count), count),
         margin={"l": margin, "r": 8, "t": 6, "b": max(margin - 12, 56)},
         xaxis=_names(record.classes, "prediction", tickangle=-90 if count > 5 else 0, range=[-0.5, count - 0.5]),
         yaxis=_names(record.classes, "", range=[count - 0.5, -0.5]),
@@ -57,10 +58,8 @@ def confusion_figure(record: Confusion) -> Figure:
 
 
 def _names(classes: tuple[str, ...], title: str, **more: object) -> dict[str, object]:
-    step = math.ceil(len(classes) / MOST_NAMES)
-    shown = list(range(0, len(classes), step))
-    names = [safe(_cut(classes[at])) for at in shown]
-    return axis(title, tickvals=shown, ticktext=names, showgrid=False, fixedrange=True, **more)
+    names = [safe(_cut(name)) for name in classes]
+    return axis(title, tickvals=list(range(len(classes))), ticktext=names, showgrid=False, fixedrange=True, **more)
 
 
 def _cut(name: str) -> str:

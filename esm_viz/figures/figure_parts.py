@@ -159,6 +159,8 @@ def picture(
     square: bool = False,
     names: Sequence[str] = (),
     table: Sequence[Sequence[Any]] = (),
+    layers: Sequence[Layer] = (),
+    shown: str = "",
     **layout: Any,
 ) -> Figure:
     """Return a figure with the common layout.
@@ -172,11 +174,21 @@ def picture(
         square: whether the columns x = 0, 1, … are the same tasks.
         names: names of the items of `customdata` and of the value in the table view.
         table: the numbers as a table with a header row, if the traces do not give a good one.
+        layers: layers whose names are in `customdata`; the table view shows their labels, with blocks from 1.
+        shown: what stands under the picture, where `says` would be too long for that.
         **layout: parts of plotly's layout.
     """
     meta: dict[str, Any] = {"how": how, "says": says, "grid": list(grid)}
-    told = {"rows": list(rows), "square": square, "names": list(names), "table": [list(row) for row in table]}
+    told = {
+        "rows": list(rows),
+        "square": square,
+        "names": list(names),
+        "table": [list(row) for row in table],
+        "shown": shown,
+    }
     meta |= {key: value for key, value in told.items() if value}
+    if layers:
+        meta["labels"] = {layer.name: layer.label for layer in layers}
     base = {
         "font": {"family": FONT, "size": TICK, "color": token("ink-2")},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -297,16 +309,19 @@ def with_table(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[Any]
     return figure
 
 
-def inner_ring(x: float, y: float, size: float, dash: str = "solid") -> list[dict[str, Any]]:
-    """Return an ink frame inside a cell, with a halo; `size` is its share of the cell, dashes are for a reference."""
-    box = {"type": "rect", "x0": x - size / 2, "x1": x + size / 2, "y0": y - size / 2, "y1": y + size / 2}
+def inner_ring(
+    x: float, y: float, share: float, dash: str = "solid", cell: tuple[float, float] = (1.0, 1.0)
+) -> list[dict[str, Any]]:
+    """Return an ink frame inside a cell, with a halo; `share` is its part of the cell, dashes are for a reference."""
+    width, height = share * cell[0], share * cell[1]
+    box = {"type": "rect", "x0": x - width / 2, "x1": x + width / 2, "y0": y - height / 2, "y1": y + height / 2}
     halo = {**box, "line": {"color": token("panel"), "width": 4}}
     return [halo, {**box, "line": {"color": token("ink"), "width": 2, "dash": dash}}]
 
 
-def ring(x: float, y: float) -> list[dict[str, Any]]:
-    """Return the frame round a selected cell: accent with a halo of the panel's colour."""
-    box = {"type": "rect", "x0": x - 0.53, "x1": x + 0.53, "y0": y - 0.5, "y1": y + 0.5}
+def ring(x: float, y: float, width: float = 1.06, height: float = 1.0) -> list[dict[str, Any]]:
+    """Return the frame round a selected cell of a width and height: accent with a halo of the panel's colour."""
+    box = {"type": "rect", "x0": x - width / 2, "x1": x + width / 2, "y0": y - height / 2, "y1": y + height / 2}
     return [
         {**box, "line": {"color": token("panel"), "width": 6}},
         {**box, "line": {"color": token("accent"), "width": 3}},

@@ -77,6 +77,7 @@ def interference_figure(record: Interference, pinned: Interference | None = None
         (math.ceil((len(record.layers) + 3) / HEAT[1]), len(record.tasks)),
         rows=record.tasks,
         names=("task", "layer", "interference"),
+        layers=record.layers,
         margin={"l": label_margin(record.tasks), "r": 64 if pinned else 44, "t": 34, "b": 44},
         xaxis={**blocks, "title": {**blocks["title"], "text": "block, input → output"}, "domain": list(HEAT)},
         xaxis2=axis(

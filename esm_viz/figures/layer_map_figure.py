@@ -99,6 +99,7 @@ def layer_map_figure(record: LayerMap, chosen: tuple[str, str] | None = None) ->
         (len(record.layers) + 3, len(record.tasks)),
         rows=record.tasks,
         names=("task", "layer", kind.name),
+        layers=record.layers,
         xaxis=columns.axis(),
         yaxis=task_axis(record.tasks),
         margin={"l": label_margin(record.tasks), "r": 92, "t": 22, "b": 42},
@@ -136,10 +137,15 @@ def _place(record: LayerMap, columns: Columns, chosen: tuple[str, str] | None) -
     return columns.places[names.index(chosen[1])], record.tasks.index(chosen[0])
 
 
+def _lower(name: str) -> str:
+    """Return a name for the middle of a sentence."""
+    return name[0].lower() + name[1:]
+
+
 def _says(record: LayerMap, chosen: tuple[str, str] | None) -> str:
     layers: dict[str, Layer] = {layer.name: layer for layer in record.layers}
     if chosen is None or chosen[0] not in record.tasks or chosen[1] not in layers:
         return f"{len(record.tasks)} tasks by {len(record.layers)} layers."
     t, i = record.tasks.index(chosen[0]), list(layers).index(chosen[1])
     value = _cell(record.kind, record.values[t][i])
-    return f"Selected: {chosen[0]}, {layers[chosen[1]].label}, {KINDS[record.kind].name} {value}."
+    return f"Selected: {chosen[0]}, {layers[chosen[1]].label}, {_lower(KINDS[record.kind].name)} {value}."

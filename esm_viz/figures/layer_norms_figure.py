@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from esm_viz.core.records import LayerNorms
-from esm_viz.figures.figure_parts import LABEL, Columns, Figure, axis, note, picture, token
+from esm_viz.core.records import Layer, LayerMap, LayerNorms
+from esm_viz.figures.figure_parts import Columns, Figure, axis, note, picture, token
 from esm_viz.figures.number_format import number
 
+LINE = 18  # px between two names
 
-def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
-    """Draw both profiles, family by family.
+
+def norms_figure(record: LayerNorms, top: float = 0.0, own: LayerMap | None = None) -> Figure:
+    """Draw both profiles over the range of the experts' own sizes, family by family.
 
     Args:
         record: norms before and after.
         top: least upper end of the y axis, so that the scale does not change while a slider moves.
+        own: the map "norm" of the experts; without it their sizes are not drawn.
     """
     columns = Columns.of(record.layers)
-    highest = max([*record.before, *record.after, top, 1e-9])
+    sizes = [[row[i] for row in own.values] for i in range(len(record.layers))] if own else []
+    highest = max([*record.before, *record.after, *(max(size) for size in sizes), top, 1e-9])
     high, step = nice_top(highest)
     level = record.before == record.after
     styles: list[tuple[str, tuple[float, ...], dict[str, Any], dict[str, Any]]] = [
@@ -32,7 +37,8 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
     ]
     if level:
         styles = styles[1:]
-    data = [
+    data = [_range_of_experts(columns, members, sizes) for _, members in columns.families] if sizes else []
+    data += [
         {
             "type": "scatter",
             "mode": "lines+markers",
@@ -41,44 +47,83 @@ def norms_figure(record: LayerNorms, top: float = 0.0) -> Figure:
             "y": [values[i] for i in members],
             "line": line,
             "marker": marker,
-            "text": [record.layers[i].label for i in members],
-            "hovertemplate": f"<b>%{{text}}</b><br>‖ΔW‖ {name} %{{y:.3g}}<extra></extra>",
+            "text": [_hover(record.layers[i], name, values[i], sizes[i] if sizes else []) for i in members],
+            "hovertemplate": "%{text}<extra></extra>",
         }
         for name, values, line, marker in styles
         for _, members in columns.families
     ]
-    notes = columns.titles()
-    if columns.families and not level:
+    ends = []
+    if columns.families:
         last = columns.families[-1][1][-1]
-        above = record.after[last] >= record.before[last]
-        for name, values, up in (("<b>after</b>", record.after, above), ("before", record.before, not above)):
-            notes.append(
-                note(
-                    1.0,
-                    values[last],
-                    name,
-                    xref="paper",
-                    xanchor="left",
-                    yanchor="bottom" if up else "top",
-                    yshift=-1 if up else 1,
-                    size=LABEL,
-                    color=token("ink" if "after" in name else "ink-2"),
-                )
-            )
+        ends = [("<b>merge</b>" if level else "<b>after</b>", record.after[last])]
+        ends += [] if level else [("before", record.before[last])]
+        ends += [("experts", min(sizes[last]))] if sizes else []
+    how = "Black: the merge, before α." if level else "Dashed: before layer power. Black: after it."
+    experts = ["smallest expert", "largest expert"] if own else []
     return picture(
         data,
-        "Each point is one layer of the merged change."
-        if level
-        else "Layer power makes large layers larger, small ones smaller.",
-        f"‖ΔW‖ after the layer level, largest {number(max(record.after, default=math.nan))}.",
-        table=[["layer", "‖ΔW‖ before", "‖ΔW‖ after"]]
-        + [[layer.name, *ends] for layer, *ends in zip(record.layers, record.before, record.after, strict=True)],
-        margin={"l": 56, "r": 16 if level else 60, "t": 22, "b": 44},
+        f"{how} Grey: smallest to largest expert." if own else how,
+        _says(record, sizes),
+        table=[["layer", "‖ΔW‖ before", "‖ΔW‖ after", *experts]]
+        + [
+            [layer.label, before, after, *([min(sizes[at]), max(sizes[at])] if sizes else [])]
+            for at, (layer, before, after) in enumerate(zip(record.layers, record.before, record.after, strict=True))
+        ],
+        margin={"l": 56, "r": 68, "t": 22, "b": 44},
         xaxis=columns.axis(most=3),
         yaxis=axis(
             "‖ΔW‖", range=[0, high * 1.04], tickvals=[i * step for i in range(math.floor(high / step + 1e-9) + 1)]
         ),
-        annotations=notes,
+        annotations=[*columns.titles(), *_end_labels(ends)],
+    )
+
+
+def _range_of_experts(columns: Columns, members: Sequence[int], sizes: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the band between the smallest and the largest expert of one family."""
+    places = [columns.places[i] for i in members]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "x": [*places, *places[::-1]],
+        "y": [*(max(sizes[i]) for i in members), *(min(sizes[i]) for i in members[::-1])],
+        "fill": "toself",
+        "fillcolor": token("line"),
+        "line": {"color": token("line-strong"), "width": 1},
+    }
+
+
+def _end_labels(ends: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Return the names of the lines at the right, from the highest line down."""
+    order = sorted(ends, key=lambda end: -end[1])
+    return [
+        note(
+            1.0,
+            0.5,
+            name,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            xshift=6,
+            yshift=LINE * (len(ends) / 2 - at - 0.5),
+        )
+        for at, (name, _) in enumerate(order)
+    ]
+
+
+def _hover(layer: Layer, name: str, value: float, sizes: Sequence[float]) -> str:
+    words = f"<b>{layer.label}</b><br>‖ΔW‖ {name} {value:.3g}"
+    return f"{words}<br>experts {min(sizes):.3g} to {max(sizes):.3g}" if sizes else words
+
+
+def _says(record: LayerNorms, sizes: Sequence[Sequence[float]]) -> str:
+    if not record.after:
+        return "No layers."
+    at = max(range(len(record.after)), key=lambda i: record.after[i])
+    words = f"Largest: {record.layers[at].label}, ‖ΔW‖ {number(record.after[at], 1)}"
+    return (
+        f"{words}; experts there {number(min(sizes[at]), 1)} to {number(max(sizes[at]), 1)}." if sizes else f"{words}."
     )
 
 

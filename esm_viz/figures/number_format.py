@@ -59,6 +59,17 @@ def setting(value: float | str) -> str:
     return safe(value) if isinstance(value, str) else minus(f"{value:g}")
 
 
+def duration(seconds: float) -> str:
+    """Write a time for people: under 1 s, 12 s, 4 min, 2.5 h; a dash where there is none."""
+    if math.isnan(seconds):
+        return DASH
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def size(count: float) -> str:
     """Return a number of bytes with a unit: 4.9 MB."""
     for unit in ("B", "kB", "MB"):

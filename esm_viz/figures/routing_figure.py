@@ -72,6 +72,7 @@ def routing_figure(record: Routing) -> Figure:
         grid,
         rows=record.tasks,
         names=("task", "layer", "routing accuracy, share"),
+        layers=record.layers,
         margin={"l": label_margin(record.tasks), "r": 60, "t": 34, "b": 44},
         xaxis=columns.axis(),
         yaxis=task_axis(record.tasks),
@@ -106,7 +107,9 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
         [values[t][s] for t, s in cells],
         (len(tasks), len(tasks)),
     )
-    names = [f'<span style="color:{task_colour(s)}">{task_glyph(s)}</span> {safe(record.tasks[s])}' for s in tasks]
+    upright = len(tasks) > MOST_FLAT  # a symbol on its side would be another one's: ▲ and ▼
+    signs = ["" if upright else f'<span style="color:{task_colour(s)}">{task_glyph(s)}</span> ' for s in tasks]
+    names = [f"{sign}{safe(task)}" for sign, task in zip(signs, record.tasks, strict=True)]
     return picture(
         [heat, texts],
         WHERE.format(place=place),
@@ -121,7 +124,7 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
         xaxis=axis(
             tickvals=list(tasks),
             ticktext=names,
-            tickangle=-90 if len(tasks) > MOST_FLAT else 0,
+            tickangle=-90 if upright else 0,
             showgrid=False,
             fixedrange=True,
         ),

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from esm_viz.core.records import ScalingProfile
-from esm_viz.figures.figure_parts import TICK, Columns, Figure, axis, picture, token
+from esm_viz.figures.figure_parts import Columns, Figure, axis, note, picture, token
 from esm_viz.figures.number_format import minus, number
 
 HOW = "Each line adds one level of scaling to the one before."
@@ -18,6 +18,9 @@ STYLES: dict[str, tuple[str, str, str, float]] = {  # level -> colour, mark, das
     "dimension": ("seq-5", "diamond", "solid", 2),
     "layer": ("ink", "circle", "solid", 3),
 }
+GLYPHS = {"circle-open": "○", "square": "■", "triangle-up": "▲", "diamond": "◆", "circle": "●"}
+LINE = 18  # px between two names
+MOST_TICKS = 3  # the picture is low
 """Marks and dashes distinguish the levels without colours."""
 
 
@@ -25,9 +28,7 @@ def scaling_figure(record: ScalingProfile) -> Figure:
     """Draw one line per level and family on a log scale, where a level that scales all layers equally is parallel."""
     columns = Columns.of(record.layers)
     data = [
-        _line(record, columns, level, members, at == 0)
-        for level in range(len(record.levels))
-        for at, (_, members) in enumerate(columns.families)
+        _line(record, columns, level, members) for level in range(len(record.levels)) for _, members in columns.families
     ]
     sizes = [value for row in record.norms for value in row if value > 0]
     low, high = (math.log10(end) for end in (min(sizes, default=0.1), max(sizes, default=1.0)))
@@ -38,42 +39,52 @@ def scaling_figure(record: ScalingProfile) -> Figure:
         HOW if len(record.levels) > 1 else HOW_ALONE,
         _says(record),
         table=[["layer", *(f"‖ΔW‖, {level}" for level in record.levels)]]
-        + [[layer.name, *norms] for layer, *norms in zip(record.layers, *record.norms, strict=True)],
-        margin={"l": 58, "r": 120 if len(record.levels) > 1 else 16, "t": 22, "b": 44},
+        + [[layer.label, *norms] for layer, *norms in zip(record.layers, *record.norms, strict=True)],
+        margin={"l": 58, "r": 104 if len(record.levels) > 1 else 16, "t": 22, "b": 44},
         xaxis=columns.axis(most=3),
         yaxis=axis(
-            "‖ΔW‖ of the merge",
+            "‖ΔW‖",
             type="log",
             range=[low - room, high + room],
             tickvals=ticks,
             ticktext=[minus(f"{tick:g}") for tick in ticks],
         ),
-        annotations=columns.titles(),
-        showlegend=len(record.levels) > 1,
-        legend={
-            "x": 1.02,
-            "xanchor": "left",
-            "y": 0.5,
-            "yanchor": "middle",
-            "tracegroupgap": 0,
-            "font": {"size": TICK, "color": token("ink-2")},
-        },
+        annotations=columns.titles() + (_names(record) if len(record.levels) > 1 else []),
     )
 
 
-def _line(
-    record: ScalingProfile, columns: Columns, level: int, members: tuple[int, ...], first: bool
-) -> dict[str, Any]:
+def _names(record: ScalingProfile) -> list[dict[str, Any]]:
+    """Return the levels' names below one another at the right, in pixels, so that all fit a low picture too."""
+    places = range(len(record.levels))
+    return [
+        note(
+            1.0,
+            0.5,
+            f'<span style="color:{token(STYLES[name][0])}">{GLYPHS[STYLES[name][1]]}</span> {_title(name)}',
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            xshift=8,
+            yshift=LINE * (len(places) / 2 - at - 0.5),
+            color=token("ink"),
+        )
+        for at, name in zip(places, record.levels, strict=True)
+    ]
+
+
+def _title(level: str) -> str:
+    return level if level == "none" else f"+ {level}"
+
+
+def _line(record: ScalingProfile, columns: Columns, level: int, members: tuple[int, ...]) -> dict[str, Any]:
     name, values = record.levels[level], record.norms[level]
     colour, mark, dash, width = STYLES[name]
     known = [i for i in members if values[i] > 0]  # norms of 0 cannot be drawn on a log scale
-    title = name if name == "none" else f"+ {name}"
+    title = _title(name)
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": title,
-        "legendgroup": name,
-        "showlegend": first,
         "x": [columns.places[i] for i in known],
         "y": [values[i] for i in known],
         "line": {"color": token(colour), "width": width, "dash": dash},
@@ -89,9 +100,9 @@ def _ticks(low: float, high: float) -> list[float]:
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [step * 10.0**power for power in powers for step in steps]
         shown = [tick for tick in found if low - 0.05 <= math.log10(tick) <= high + 0.05]
-        if len(shown) <= 7:
+        if len(shown) <= MOST_TICKS:
             return shown
-    return shown[:: math.ceil(len(shown) / 7)]
+    return shown[:: math.ceil(len(shown) / MOST_TICKS)]
 
 
 def _says(record: ScalingProfile) -> str:

@@ -107,7 +107,7 @@ def _energy(record: Spectrum, index: int) -> Figure:
     ]
     return picture(
         data,
-        "Higher at r means less is lost. Dashed: plain SVD.",
+        "The higher the line at r, the less is lost. Dashed: plain SVD.",
         f"{record.task}, {record.layer.label}: r = {record.rank} directions keep {percent(esd / 100, 1)} % "
         f"of the energy, as many of plain SVD {percent(svd / 100, 1)} %.",
         margin={"l": 58, "r": 14, "t": 22, "b": 44},

@@ -40,6 +40,7 @@ def subspace_map_figure(record: SubspaceMap, family: str = "", chosen: tuple[str
         "Near points share directions with the same tasks. Each is one layer of a task; deeper layers are larger.",
         _says(record, places, chosen),
         names=("task", "layer"),
+        layers=record.layers,
         margin={"l": 12, "r": 12, "t": 6, "b": 30},
         xaxis=axis(
             f"plane that distorts distances least, stress {number(record.stress)}",

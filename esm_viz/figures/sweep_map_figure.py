@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import product
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import Any, NamedTuple
 
+from esm_viz.core.records import Value
 from esm_viz.figures.figure_parts import (
     Figure,
     axis,
@@ -22,6 +24,46 @@ from esm_viz.figures.number_format import number, setting
 from esm_viz.figures.sweep_cells import View
 
 BEST_FRAME, PINNED_FRAME = 0.88, 0.76  # of a cell
+LABEL_ROOM = 0.055  # of an axis; of two values that are nearer, one has no label
+
+
+class _Axis(NamedTuple):
+    """The cells along one axis in their order: numbers stand at their true distances, words evenly."""
+
+    order: list[int]  # index in the grid of each place
+    values: list[float]
+    edges: list[float]  # one more than values
+
+    @classmethod
+    def of(cls, values: Sequence[Value]) -> _Axis:
+        numbers = [float(value) for value in values if not isinstance(value, str)]
+        if len(numbers) < len(values):
+            numbers = [float(at) for at in range(len(values))]
+        order = sorted(range(len(numbers)), key=lambda at: numbers[at])
+        inside = [numbers[at] for at in order]
+        middles = [(low + high) / 2 for low, high in pairwise(inside)]
+        first, last = (middles[0] - inside[0], inside[-1] - middles[-1]) if middles else (0.5, 0.5)
+        return cls(order, inside, [inside[0] - first, *middles, inside[-1] + last])
+
+    def box(self, at: int) -> tuple[float, float]:
+        """Return the middle and the width of a cell."""
+        low, high = self.edges[at : at + 2]
+        return (low + high) / 2, high - low
+
+    @property
+    def reach(self) -> list[float]:
+        """Return both ends of the axis, with room for a frame."""
+        room = 0.01 * (self.edges[-1] - self.edges[0])
+        return [self.edges[0] - room, self.edges[-1] + room]
+
+    def labels(self, texts: Sequence[str], now: int | None) -> list[str]:
+        """Return the labels of all places; of two that would touch, the one of the recipe on screen stays."""
+        least = LABEL_ROOM * (self.edges[-1] - self.edges[0])
+        shown: list[int] = []
+        for at in sorted(range(len(self.values)), key=lambda at: (self.order[at] != now, at)):
+            if all(abs(self.values[at] - self.values[other]) >= least for other in shown):
+                shown.append(at)
+        return [texts[self.order[at]] if at in shown else "" for at in range(len(self.values))]
 
 
 def sweep_map(view: View) -> Figure:
@@ -30,26 +72,34 @@ def sweep_map(view: View) -> Figure:
     *others, (across, columns) = record.grid
     rows = [", ".join(setting(value) for value in values) for values in product(*(values for _, values in others))]
     width, count = len(columns), len(record.cells)
-    heights = [view.height(cell) for cell in record.cells]
+    x, y = _Axis.of(columns), _Axis.of(others[0][1] if len(others) == 1 else rows)
+    cells = [row * width + column for row in y.order for column in x.order]  # from top left, row by row
+    heights = [view.height(record.cells[at]) for at in cells]
     levels = [_level(view, height) for height in heights]
     bar, low, high = _scale(view, heights)
-    places = [(at % width, at // width) for at in range(count)]
+    boxes = [(*x.box(at % width), *y.box(at // width)) for at in range(count)]
     # the frame on screen comes first: the page moves it with the arrow keys
-    shapes = ring(*places[view.now]) if view.now is not None else []
-    shapes += inner_ring(*places[view.best], BEST_FRAME) if view.best is not None else []
-    shapes += inner_ring(*places[view.pinned], PINNED_FRAME, "dash") if view.pinned is not None else []
+    shapes: list[dict[str, Any]] = []
+    if view.now is not None:
+        middle, wide, down, tall = boxes[cells.index(view.now)]
+        shapes += ring(middle, down, wide, tall)
+    for at, share, dash in ((view.best, BEST_FRAME, "solid"), (view.pinned, PINNED_FRAME, "dash")):
+        if at is not None:
+            middle, wide, down, tall = boxes[cells.index(at)]
+            shapes += inner_ring(middle, down, share, dash, (wide, tall))
     texts = ["" if math.isnan(height) else view.text(height) for height in heights]
     shares = [math.nan if level is None else (level - low) / (high - low) for level in levels]
-    down = ", ".join(view.shown.label(name) for name, _ in others)
+    title = ", ".join(view.shown.label(name) for name, _ in others)
     exact = [None if math.isnan(height) else height for height in heights]
+    points = [record.points[at] for at in cells]
     heat = {
         "type": "heatmap",
-        "x": list(range(width)),
-        "y": list(range(len(rows))),
+        "x": x.edges,
+        "y": y.edges,
         "z": _rows(levels, width),
-        "text": _rows([view.hover(at) for at in range(count)], width),
+        "text": _rows([view.hover(at) for at in cells], width),
         # what the click and the table of numbers read: the values, down and across, and the number itself
-        "customdata": _rows([[*_pair(point), exact[at]] for at, point in enumerate(record.points)], width),
+        "customdata": _rows([[*_pair(point), exact[at]] for at, point in enumerate(points)], width),
         "hovertemplate": "%{text}<extra></extra>",
         "hoverongaps": False,
         "zmin": low,
@@ -59,25 +109,34 @@ def sweep_map(view: View) -> Figure:
         "ygap": 2,
         "colorbar": bar,
     }
-    first = f"Stronger: higher {view.title}." if view.accurate else "Blue: less interference. Orange: more."
+    numbers = cell_text([box[0] for box in boxes], [box[2] for box in boxes], texts, shares, (width + 2, len(rows)))
+    whole = (x.edges[-1] - x.edges[0], y.edges[-1] - y.edges[0])
+    numbers["meta"]["shares"] = [[box[1] / whole[0], box[3] / whole[1]] for box in boxes]
+    first = (
+        f"Stronger: higher {view.title} on {view.images}."
+        if view.accurate
+        else "Blue: less interference. Orange: more."
+    )
+    now = None if view.now is None else divmod(view.now, width)
     return picture(
-        [heat, cell_text([x for x, _ in places], [y for _, y in places], texts, shares, (width + 2, len(rows)))],
+        [heat, numbers],
         view.how(f"{first} Click a cell to use it."),
         view.says,
         (width + 2, len(rows)),
         margin={"l": label_margin(["", *rows]), "r": 92, "t": 12, "b": 44},
         xaxis=axis(
             view.shown.label(across),
-            tickvals=list(range(width)),
-            ticktext=[setting(value) for value in columns],
-            range=[-0.55, width - 0.45],
+            tickvals=x.values,
+            ticktext=x.labels([setting(value) for value in columns], now[1] if now else None),
+            tickangle=0,
+            range=x.reach,
             showgrid=False,
         ),
         yaxis=axis(
-            down,
-            tickvals=list(range(len(rows))),
-            ticktext=rows,
-            range=[len(rows) - 0.45, -0.55],
+            title,
+            tickvals=y.values,
+            ticktext=y.labels(rows, now[0] if now else None),
+            range=y.reach[::-1],
             showgrid=False,
         ),
         shapes=shapes,

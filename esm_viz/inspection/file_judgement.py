@@ -48,6 +48,7 @@ from esm_viz.runtime.container_limits import free_memory
 
 _TASK_VECTOR = 0.3  # of the base's norms; fine-tuning moves normalisation weights, which start at 1, by a few per cent
 NEAR_CHANCE = "Near chance. Another task’s head?"
+NO_HEAD = "No head: it can be merged and measured by feature direction"
 BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _TEXT = ("token_embedding", "text_model.", "text_projection")
@@ -275,7 +276,7 @@ def _verdict(model: JudgedModel, errors: Sequence[EsmVizError], alike: Verdict |
     if alike is not None:
         return alike
     few = f", with {model.used} of {MOST_PROXIES} proxy images" if 0 < model.used < MOST_PROXIES else ""
-    words = f"Ready{few}" if few or model.classes else "Ready, without a head"
+    words = f"Ready{few}" if model.classes else NO_HEAD
     return Verdict("ready", words, _remark(model.facts))
 
 

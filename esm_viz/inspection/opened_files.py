@@ -69,6 +69,7 @@ class Beside:
         classes: the classes of the head.
         labelled: labelled image sets by split.
         errors: errors in the order of reading.
+        unscored: splits whose images are left out, since there is no head.
         named: names of the classes by which the head was made; empty if it has none.
     """
 
@@ -77,14 +78,16 @@ class Beside:
     classes: Classes | None
     labelled: Mapping[Split, ImageSet]
     errors: tuple[EsmVizError, ...]
+    unscored: tuple[Split, ...] = ()
     named: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return sentences on what lies in the image sets' folders and is left out."""
+        """Return sentences on what lies in the image sets' folders, or in the recipe, and is left out."""
         sets = [("proxies", self.proxies), *((f"{split} images", listed) for split, listed in self.labelled.items())]
         told = tuple(f"{what}: {told}" for what, listed in sets if listed is not None for told in listed.notes)
-        return (*told, *_twice(self.named))
+        left = tuple(f"{split} images: left out, without a head they cannot be scored" for split in self.unscored)
+        return (*told, *left, *_twice(self.named))
 
 
 def open_headers(recipe: Recipe) -> Headers:
@@ -153,11 +156,12 @@ def open_beside(
     if (rows := classes) is not None and model.classes:
         classes = attempt(lambda: _renamed(rows, model.classes))
     labelled: dict[Split, ImageSet] = {}
-    for split, place in _labelled_places(model):
+    for split, place in _labelled_places(model) if model.head else ():
         listed = attempt(lambda: _open_labelled(recipe.resolve(place), split, how, classes))  # noqa: B023 - at once
         if listed is not None:
             labelled[split] = listed
-    return Beside(proxies, head, classes, labelled, tuple(errors), named)
+    unscored = () if model.head else tuple(split for split, _ in _labelled_places(model))
+    return Beside(proxies, head, classes, labelled, tuple(errors), unscored, named)
 
 
 def read_digests(recipe: Recipe, headers: Headers, progress: Progress = NO_PROGRESS) -> dict[str, str]:
@@ -222,8 +226,8 @@ def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
 
 
 def _open_labelled(path: Path, split: Split, how: Preprocessing, classes: Classes | None) -> ImageSet:
-    if classes is None:
-        raise HeadError(f"{split} images without a head cannot be scored", "give the model's head")
+    if classes is None:  # the head's own error is told first
+        raise HeadError(f"{split} images cannot be scored without their head", "mend the head")
     images = open_images(path, how, classes)
     assert images.labels is not None  # open_images was asked for labels
     most = int(images.labels.max())

@@ -73,7 +73,11 @@ def report_page(proof: ExportProof, written: Recipe, story: Story) -> str:
             _proof(proof.rows),
             _files(proof, written),
             _again(proof, written),
-            section("The recipe", "It says this merge completely.", f"<pre>{safe(written.to_yaml())}</pre>"),
+            section(
+                "The recipe",
+                "Method, knobs, weights and files: with it, anybody who has the files makes the same merge.",
+                f"<pre>{safe(written.to_yaml())}</pre>",
+            ),
         ],
         proof.recipe_sha256[:8],
     )

@@ -15,7 +15,7 @@ from esm_viz.core.records import Knob, Objective, Split, Stage, Sweep, SweepCell
 from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.evaluation.label_free_measures import merge
-from esm_viz.merge import METHODS, checked, knob_of, with_parameters
+from esm_viz.merge import METHODS, checked, knob_of, static_part, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
 from esm_viz.search.search_requirements import images_counted, need_measurable, rank_is_possible
 from esm_viz.stages.opened_project import OpenedProject
@@ -80,7 +80,7 @@ def sweep(
             images=images_counted(project, scored_on, limit),
             cells=cells,
             seconds=time.perf_counter() - begun,
-            search_on=_chosen_by(project, scored_on, [name for name, _ in known]),
+            search_on=_chosen_by(project, recipe, scored_on, [name for name, _ in known]),
         )
 
     return record(measured(recipe, known, measure, progress, lambda cells: seen(record(cells))))
@@ -153,13 +153,13 @@ def work_order(method: str, grid: Grid) -> list[int]:
 def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
     """Return values of a knob spread evenly over its range, on its steps, including the recipe's own value.
 
-    The recipe's value replaces the nearest one between the ends, so the grid includes the recipe without being larger.
-    For a knob with words, all words are returned.
+    The recipe's value is added where it is not among them, so that no step is missing. For a knob with words, all words
+    are returned.
 
     Args:
         knob: the knob.
         own: the recipe's value; `search` is not included.
-        steps: number of values, at least 3; fewer are returned if the range has fewer.
+        steps: number of values besides the recipe's own, at least 3; fewer are returned if the range has fewer.
     """
     if knob.range is None:
         return knob.choices
@@ -167,8 +167,7 @@ def spread_values(knob: Knob, own: Value, steps: int) -> tuple[Value, ...]:
     places = [least + round(at * (most - least) / (steps - 1) / step) * step for at in range(steps)]
     values = list(dict.fromkeys(round(min(most, place), 10) for place in places))
     if not isinstance(own, str) and own not in values:
-        values[min(range(1, len(values) - 1), key=lambda at: abs(values[at] - own), default=0)] = own
-        values.sort()
+        values = sorted([*values, own])
     return tuple(checked(knob.label, value, knob) for value in values)
 
 
@@ -205,13 +204,13 @@ def written(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _chosen_by(project: OpenedProject, split: Split | None, names: Sequence[str]) -> Objective | None:
-    """Return what cells may be chosen by: not by test images, nor by feature direction where more than α differs."""
+def _chosen_by(project: OpenedProject, recipe: Recipe, split: Split | None, names: Sequence[str]) -> Objective | None:
+    """Return what cells may be chosen by: not by test images, nor by direction where more than α differs or routed."""
     if split is not None:
         return "normalised" if split == "validation" else None
     if set(project.headers.heads) >= set(project.tasks):
         return "divergence"
-    return "direction" if list(names) == ["alpha"] else None
+    return "direction" if list(names) == ["alpha"] and static_part(recipe) == recipe else None
 
 
 def _to_score_on(project: OpenedProject, split: Split | Literal["none"] | None) -> Split | None:

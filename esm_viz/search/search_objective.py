@@ -1,7 +1,9 @@
 """What knobs are chosen by: accuracy on labelled images or, without labels, agreement with the experts on proxies.
 
 KL(expert ‖ merged) on unlabelled proxies chooses as well as labels do, any knob, where every task has a head. Without
-heads, feature direction finds α within one method and is wrong between recipes (METHOD, choosing without labels).
+heads, feature direction finds α within one method and is wrong between recipes (METHOD, choosing without labels). It
+is wrong for a routed model's α too, whose adapters make up for a merge that is too small: there it is measured on the
+merged weights alone.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
 from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.inspection.opened_files import MOST_PROXIES
+from esm_viz.merge import static_part
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 
@@ -68,7 +71,7 @@ def measured_for_choice(
     """
     if objective == "normalised":
         return evaluate_to_normalise(project, recipe, limit, progress)
-    return agreement(project, recipe, limit, progress)
+    return agreement(project, static_part(recipe) if objective == "direction" else recipe, limit, progress)
 
 
 def height_of(measured: Evaluation | ExpertAgreement) -> float:

@@ -54,9 +54,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(recipe: Path, folder: Path, *flags: str, **variables: str) -> Iterator[str]:
-    """Serve a studio of its own, with its log and uploads in a folder; yield its address."""
-    port, log = free_port(), folder / "log"
+def served(recipe: Path, folder: Path, *flags: str, port: int = 0, **variables: str) -> Iterator[str]:
+    """Serve a studio of its own, with its log and uploads in a folder; yield its address. Port 0: a free one."""
+    port, log = port or free_port(), folder / "log"
     environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "gradio")} | variables
     with log.open("wb") as out:
         command = [sys.executable, "app.py", str(recipe), "--port", str(port), "--device", "cpu", *flags]

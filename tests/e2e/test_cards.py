@@ -150,7 +150,7 @@ def test_a_saved_picture_carries_title_sentence_recipe_and_version(
     path = saved(page, "spectrum", "svg", tmp_path)
     text, sha = path.read_text("utf-8"), project.sha256(project.recipe)[:8]
     assert path.name == f"esm_viz-spectrum-{sha}.svg"
-    assert "Higher at r means less is lost." in text
+    assert "The higher the line at r, the less is lost." in text
     assert f", recipe {sha}" in text
     assert "esm_viz 0." in text
     assert page.locator("#card-spectrum h2").inner_text().split(",")[0] in text

@@ -41,7 +41,7 @@ def test_flips_from_a_to_b_are_the_pipelines_and_a_click_tells_both_answers(page
     first.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".flips .thumb[aria-pressed=true]")
-    answers = page.locator(".flips .answers").inner_text()
+    answers = " ".join(page.locator(".flips .answers").inner_text().split())
     true, a, b = (found.classes[at] for at in (flip.label, flip.a, flip.b))
     assert f"true class {true}. A: {a}" in answers
     assert f"B: {b}" in answers

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.e2e.conftest import sync_api
+from tests.e2e.conftest import free_port, served, sync_api
 
 Page = sync_api.Page
 ID = "() => document.querySelector('#page-id textarea, #page-id input').value"
@@ -15,6 +16,7 @@ READY = f"({ID})().length > 10"
 KEPT = "() => Object.keys(localStorage).some((key) => key.startsWith('esm_viz.session'))"
 SLIDE = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', {bubbles: true})); }"
 REST = "document.querySelector('.job')?.innerText.trim() === 'Up to date'"
+STATE = "document.querySelector('[data-do=share]').dataset.state"
 CELL = "() => document.querySelector('#card-spectrum h2').textContent"
 
 
@@ -155,5 +157,31 @@ def test_starting_afresh_gives_another_session(visitor: Page) -> None:
     before = visitor.evaluate(ID)
     with visitor.expect_navigation():
         visitor.click("[data-do=afresh]")
+        visitor.click("#afresh .yes")
     settled(visitor)
     assert visitor.evaluate(ID) != before
+
+
+def test_a_server_that_goes_away_is_told_and_the_page_comes_back_with_its_recipe(
+    recipe: Path, browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    port = free_port()
+    with served(recipe, tmp_path, port=port) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.set_default_timeout(60_000)
+        page.goto(address + "?__theme=light")
+        settled(page)
+        page.wait_for_function(REST)
+        go(page, 3)
+        turn(page, "task_exponent", 1.5)
+        page.wait_for_function(f"{STATE}.includes('\"task_exponent\":1.5')")
+        before = page.evaluate(ID)
+    page.wait_for_function("document.querySelector('.hdr .job').innerText.includes('Disconnected')")
+    assert page.locator("#studio-tabs").get_attribute("inert") is not None
+    with served(recipe, tmp_path, port=port):
+        page.wait_for_function(f"!document.documentElement.classList.contains('away') && {READY}")
+        settled(page)
+        assert page.evaluate(ID) != before  # the session was lost with the server
+        shown(page, "task_exponent", 1.5)
+        assert page.locator("#studio-tabs [role=tab].selected").inner_text().endswith("Merge")
+    page.close()

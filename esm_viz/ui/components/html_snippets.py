@@ -15,7 +15,7 @@ REDO = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M10.5 3l3 3-3 3M13.
 DOWNLOAD = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 2.5v8M4.8 7.5L8 10.7l3.2-3.2M3 13.5h10"/></svg>'
 THEME = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M13 9.6A5.6 5.6 0 116.4 3 4.4 4.4 0 0013 9.6z"/></svg>'
 SCREEN = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M2 3h12v8H2zM8 11v2.500M5.500 13.500h5"/></svg>'
-AFRESH = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M13 8a5 5 0 11-1.6-3.7M13 2v3h-3"/></svg>'
+AFRESH = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4 2h5l3 3v9H4zM9 2v3h3M8 7.500v4M6 9.500h4"/></svg>'
 BRAND = (
     '<svg width="26" height="26" viewBox="0 0 26 26" aria-hidden="true"><path d="M3 18L12 22.5 23 16 14 11.5z" '
     'fill="var(--accent-soft)" stroke="var(--accent)" stroke-width="1.6" stroke-linejoin="round"/>'

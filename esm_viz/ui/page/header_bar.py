@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.figures.number_format import safe
+from esm_viz.figures.number_format import duration, safe
 from esm_viz.ui.components.html_snippets import (
     AFRESH,
     BAD,
@@ -65,8 +65,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
 
 
 def gone() -> dict[str, Any]:
-    """Return the header of a page whose session has ended."""
-    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE}
+    """Return the header of a page whose session has ended; the page then opens anew with what it shows."""
+    return {"html": f'<header class="hdr">{BRAND_NAME}{_bad(GONE)}</header>', "busy": False, "said": GONE, "gone": True}
 
 
 def _loaded(session: Session) -> str:
@@ -134,7 +134,7 @@ def _running(job: Job) -> tuple[str, str]:
     done = round(100 * job.fraction)
     left = ""
     if job.age > 2 and job.fraction > 0.05:  # enough for an estimate of the remaining time
-        left = f", {_time(job.age * (1 - job.fraction) / job.fraction)} left"
+        left = f", {duration(job.age * (1 - job.fraction) / job.fraction)} left"
     words = f" · {safe(job.words)}" if job.tells and job.words else ""
     if place := job.place:
         words = f" · {ordinal(place)} in line"
@@ -152,7 +152,3 @@ def ordinal(number: int) -> str:
     """Return a number as an ordinal: 1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
-
-
-def _time(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{round(seconds / 60)} min"

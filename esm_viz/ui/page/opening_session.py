@@ -40,6 +40,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     session.agreement = first.agreement
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own
+    session.searched = list(first.searched)
     session.board, session.explore_records = list(first.board), dict(first.explore_records)
     session.comparison_records = dict(first.comparison_records)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair

@@ -136,12 +136,14 @@ class Studio:
     def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
         """Return a new page's pieces: with the session it knows or a new one, and the state of its share link."""
         page, link = request.session_hash or "", request.query_params.get("state")
+        kept = request.query_params.get("kept")  # what was on screen, from a page whose session may have ended
         session = self.store.get(known) or self._back(known, _caller(request))
         names: Iterable[str] = (EVERYTHING,)
         if session is None:
             session = copy(self.first, self.store)
             self.store.admit(session, _caller(request), self.place.limits.sessions)
             names = self.first.changed(BUILT, PIECES)
+            link = link or kept
         else:
             resume(session)
         self.store.arrive(page, session)

@@ -17,7 +17,7 @@ from esm_viz.figures.html_page import CARD_SCRIPTS
 PLOTLY_ROUTE = "studio/plotly/plotly.min.js"
 PLOTLY = f"{PLOTLY_ROUTE}?{plotly.__version__}"  # the version is in the address, so browsers may cache it forever
 SHEETS = ("tokens", "studio", "header", "card", "load", "explore", "merge", "evaluate", "export", "presenter_view")
-SCRIPTS = (*CARD_SCRIPTS, "header", "presenter_view", "keys", "knob_rail")
+SCRIPTS = (*CARD_SCRIPTS, "header", "reconnect", "presenter_view", "keys", "knob_rail")
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 _LEVEL = 6  # of gzip: half a second once; the highest one saves 1 % more
 

@@ -1,10 +1,15 @@
-"""The estimate of a search's time from measured times; NaN if nothing was measured yet."""
+"""All estimates of times on the page, from measured times; NaN if nothing was measured yet.
+
+Before anything is measured, `inspection/merge_cost_estimate.py` counts operations instead.
+"""
 
 from __future__ import annotations
 
 import math
 
 from esm_viz.core.records import Evaluation, ExpertAgreement
+from esm_viz.figures.number_format import duration
+from esm_viz.merge import METHODS
 from esm_viz.search.alpha_search import SEARCH_STEPS
 from esm_viz.ui.session.session_store import Session
 
@@ -36,7 +41,9 @@ def trial_seconds(session: Session, searched: bool = False) -> float:
         session: the session with the measured times.
         searched: whether α is searched too.
     """
-    merged = session.report[1].seconds if session.report else math.nan
+    reports = [state.report for state in session.history] + ([session.report[1]] if session.report else [])
+    same = [report.seconds for report in reports if report.method == session.recipe.method]
+    merged = max(same, default=math.nan)  # what is cached takes no time, so the slowest merge is used
     return merged + evaluation_seconds(session) * (1 + SEARCH_STEPS if searched else 1)
 
 
@@ -57,8 +64,18 @@ def cell_seconds(session: Session, knobs: tuple[str, ...], searched: bool) -> fl
     return trial_seconds(session, searched)
 
 
+def alpha_search_seconds(session: Session) -> float:
+    """Return the seconds of an α search of the recipe on screen, which is merged already."""
+    return SEARCH_STEPS * evaluation_seconds(session)
+
+
+def board_seconds(session: Session) -> float:
+    """Return the seconds to compare all methods: what each took here before, or else as the method on screen."""
+    own = {row.recipe.method: row.seconds for row in session.board if row.searched and not row.kept}
+    one = trial_seconds(session, searched=True) + evaluation_seconds(session)  # the last one on test images
+    return sum(own.get(method, one) for method in METHODS)
+
+
 def about(seconds: float) -> str:
     """Return a duration for a button's label; empty if it is unknown or below a second."""
-    if math.isnan(seconds) or seconds < 1:
-        return ""
-    return f", about {seconds:.0f} s" if seconds < 100 else f", about {seconds / 60:.0f} min"
+    return "" if math.isnan(seconds) or seconds < 1 else f", about {duration(seconds)}"

@@ -130,6 +130,7 @@ class Session:
     history: list[State] = field(default_factory=list)
     at: int = -1
     search: tuple[Recipe, AlphaSearch] | None = None
+    searched: list[Recipe] = field(default_factory=list)  # recipes with the α that a search chose, the newest last
     searches: Searches = field(default_factory=Searches)
     board: list[BoardRow] = field(default_factory=list)
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads

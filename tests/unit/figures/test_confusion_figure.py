@@ -40,12 +40,13 @@ def test_a_class_without_images_is_an_empty_row() -> None:
     assert figure["layout"]["meta"]["says"] == "No mistakes on bees."
 
 
-def test_many_classes_are_named_now_and_then() -> None:
+def test_many_classes_are_all_named_and_the_picture_grows() -> None:
     count = 46
     names = tuple(f"class {at}" for at in range(count))
     counts = tuple(tuple(int(row == column) for column in range(count)) for row in range(count))
     figure = confusion_figure(Confusion("kana", "test", names, counts, (1,) * count, count, count, count))
-    assert figure["layout"]["yaxis"]["tickvals"] == list(range(0, count, 2))
+    assert figure["layout"]["yaxis"]["ticktext"] == list(names) == figure["layout"]["xaxis"]["ticktext"]
+    assert figure["layout"]["meta"]["grid"] == [106, 46]
     assert len(figure["data"][0]["z"]) == count
 
 
@@ -66,3 +67,12 @@ def test_routes_of_a_layer_and_their_mean() -> None:
 def test_one_task_has_no_wrong_route() -> None:
     alone = Routing(("bees",), LAYERS[:1], (((1.0,),),), (), 20, 100)
     assert routes_figure(alone)["layout"]["meta"]["says"] == "One task, one adapter."
+
+
+def test_no_symbol_of_a_task_lies_on_its_side() -> None:
+    count = 7
+    shares = tuple(tuple(float(row == column) for column in range(count)) for row in range(count))
+    many = Routing(tuple(f"task {at}" for at in range(count)), LAYERS[:1], (shares,), (), 20, 100)
+    axis = routes_figure(many)["layout"]["xaxis"]
+    assert (axis["tickangle"], axis["ticktext"][2]) == (-90, "task 2")
+    assert "span" in routes_figure(ROUTING)["layout"]["xaxis"]["ticktext"][0]

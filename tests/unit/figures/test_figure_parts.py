@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esm_viz.core.records import FAMILIES, Evaluation, Layer, LayerNorms, Overlap, Score, Spectrum, TaskScores
+from esm_viz.core.records import FAMILIES, Evaluation, Layer, LayerMap, LayerNorms, Overlap, Score, Spectrum, TaskScores
 from esm_viz.figures import accuracy_figure, norms_figure, overlap_figure, spectrum_figure
 from esm_viz.figures.figure_parts import Columns
 
@@ -36,7 +36,7 @@ def test_without_a_reference_the_table_has_no_column_for_it() -> None:
 
 def test_the_table_of_norms_has_one_line_a_layer() -> None:
     table = norms_figure(LayerNorms(LAYERS, (1.0, 2.0), (3.0, 4.0)))["layout"]["meta"]["table"]
-    assert table == [["layer", "‖ΔW‖ before", "‖ΔW‖ after"], ["b0.c_fc", 1.0, 3.0], ["b1.c_fc", 2.0, 4.0]]
+    assert table == [["layer", "‖ΔW‖ before", "‖ΔW‖ after"], ["c_fc 1", 1.0, 3.0], ["c_fc 2", 2.0, 4.0]]
 
 
 def test_rows_and_curves_say_whose_they_are() -> None:
@@ -53,3 +53,14 @@ def test_deep_models_have_round_ticks_and_the_first_block_once() -> None:
     ticks = Columns.of(layers).axis()["ticktext"]
     assert ticks == ["1", *(["6", "12", "18", "24"] * len(FAMILIES))]
     assert Columns.of(layers[:24]).axis(most=3)["ticktext"] == ["1", "12", "24"]
+
+
+def test_the_merge_is_drawn_over_the_range_of_the_experts_own_sizes() -> None:
+    own = LayerMap("norm", TASKS, LAYERS, ((0.5, 8.0), (1.5, 2.0)), ((0.5, 1.0), (0.5, 0.5)))
+    figure = norms_figure(LayerNorms(LAYERS, (1.0, 2.0), (1.0, 2.0)), own=own)
+    band, merge = figure["data"]
+    assert (band["fill"], band["y"]) == ("toself", [1.5, 8.0, 2.0, 0.5])
+    assert merge["y"] == [1.0, 2.0]
+    assert figure["layout"]["yaxis"]["range"][1] >= 8.0
+    assert figure["layout"]["meta"]["says"] == ("Largest: c_fc 2, ‖ΔW‖ 2.0; experts there 2.0 to 8.0.")
+    assert figure["layout"]["meta"]["table"][1] == ["c_fc 1", 1.0, 1.0, 0.5, 1.5]

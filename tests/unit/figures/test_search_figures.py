@@ -22,7 +22,7 @@ from esm_viz.core.records import (
     TaskScores,
     Value,
 )
-from esm_viz.figures.alpha_curve_figure import MOST_LABELS
+from esm_viz.figures.alpha_curve_figure import MOST_LABELS, end_labels
 from esm_viz.figures.sweep_cells import Shown
 
 TASKS = ("ants", "<b>bees")
@@ -179,10 +179,34 @@ def test_a_sweep_over_two_knobs_has_numbers_marks_and_holes() -> None:
     assert heat["customdata"] == [[[0.5, 0.0, pytest.approx(15)], [0.5, 1.0, pytest.approx(70)]],
                                   [[1.0, 0.0, pytest.approx(45)], [1.0, 1.0, None]]]  # fmt: skip
     assert texts["text"] == ["15.0", "70.0", "45.0", ""]
-    assert centres(figure) == [*[(0, 0, "solid")] * 2, *[(1, 0, "solid")] * 2, (0, 1, "solid"), (0, 1, "dash")]
+    frames = [*[(0, 0.5, "solid")] * 2, *[(1, 0.5, "solid")] * 2, (0, 1, "solid"), (0, 1, "dash")]
+    assert centres(figure) == frames
     assert figure["layout"]["meta"]["how"] == (
-        "Stronger: higher mean accuracy. Click a cell to use it. Blue frame: B, dashed: A, thin frame: best."
+        "Stronger: higher mean accuracy on 100 validation images a task. Click a cell to use it. "
+        "Blue frame: B, dashed: A, thin frame: best."
     )
+
+
+def test_the_cells_of_a_sweep_stand_at_their_true_distances_in_order() -> None:
+    given = sweep(
+        {"scope": ("all", "essential"), "power": (3.0, 0.0, 1.0, 1.5)},
+        *(cell(f"{row}{column}", 10 * row + column, 0) for row in range(2) for column in range(4)),
+    )
+    heat, texts = figures.sweep_figure(given, Shown(now="13"))["data"]
+    assert heat["x"] == [-0.5, 0.5, 1.25, 2.25, 3.75]  # half-way between 0, 1, 1.5 and 3
+    assert heat["y"] == [-0.5, 0.5, 1.5]  # words have no distance
+    assert [[round(2 * value) for value in row] for row in heat["z"]] == [[1, 2, 3, 0], [11, 12, 13, 10]]
+    assert [point[1] for point in heat["customdata"][0]] == [0.0, 1.0, 1.5, 3.0]
+    width = [share for share, _ in texts["meta"]["shares"][:4]]
+    assert width == pytest.approx([1 / 4.25, 0.75 / 4.25, 1 / 4.25, 1.5 / 4.25])
+
+
+def test_no_label_at_the_end_of_a_line_stands_outside_the_axis() -> None:
+    ends = [(str(at), value) for at, value in enumerate((102.0, 101.0, 100.0, 100.0, 51.0, 50.0, 50.0, 50.0, 50.0))]
+    places = [label["y"] for label in end_labels(ends, [50.0, 100.0])]
+    assert min(places) > 50.0
+    assert max(places) < 100.0
+    assert len(set(places)) == len(ends)
 
 
 def test_interference_is_better_where_it_is_less() -> None:

@@ -439,6 +439,17 @@ def test_a_task_vector_in_place_of_a_model_is_asked_about(folder: Path) -> None:
     assert verdicts[1].sentence.endswith("(the model minus the base), give the fine-tuned model itself")
 
 
+def test_a_model_without_a_head_is_not_refused_and_says_how_it_is_measured(folder: Path) -> None:
+    def headless(raw: dict[str, Any]) -> None:
+        del raw["models"][1]["head"]
+
+    judgement = judge(recipe(folder, headless))
+    bees = judgement.experts[1]
+    assert (bees.verdict.stance, bees.validation) == ("ready", 0)
+    assert bees.verdict.words == "No head: it can be merged and measured by feature direction"
+    assert "bees, validation images: left out, without a head they cannot be scored" in judgement.notes
+
+
 def test_a_class_name_that_several_rows_have_is_told(folder: Path) -> None:
     raw = tiny.mapping()
     words = {"classes": ["ant", "bee", "ant", "cat"], "templates": ["a {}"]}

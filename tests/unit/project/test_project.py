@@ -600,12 +600,13 @@ def test_numbers_that_are_not_finite_stop_the_opening(own: Path) -> None:
         opened(own)
 
 
-def test_labelled_images_without_a_head_are_refused(tiny_folder: Path) -> None:
+def test_without_a_head_labelled_images_are_left_out_and_the_model_is_merged(tiny_folder: Path) -> None:
     raw = mapping()
     del raw["models"][1]["head"]
-    text = "validation images without a head cannot be scored, model bees, give the model's head"
-    with says(HeadError, text):
-        opened(tiny_folder, raw)
+    project = opened(tiny_folder, raw)
+    assert not project.has_labels("validation")
+    assert project.merge(project.recipe).norms.after
+    assert "bees" not in project.headers.labelled["validation"]
 
 
 def test_labels_beyond_the_head_are_refused(own: Path) -> None:

@@ -246,6 +246,9 @@ def test_without_heads_nothing_but_alpha_is_chosen_by_feature_direction(tiny_fol
     directions = [cell.agreement.direction.value for cell in over_alpha.cells]
     assert [cell.value for cell in over_alpha.cells] == directions
     assert over_alpha.best == directions.index(max(directions))
+    routed = without(tiny_folder, "validation", "test", "head", method="esmpp")
+    assert routed.sweep(routed.recipe, {"alpha": [0.9, 0.2]}).search_on is None
+    assert routed.search_alpha(routed.recipe).trace == bare.search_alpha(static_part(routed.recipe)).trace
     over_more = bare.sweep(bare.recipe, {"task_exponent": [0, 1]})
     assert (over_more.search_on, over_more.best) == (None, None)
 

@@ -14,7 +14,6 @@ from esm_viz.ui.session.session_store import BoardRow, Session
 BOARD_PIECES = ("board", "bars", "routing")
 COMPARING = "Comparing methods"
 MOST_SET = 4  # rows of recipes that were on screen, besides A, B and those of all methods
-STEPS = 15  # measurements of one α search, and the one on test images
 
 
 def compare_all(session: Session) -> None:
@@ -33,15 +32,6 @@ def compare_all(session: Session) -> None:
 def comparing(session: Session) -> bool:
     """Say whether all methods are being compared."""
     return session.task is not None and session.task.running and session.task.what == COMPARING
-
-
-def expected_seconds(session: Session) -> float | None:
-    """Return an estimate of the seconds to compare all methods, from one evaluation on all validation images."""
-    measured = [state.evaluation.seconds for state in session.history if state.evaluation]
-    if not measured:
-        return None
-    one = measured[-1] if len(measured) > 1 else measured[0] / 3  # the first one also measured base and experts
-    return len(METHODS) * STEPS * one
 
 
 def row_of(recipe: Recipe, scores: Evaluation, seconds: float | None = None, searched: bool = False) -> BoardRow:

@@ -10,6 +10,7 @@ from esm_viz.figures import accuracy_figure, confusion_figure, routes_figure, ro
 from esm_viz.figures.number_format import percent, safe
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import select
+from esm_viz.ui.components.measured_images import images_of
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
 from esm_viz.ui.tabs.evaluate.comparison_with_a import (
@@ -179,7 +180,8 @@ def routing(session: Session) -> dict[str, Any]:
             "controls": select("routed", "Layer", _layer_choice(record), chosen),
         }
     figure = routing_figure(record)
-    told = f"Mean accuracy {percent(row.evaluation.mean('merged'), 1)} %"
+    images = images_of(row.evaluation, session.project)
+    told = f"Mean accuracy on {images}: {percent(row.evaluation.mean('merged'), 1)} %"
     if record.oracle:
         told += f", and {percent(row.evaluation.mean('oracle'), 1)} % when told the task"
     return card | {

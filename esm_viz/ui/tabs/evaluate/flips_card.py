@@ -78,7 +78,7 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
     )
     how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions."
     sums = (
-        f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} images. "
+        f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} test images. "
         f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
     )
     return (
@@ -128,13 +128,15 @@ def _more(count: int) -> str:
 def _predictions(session: Session, seen: FlipsSeen) -> str:
     """Return the true class and both predictions for the clicked image; an empty line if none is clicked."""
     record = seen.flips
-    flip = next((flip for flip, _ in (*seen.right, *seen.wrong) if flip.index == session.view.image), None)
+    clicked = [(flip, png) for flip, png in (*seen.right, *seen.wrong) if flip.index == session.view.image]
+    flip, png = clicked[0] if clicked else (None, b"")
     if flip is None:
         return '<p class="answers" aria-live="polite">&nbsp;</p>'
     letter = MODELS[_against(session)]
     true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
     marks = ["✓" if prediction == flip.label else "✕" for prediction in (flip.a, flip.b)]
+    picture = f'<img alt="{_told(record, flip)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
     return (
-        f'<p class="answers" aria-live="polite">Image {flip.index + 1}: true class <b>{true}</b>. '
-        f"{letter}: <b>{a}</b> {marks[0]} B: <b>{b}</b> {marks[1]}</p>"
+        f'<div class="large">{picture}<p class="answers" aria-live="polite">Image {flip.index + 1}: '
+        f"true class <b>{true}</b>.<br>{letter}: <b>{a}</b> {marks[0]}<br>B: <b>{b}</b> {marks[1]}</p></div>"
     )

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esm_viz.core.records import Evaluation, Score, Which
-from esm_viz.figures.number_format import DASH, percent, safe, short
+from esm_viz.figures.number_format import DASH, duration, percent, safe, short
 from esm_viz.merge import METHODS
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, published
 from esm_viz.papers.published_accuracy import row_of as published_row
 from esm_viz.ui.components.html_snippets import DOWNLOAD, badge, button, mark, sentence, table
+from esm_viz.ui.components.measured_images import images_of
+from esm_viz.ui.session.search_time_estimate import about, board_seconds
 from esm_viz.ui.session.session_store import BoardRow, Session
-from esm_viz.ui.tabs.evaluate.compare_all_methods import comparing, expected_seconds
+from esm_viz.ui.tabs.evaluate.compare_all_methods import comparing
 
 HOW = (
     "Each method had the same search for its own α on validation images. Dot and line: mean and 95 % interval. "
@@ -27,7 +29,6 @@ TIMED = (
 )
 KEPT = "Measured when the demo was built, from the same files; compare all methods to measure it here"
 HEAD_CELL = '<th class="r task" data-task="{task}">{mark} {task}</th>'
-MINUTE = 60
 
 
 def key_of(row: BoardRow) -> str:
@@ -50,7 +51,8 @@ def board(session: Session) -> dict[str, Any]:
         papers = published(session.project.inspection.arch, tasks)
         missing = session.board[-1].evaluation.shares_missing
         warning = sentence("warn", f"In the shares, {missing}.") if missing else ""
-        body = f'<p class="how">{HOW}</p>{warning}{_table(session, papers)}'
+        images = images_of(session.board[-1].evaluation, session.project)
+        body = f'<p class="how">Accuracy on {images}. {HOW}</p>{warning}{_table(session, papers)}'
         right = _chip(papers) + _compare(session) + _download(session)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{right}</div></div>'
     return {"html": f'<section class="card">{head}{told}{body}</section>'}
@@ -66,18 +68,9 @@ def _chip(papers: Mapping[str, Published]) -> str:
 
 def _compare(session: Session) -> str:
     here = any(row.searched and not row.kept for row in session.board)
-    seconds = expected_seconds(session)
-    label = f"Compare all {len(METHODS)} methods{' again' if here else ''}"
-    if seconds is not None and seconds >= 1:
-        label += f", about {_duration(seconds)}"
+    label = f"Compare all {len(METHODS)} methods{' again' if here else ''}{about(board_seconds(session))}"
     kind = "" if any(row.searched for row in session.board) else "pri"
     return button("compare", label, kind, off=comparing(session))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < MINUTE:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / MINUTE)} min"
 
 
 def _table(session: Session, papers: Mapping[str, Published]) -> str:
@@ -114,7 +107,7 @@ def _own(session: Session, row: BoardRow, span: tuple[int, int], papers: Mapping
     name = (
         f'<button data-do="row" data-index="{key}" data-row="{key}" title="Use this recipe">{safe(row.title)}</button>'
     )
-    time = DASH if row.kept else f"{row.seconds:.1f} s" if row.seconds < MINUTE else _duration(row.seconds)
+    time = DASH if row.kept else duration(row.seconds)
     paper = published_row(row.recipe.method, row.recipe.parameters.get("expert_rank"))
     attributes = f'class="{"on" if on else "use"}" data-do="row" data-row="{key}"'
     alpha = short(row.evaluation.alpha)

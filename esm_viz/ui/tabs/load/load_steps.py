@@ -25,7 +25,7 @@ from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")
 JUDGING, GATE, ACTIVATIONS, LOADING = (
-    *("Judging files", "Does each file do its task?", "The base under both activations", "Loading"),
+    *("Judging files", "Measuring every expert", "The base under both activations", "Loading"),
 )
 
 
@@ -153,6 +153,9 @@ def adopt(session: Session, new: Arrival) -> None:
     session.agreement = None
     session.proof = session.refused = session.explored = session.candidate = None
     session.own = ()
+    session.searched = [row.recipe for row in new.board if row.searched]
+    if new.project.recipe.parameters["alpha"] == "search":
+        session.searched.append(new.recipe)
     session.explore_records, session.comparison_records, session.searches = {}, {}, Searches()
     session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz.core.records import OwnAccuracy
-from esm_viz.figures.number_format import safe, size
+from esm_viz.figures.number_format import duration, safe, size
 from esm_viz.inspection import file_judgement
 from esm_viz.ui.components.html_snippets import arch_text, button, pill, segments, sentence, stat
 from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate, enumerated
+from esm_viz.ui.session.search_time_estimate import about
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table
@@ -17,7 +18,6 @@ from esm_viz.ui.tabs.tab_definition import Piece, Tab
 from esm_viz.ui.uploads import upload_unpack
 
 NAMES = load_steps.PIECES
-HEAVY = 1.0  # seconds from which a button shows its cost
 SOURCES = ("folder", "upload", "demo")  # the folder first, as it needs no upload
 UPLOADS = (
     "A zip of your checkpoints; or files: base, and NAME for each expert, in any layout; NAME.zip of proxy images, "
@@ -214,7 +214,7 @@ def cost(session: Session) -> dict[str, Any]:
     chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
     parts = [
         stat("Memory, at most", f"{size(facts.memory_bytes)}{free}", tight),
-        stat("Time to decompose", _seconds(facts.seconds), "mid"),
+        stat("Time to decompose", duration(facts.seconds), "mid"),
         stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
     ]
     right = _next(candidate) if candidate else _gate(session)
@@ -229,13 +229,13 @@ def _next(candidate: Candidate) -> str:
         parts.append(button("leave", f"Leave {safe(enumerated(candidate.in_the_way))} out", name=""))
     labelled = any(model.validation for model in facts.experts)
     if not candidate.in_the_way and not facts.activation_said and labelled and candidate.activations is None:
-        parts.append(button("activations", f"Measure both{_priced(2 * facts.gate_seconds)}"))
+        parts.append(button("activations", f"Measure both{about(2 * facts.gate_seconds)}"))
     if not reason and labelled and not candidate.own:
-        parts.append(button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}"))
+        parts.append(button("own", f"Measure every expert on its own images{about(facts.gate_seconds)}"))
     count = len(candidate.chosen.models) - len(candidate.in_the_way)
     experts = f"{count} expert{'s' if count != 1 else ''}"
     decomposed = candidate.ready_made
-    price = "" if reason else f", {_seconds(facts.seconds)}"
+    price = "" if reason else (about(facts.seconds) or f", {duration(facts.seconds)}")
     label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}{price}"
     parts.append(button("decompose", label, "pri", off=bool(reason)))
     return "".join(parts)
@@ -247,15 +247,7 @@ def _gate(session: Session) -> str:
     known = {accuracy.task for accuracy in _own(session)}
     if all(model.name in known or not model.validation for model in facts.experts):
         return pill("good", "Decomposed")
-    return button("own", f"Does each file do its task?{_priced(facts.gate_seconds)}")
-
-
-def _priced(seconds: float) -> str:
-    return f", {_seconds(seconds)}" if seconds >= HEAVY else ""
-
-
-def _seconds(value: float) -> str:
-    return "under 1 s" if value < 1 else f"about {value:.0f} s" if value < 90 else f"about {value / 60:.0f} min"
+    return button("own", f"Measure every expert on its own images{about(facts.gate_seconds)}")
 
 
 TAB = Tab(

@@ -18,7 +18,7 @@ WIDE = 104  # px of an accuracy bar
 MOST_KEYS, MOST_NAMES = 8, 10  # most keys and names in the details of a row
 HEAD = (
     '<th>Model</th><th>Layout, type</th><th>Keys matched</th><th class="r">Classes</th><th>Proxy images</th>'
-    '<th class="own">Own accuracy, %</th><th class="say">Verdict</th>'
+    '<th class="own">Own validation images, %</th><th class="say">Verdict</th>'
 )
 
 
@@ -111,7 +111,8 @@ def _own(shown: Shown, model: JudgedModel, index: int) -> str:
         f'<rect {shape} width="{WIDE * score.accuracy:.1f}" fill="{task_colour(index)}"/>'
         f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="20" stroke="var(--ink)" stroke-width="2.5"/></svg>'
     )
-    return f'<span class="acc" title="{safe(told)}">{svg}<b>{percent(score.accuracy)}</b></span>'
+    number = f"<b>{percent(score.accuracy)}</b><small>on {score.n}</small>"
+    return f'<span class="acc" title="{safe(told)}">{svg}{number}</span>'
 
 
 def _verdict(shown: Shown, model: JudgedModel, index: int) -> str:

@@ -13,6 +13,7 @@ from esm_viz.merge.preset_lookup import PRESETS, preset_of
 from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.session.task_weight import WEIGHT_RANGE
+from esm_viz.ui.tabs.merge.formula_typesetting import typeset
 from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
 
 GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
@@ -92,6 +93,7 @@ def _knob(
         "step": step,
         "choices": list(knob.choices),
         "live": under.html,
+        "math": "" if under.quiet else typeset(under.html),
         "quiet": under.quiet,
         "more": knob.folded,
     }

@@ -75,6 +75,9 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     if not keep(session, job, (), write):
         return
     job.first.set()
+    if project.has_proxies and "own norms" not in session.explore_records:  # of the experts: no knob changes them
+        own = project.layer_map("norm", recipe, job.progress)
+        keep(session, job, ("norms",), lambda: session.explore_records.update({"own norms": (None, own)}))
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
     if measure or few:
         yield Turn(SOON, PAINT_SECONDS)
@@ -169,13 +172,14 @@ def levels_known(session: Session, recipe: Recipe) -> bool:
 
 
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:
-    """Add the recipe on screen to the history, and drop entries that were undone."""
+    """Add the recipe on screen to the history, after the entry that it was changed from; later entries stay."""
     scores = session.validation[1] if session.validation and session.validation[0] == recipe else None
     if session.history and session.history[session.at].recipe == recipe:
         session.history[session.at] = dataclasses.replace(session.history[session.at], report=report, evaluation=scores)
         return
     before = session.history[session.at].recipe if session.history else None
-    del session.history[session.at + 1 :]
-    session.history.append(State(recipe, report, scores, change_in_words(before, recipe)))
-    del session.history[:-MOST_HISTORY]
-    session.at = len(session.history) - 1
+    session.at += 1
+    session.history.insert(session.at, State(recipe, report, scores, change_in_words(before, recipe)))
+    if len(session.history) > MOST_HISTORY:
+        del session.history[0]
+        session.at -= 1

@@ -18,8 +18,10 @@ from esm_viz.figures import (
 )
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.merge.preset_lookup import with_preset
+from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
+from esm_viz.ui.components.measured_images import images_in_all, images_of
+from esm_viz.ui.session.search_time_estimate import about, alpha_search_seconds
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.session.task_weight import with_weight
@@ -27,8 +29,6 @@ from esm_viz.ui.tabs.merge import live_preview, search_cards
 from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
-
-STEPS = 13  # usual number of measurements of an α search
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
@@ -42,7 +42,10 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         return search_cards.act(session, message)
     if do in ("knob", "weight", "method", "preset", "reset"):
         with session.lock:  # so that of two concurrent messages none is lost
+            search_cards.stop_own_search(session)
             session.recipe = _changed(session, str(do), name, value)
+            if do in ("method", "reset") or (do == "preset" and not PRESETS[str(value)].fixes_alpha):
+                search_cards.choose_alpha(session)
         live_preview.set_recipe(session, session.recipe, painting=True)
     elif do == "search":
         search_cards.search_alpha(session)
@@ -146,7 +149,7 @@ def stats(session: Session) -> dict[str, Any]:
         wait = "" if fresh else "wait"
         parts.append(
             stat(
-                "Mean accuracy, B",
+                f"Mean accuracy, {images_of(scores, session.project)}",
                 f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
@@ -161,11 +164,8 @@ def stats(session: Session) -> dict[str, Any]:
         parts.append(_agreement(*session.agreement, fresh=session.agreement[0] == session.recipe))
     objective = session.project.search_objective() if METHODS[session.recipe.method].searches_alpha else None
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
-    seek = (
-        button("search", f"Search α{_cost(session)}", "pri", title=f"Find the α that is best {CHOSEN[objective]}")
-        if objective
-        else ""
-    )
+    label = f"Search α{about(alpha_search_seconds(session))}"
+    seek = button("search", label, "pri", title=f"Find the α that is best {CHOSEN[objective]}") if objective else ""
     error = session.errors.get("live", "")
     told = f'<span class="down">✕ {safe(error)}</span>' if error else ""
     if scores and scores.shares_missing:
@@ -182,12 +182,6 @@ def _agreement(_: Recipe, record: ExpertAgreement, fresh: bool) -> str:
         return stat("Feature direction", value, "" if fresh else "wait")
     share = f"{percent(record.same.accuracy, 1)} % <small>on {record.images} unlabelled images</small>"
     return stat("Agreement with experts", share, "" if fresh else "wait")
-
-
-def _cost(session: Session) -> str:
-    """Return the expected time of an α search as text; empty before the first full measurement."""
-    known = [state.evaluation.seconds for state in session.history[1:] if state.evaluation]  # the first had more to do
-    return f", {STEPS * known[-1]:.0f} s" if known and STEPS * known[-1] >= 1 else ""
 
 
 def accuracy(session: Session) -> dict[str, Any]:
@@ -207,7 +201,12 @@ def accuracy(session: Session) -> dict[str, Any]:
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
     old = session.pinned.evaluation if session.pinned else None
     stale = _age(session, fresh)
-    figure = accuracy_figure(scores, old, difference=live_preview.difference_to(session, session.pinned))
+    figure = accuracy_figure(
+        scores,
+        old,
+        difference=live_preview.difference_to(session, session.pinned),
+        in_all=images_in_all(scores, session.project),
+    )
     return card | {"figure": figure, "stale": stale}
 
 
@@ -224,6 +223,7 @@ def interference(session: Session) -> dict[str, Any]:
         "chosen": heat,
         "switch": "heat",
         "error": session.errors.get("live", ""),
+        "says": "",
     }
     if session.report is None:
         return card
@@ -252,7 +252,7 @@ def _show_levels(session: Session, wanted: bool) -> None:
 
 def norms(session: Session) -> dict[str, Any]:
     """Return the figure of ‖ΔW‖_F per layer, for the inter-layer level or for one level of scaling after another."""
-    card: dict[str, Any] = {"title": "Size of the change"}
+    card: dict[str, Any] = {"title": "Size of the change", "how": ""}  # each line has its name beside it
     method = METHODS[session.recipe.method]
     if "layer" in method.roles:
         card |= {
@@ -266,10 +266,12 @@ def norms(session: Session) -> dict[str, Any]:
         return card | {"figure": scaling_figure(levels[1]), "stale": stale}
     if session.report is None:
         return card
-    tops = [max(state.report.norms.after) for state in session.history if state.report.norms.after]
     recipe, report = session.report
+    same = [state for state in session.history if state.recipe.method == recipe.method]  # others have other sizes
+    tops = [max(state.report.norms.after) for state in same if state.report.norms.after]
     stale = _age(session, recipe == session.recipe and card.get("chosen") != "levels")
-    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0)), "stale": stale}
+    own = session.explore_records.get("own norms", (None, None))[1]
+    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0), own), "stale": stale}
 
 
 def states(session: Session) -> dict[str, Any]:
@@ -282,7 +284,10 @@ def states(session: Session) -> dict[str, Any]:
         )
     scores, fresh = _scores(session)
     parts.append(f"<span>{badge('B')}{_short(session.recipe.method, scores if fresh else None)}</span>")
-    return {"html": f'<div class="ab" title="Mean accuracy on validation images">{"".join(parts)}</div>'}
+    known = scores if fresh and scores else session.pinned.evaluation if session.pinned else None
+    if known:
+        parts.append(f'<span class="on">on {images_of(known, session.project)}</span>')
+    return {"html": f'<div class="ab">{"".join(parts)}</div>'}
 
 
 def _short(method: str, scores: Evaluation | None) -> str:
@@ -300,13 +305,19 @@ def history(session: Session) -> dict[str, Any]:
         on = state.recipe == session.recipe
         pinned = session.pinned is not None and session.pinned.recipe == state.recipe
         mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
+        if state.evaluation and images_in_all(state.evaluation, session.project):
+            mean += f" on {images_of(state.evaluation, session.project).removesuffix(' a task')}"
         what = ", now" if on else ", pinned" if pinned else ""
         sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
         lines.append(
             f'<li class="{"on" if on else ""}"><button data-do="history" data-index="{index}">'
             f'{sign}<span class="w">{state.words}</span><span class="d">{mean}{what}</span></button></li>'
         )
-    how = "Click a line to go back. Mean accuracy on validation images."
+    whole = next(
+        (state.evaluation for state in session.history if state.evaluation and not state.evaluation.limit), None
+    )
+    images = images_of(whole, session.project) if whole else "validation images"
+    how = f"Click a line to go back. Mean accuracy on {images}."
     return _told(session, "list", how, "".join(lines))
 
 

@@ -19,6 +19,8 @@ from esm_viz.core.errors import Cancelled
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
 from esm_viz.project.project import Project
+from esm_viz.ui.session.search_time_estimate import board_seconds, evaluation_seconds, trial_seconds
+from esm_viz.ui.session.session_store import BoardRow
 from esm_viz.ui.tabs.evaluate import leaderboard_table
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, board_csv, key_of
 from tests.support import tiny
@@ -70,7 +72,7 @@ def test_flips_are_the_pipelines(pinned: Page) -> None:
     said = words(pinned, "flips")
     assert f"{len(found.became_right)} became right" in said
     assert f"{len(found.became_wrong)} became wrong" in said
-    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of 24 images." in said
+    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of 24 test images." in said
     assert set(shown(pinned)) <= {flip.index for flip in (*found.became_right, *found.became_wrong)}
     assert "against ESM at α 1.60. Click one" in said
 
@@ -113,7 +115,7 @@ def test_without_a_pinned_state_there_is_still_something_to_compare(page: Page, 
     page.act("flips", do="against", value=against)
     page.rest()
     assert f"{said} against ESM" in words(page, "flips")
-    assert "of 24 images" in words(page, "flips")
+    assert "of 24 test images" in words(page, "flips")
 
 
 def test_another_projects_images_are_gone(page: Page, studio: Any, tmp_path: Path) -> None:
@@ -359,13 +361,13 @@ def test_class_names_are_escaped(page: Page, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_estimate_is_of_whole_measurements(page: Page) -> None:
-    from esm_viz.ui.tabs.evaluate.compare_all_methods import STEPS, expected_seconds
-
     page.act("rail", do="knob", name="alpha", value=0.77)
     page.rest()
-    last = page.session.history[-1].evaluation
-    assert len(page.session.history) > 1
-    assert expected_seconds(page.session) == pytest.approx(len(METHODS) * STEPS * last.seconds)
+    one = trial_seconds(page.session, searched=True) + evaluation_seconds(page.session)
+    assert board_seconds(page.session) == pytest.approx(len(METHODS) * one)
+    row = BoardRow("TIES", with_method(page.session.recipe, "ties"), page.session.history[-1].evaluation, True, 12.0)
+    page.session.board = [row]  # what a method took here is known
+    assert board_seconds(page.session) == pytest.approx((len(METHODS) - 1) * one + 12.0)
 
 
 def test_a_share_that_is_unknown_is_a_dash_with_a_sentence(page: Page) -> None:

@@ -12,9 +12,10 @@ import pytest
 from esm_viz.core.records import Evaluation, Score, TaskScores
 from esm_viz.merge import with_parameters
 from esm_viz.project.project import Project
-from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.session.session_store import MOST_HISTORY, Session
 from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.merge import live_preview, merge_tab
+from esm_viz.ui.tabs.merge.live_preview import remember
 from tests.support import tiny
 
 
@@ -97,6 +98,23 @@ def test_the_mean_is_shown_with_both_ends_of_its_interval(session: Session) -> N
     html = merge_tab.stats(session)["html"]
     assert "99.5 % <small>98.7 to 99.6</small>" in html
     assert "±" not in html
+
+
+def test_the_history_keeps_its_lines_after_going_back(session: Session) -> None:
+    report = session.project.merge(session.recipe)
+    session.history, session.at = [], -1
+    recipes = [with_parameters(session.recipe, alpha=alpha) for alpha in (0.1, 0.2, 0.3)]
+    for recipe in recipes:
+        remember(session, recipe, report)
+    session.at = 0  # gone back to the first
+    other = with_parameters(session.recipe, alpha=0.9)
+    remember(session, other, report)
+    assert [state.recipe for state in session.history] == [recipes[0], other, *recipes[1:]]
+    assert session.at == 1  # so that undo leads to where it came from
+    for at in range(MOST_HISTORY):
+        remember(session, with_parameters(session.recipe, alpha=1.0 + at / 100), report)
+    assert len(session.history) == MOST_HISTORY
+    assert session.history[session.at].recipe.parameters["alpha"] == pytest.approx(1.0 + (MOST_HISTORY - 1) / 100)
 
 
 def test_a_share_that_is_unknown_has_a_sentence_beside_it(tiny_folder: Path, tmp_path: Path) -> None:

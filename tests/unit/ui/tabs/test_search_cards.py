@@ -15,6 +15,7 @@ from esm_viz import with_parameters
 from esm_viz.core.errors import Cancelled
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import METHODS, settle
+from esm_viz.merge.preset_lookup import with_preset
 from esm_viz.project.project import Project
 from esm_viz.search import knob_sweep
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
@@ -99,10 +100,42 @@ def test_the_search_for_alpha_draws_what_it_measured(page: Page) -> None:
     assert card["figure"]["data"][-1]["x"] == sorted(point.alpha for point in found.trace)
     key, record = page.session.searches.curve
     assert key == with_parameters(before, alpha=1.0)
-    told = f"Search α chose {found.alpha:.2f} on {found.images} validation images: {100 * found.value:.1f} % of"
+    told = f"Search α chose {found.alpha:.2f}: {100 * found.value:.1f} % of the experts on {found.images} validation"
     assert told in card["controls"]
     means = {point.alpha: point.mean_normalised for point in record.points}
     assert means == {point.alpha: point.value for point in found.trace}
+
+
+def test_a_preset_gets_the_alpha_that_a_search_chooses_and_at_once_the_second_time(page: Page) -> None:
+    page.act("rail", do="preset", name="preset", value="esm_cvpr")
+    page.rest()
+    project = page.session.project
+    chosen = project.search_alpha(with_preset(project.recipe, "esm_cvpr")).alpha
+    assert page.session.recipe.parameters["alpha"] == chosen != METHODS["esm"].defaults["alpha"]
+    page.act("rail", do="knob", name="alpha", value=2.5)
+    rail = page.act("rail", do="preset", name="preset", value="esm_cvpr")["rail"]
+    assert next(knob["value"] for knob in rail["knobs"] if knob["name"] == "alpha") == chosen
+    assert page.session.recipe.parameters["alpha"] == chosen
+
+
+def test_a_knob_that_is_moved_while_a_preset_is_searched_stops_that_search(page: Page) -> None:
+    project = page.session.project
+    going, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> Any:
+        going.set()
+        go_on.wait(60)
+        raise Cancelled
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project, "search_alpha", slow)
+        page.act("rail", do="preset", name="preset", value="esm_unscaled")
+        assert going.wait(60)
+        page.act("rail", do="knob", name="alpha", value=2.5)
+        assert page.session.task.cancelled
+        go_on.set()
+        page.rest()
+    assert page.session.recipe.parameters["alpha"] == 2.5
 
 
 def test_a_moved_knob_leaves_the_curve_and_says_what_it_was_measured_for(page: Page) -> None:
@@ -132,7 +165,7 @@ def test_without_labels_the_curve_is_of_agreement_on_proxies_and_says_what_alpha
     found = session.search[1]
     card = alpha_curve_card.card(session)
     assert found.search_on == "divergence"
-    assert f"on {found.images} unlabelled images: KL {-found.value:.3f}" in card["controls"]
+    assert f"KL {-found.value:.3f} on {found.images} unlabelled images" in card["controls"]
     assert "agreement with the experts" in card["figure"]["layout"]["yaxis"]["title"]["text"]
 
 

@@ -1,0 +1,31 @@
+"""Formulas of knobs become MathML that says the same."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from esm_viz.merge import METHODS
+from esm_viz.ui.tabs.merge.formula_typesetting import typeset
+
+FORMULAS = sorted({knob.formula for method in METHODS.values() for knob in method.knobs.values() if knob.formula})
+
+
+def test_scripts_numbers_words_and_the_live_number_are_told_apart() -> None:
+    made = ElementTree.fromstring(typeset("(‖ΔW<sub>t</sub>‖ / mean)<sup>p</sup>: <strong>0.65 to 1.35</strong>"))
+    assert [child.tag for child in made[0]].count("msub") == 1
+    sub = made.find(".//msub")
+    assert sub is not None
+    assert [part.text for part in sub.iter() if part.text] == ["ΔW", "t"]
+    assert "mean" in [word.text for word in made.iter("mtext")]
+    assert [live.text for live in made.iter("strong")] == ["0.65 to 1.35"]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_every_formula_is_well_formed_and_loses_no_sign(formula: str) -> None:
+    made = ElementTree.fromstring(typeset(formula.replace("{live}", "<strong>1</strong>")))
+    said = "".join(made.itertext())
+    plain = re.sub(r"<[^>]*>|\s", "", formula.replace("{live}", "1"))
+    assert re.sub(r"\s", "", said) == plain
