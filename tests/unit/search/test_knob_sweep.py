@@ -12,7 +12,7 @@ import pytest
 from esm_viz.core.errors import Cancelled, ImagesError, NumericsError, RecipeError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.merge import METHODS, settle, with_method, with_parameters
+from esm_viz.merge import METHODS, settle, static_part, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.search.knob_sweep import MOST_CELLS, checked_grid, points_of, work_order
 from tests.support.errors import says
