@@ -100,7 +100,9 @@ def argument_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--split", choices=("validation", "test"), help="validation where every task has it, else test")
     _limited(sweep)
     tune = command(
-        "tune", run_tune, "search several knobs at once on validation images, without labels for interference"
+        "tune",
+        run_tune,
+        "search several knobs at once on validation images, or without labels by agreement with the experts",
     )
     tune.add_argument(
         "--out", type=_path, required=True, metavar="FILE.yaml", help="the recipe found; its trace: FILE.json"
