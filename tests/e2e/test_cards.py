@@ -103,7 +103,7 @@ def test_t_shows_the_numbers_of_a_picture_and_escape_the_picture(page: Page, pro
     shown = page.evaluate(GRID)
     record = project.layer_map("rank90", project.recipe)
     wanted = [
-        [task, layer.name, f"{value:g}"]
+        [task, layer.label, f"{value:g}"]
         for task, row in zip(record.tasks, record.values, strict=True)
         for layer, value in zip(record.layers, row, strict=True)
     ]

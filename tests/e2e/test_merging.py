@@ -92,7 +92,7 @@ def test_the_differences_are_told_in_words_and_the_bars_stand_against_a(page: Pa
 def test_all_levels_of_scaling_are_shown_on_demand(page: Page, project: Project) -> None:
     tab(page, 3)
     page.get_by_role("radio", name="All levels").click()
-    page.wait_for_function("document.querySelectorAll('#card-norms .fig .legend .traces').length === 5")
+    page.wait_for_function("new Set(document.querySelector('#card-norms .fig').data.map((t) => t.name)).size === 5")
     drawn = page.evaluate("document.querySelector('#card-norms .fig').data.flatMap((t) => t.y)")
     truth = project.scaling_profile(project.recipe)
     assert sorted(drawn) == pytest.approx(sorted(value for row in truth.norms for value in row))
