@@ -149,7 +149,7 @@ def stats(session: Session) -> dict[str, Any]:
         wait = "" if fresh else "wait"
         parts.append(
             stat(
-                f"Mean accuracy, {images_of(scores, session.project)}",
+                f"Mean on {images_of(scores, session.project).removesuffix(' a task')}",
                 f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
@@ -178,9 +178,9 @@ def _agreement(_: Recipe, record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
     if record.same is None:
         turned = record.direction
-        value = f"{number(turned.value)} <small>on {record.images} unlabelled images</small>"
+        value = f"{number(turned.value)} <small>{record.images} unlabelled</small>"
         return stat("Feature direction", value, "" if fresh else "wait")
-    share = f"{percent(record.same.accuracy, 1)} % <small>on {record.images} unlabelled images</small>"
+    share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled</small>"
     return stat("Agreement with experts", share, "" if fresh else "wait")
 
 
@@ -195,7 +195,7 @@ def accuracy(session: Session) -> dict[str, Any]:
     if session.agreement is not None and (session.view.agreement or not labelled):
         recipe, kept = session.agreement
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement per task", "figure": agreement_figure(kept), "stale": stale}
+        return card | {"title": "Agreement", "figure": agreement_figure(kept), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
