@@ -35,8 +35,15 @@ def formula(page: Page, name: str) -> str:
     return page.locator(f"[data-knob={name}] .f").inner_text()
 
 
+def show_both(page: Page) -> None:
+    """Show direction and size as one number."""
+    page.locator("#card-interference").get_by_role("radio", name="Both").click()
+    page.wait_for_function("document.querySelector('#card-interference .fig').data.some((t) => t.type === 'bar')")
+
+
 def test_each_knob_of_esm_changes_the_picture_to_the_pipelines(page: Page, project: Project) -> None:
     tab(page, 3)
+    show_both(page)
     wanted = project.recipe
     for name, value in MOVES.items():
         before = page.evaluate(HEAT)
@@ -67,12 +74,12 @@ def test_a_preset_is_chosen_and_lost_with_the_next_knob(page: Page, project: Pro
     page.wait_for_function("document.querySelector('#rail select').value === ''")
     assert menu.evaluate("(select) => select.selectedOptions[0].textContent") == "ESM, own setting"
     page.get_by_text("Reset all", exact=True).click()
-    wait_for(page, project, with_parameters(project.recipe, alpha=1.0))
     page.wait_for_function("document.querySelector('#rail select').value === 'esm_journal'")
 
 
 def test_the_differences_are_told_in_words_and_the_bars_stand_against_a(page: Page, project: Project) -> None:
     tab(page, 3)
+    show_both(page)
     page.keyboard.press("p")
     page.wait_for_selector("#states .badge.a")
     slider(page, "dimension_exponent").evaluate(SLIDE, "0.5")
