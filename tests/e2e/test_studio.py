@@ -137,7 +137,7 @@ def test_pin_undo_and_the_history(page: Page, project: Project) -> None:
     page.wait_for_selector("#stats >> text=Against A")
     page.wait_for_function("document.querySelectorAll('#history li').length === 2")
     page.get_by_text("B − A", exact=True).click()
-    page.wait_for_function("studio.painted.interference.chosen === 'difference'")
+    page.wait_for_selector("#card-interference [role=radio][aria-checked=true] >> text=B − A")
     page.keyboard.press("u")
     wait_for(page, project, project.recipe)
 
