@@ -118,6 +118,7 @@ def _go(session: Session, index: int) -> None:
             session.live.cancel()
         session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
         session.validation = (state.recipe, state.evaluation) if state.evaluation else None
+        session.agreement = (state.recipe, state.agreement) if state.agreement else None
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
     if session.project.has_labels("validation") and (state.evaluation is None or state.evaluation.limit):
@@ -218,7 +219,7 @@ def interference(session: Session) -> dict[str, Any]:
     old = session.pinned.report.interference if session.pinned else None
     heat = session.view.heat
     card: dict[str, Any] = {
-        "title": "Direction, size",
+        "title": "Per layer",
         "choices": [*HEATS.items(), *([("difference", "B − A")] if old else [])],
         "chosen": heat,
         "switch": "heat",
