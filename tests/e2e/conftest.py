@@ -119,7 +119,7 @@ def page(visitors: sync_api.BrowserContext, address: str) -> Iterator[sync_api.P
     page = visitors.new_page()
     here = {"origin": address.rstrip("/"), "storageTypes": "local_storage"}
     visitors.new_cdp_session(page).send("Storage.clearDataForOrigin", here)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     errors: list[str] = []
     strangers: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

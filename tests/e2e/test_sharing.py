@@ -58,7 +58,7 @@ def visitor(page: Page) -> Page:
 def second(visitor: Page, address: str) -> Iterator[Page]:
     """Return another tab of the same browser."""
     tab = visitor.context.new_page()
-    tab.set_default_timeout(60_000)
+    tab.set_default_timeout(180_000)
     tab.goto(address + "?__theme=light")
     settled(tab)
     yield tab
@@ -124,7 +124,7 @@ def test_a_share_link_restores_it_all_in_another_browser(visitor: Page, browser:
     assert visitor.evaluate(ID) not in link
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     other = context.new_page()
-    other.set_default_timeout(60_000)
+    other.set_default_timeout(180_000)
     failures: list[str] = []
     other.on("pageerror", lambda error: failures.append(str(error)))
     other.goto(link)
@@ -143,7 +143,7 @@ def test_a_share_link_restores_it_all_in_another_browser(visitor: Page, browser:
 
 def test_a_broken_link_is_one_sentence_and_the_page_opens(browser: sync_api.Browser, address: str) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 720})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(address + '?state={"project":"Birds","files":"0","method":"esm"}')
     settled(page)
     assert "This link is for Birds" in page.locator(".notice").inner_text()
@@ -168,7 +168,7 @@ def test_a_server_that_goes_away_is_told_and_the_page_comes_back_with_its_recipe
     port = free_port()
     with served(recipe, tmp_path, port=port) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         page.goto(address + "?__theme=light")
         settled(page)
         page.wait_for_function(REST)
