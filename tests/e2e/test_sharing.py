@@ -11,8 +11,8 @@ import pytest
 from tests.e2e.conftest import free_port, served, sync_api
 
 Page = sync_api.Page
-ID = "() => document.querySelector('#page-id textarea, #page-id input').value"
-READY = f"({ID})().length > 10"
+ID = "() => document.querySelector('#page-id textarea, #page-id input')?.value"
+READY = f"(({ID})() ?? '').length > 10"
 KEPT = "() => Object.keys(localStorage).some((key) => key.startsWith('esm_viz.session'))"
 SLIDE = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', {bubbles: true})); }"
 REST = "document.querySelector('.job')?.innerText.trim() === 'Up to date'"
