@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const CALM = 5000; /* ms between two announcements */
+  const HOLD = 50; /* ms between two looks whether the server has answered a new page */
   const GIVE_UP = 8000; /* ms, after which a page that comes back is shown as it is */
   const root = document.documentElement;
   const keep = (store, key, value) => { try { window[store].setItem(key, value); } catch { /* private window */ } };
@@ -26,6 +27,15 @@
   if (query.has("state") || kept("localStorage", KEY) || document.cookie.includes(COOKIE)) root.classList.add("returning");
   const show = () => root.classList.remove("returning");
   setTimeout(show, GIVE_UP);
+  const pageId = () => document.querySelector("#page-id textarea, #page-id input")?.value;
+  const hold = setInterval(() => { /* the server's answer is in the page when this hidden field has its id */
+    const id = pageId();
+    if (!id) return;
+    clearInterval(hold);
+    try { localStorage.setItem(KEY, id); }
+    catch { document.cookie = `${COOKIE}${id}; Path=${location.pathname}; SameSite=None; Secure; Partitioned`; }
+    setTimeout(() => studio.opened()); /* the answer's other parts are painted first */
+  }, HOLD);
   studio.opened = () => {
     query.delete("state");
     query.delete("tab");

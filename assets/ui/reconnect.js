@@ -13,11 +13,17 @@
     if (next.gone) comeBack();
   };
 
-  function comeBack() {
+  /* in the address, since Gradio loads the page again too when its server is back, and whoever is first must bring it */
+  function note() {
     const query = new URLSearchParams(location.search);
     query.set("tab", studio.openTab());
     if (state) query.set("kept", state);
-    location.replace(location.pathname + "?" + query + location.hash);
+    history.replaceState(history.state, "", location.pathname + "?" + query + location.hash);
+  }
+
+  function comeBack() {
+    note();
+    location.reload();
   }
 
   const asked = async () => {
@@ -28,6 +34,7 @@
   };
 
   function grey() {
+    if (!away) note();
     away = true;
     root.classList.add("away");
     document.querySelector("#studio-tabs")?.setAttribute("inert", "");

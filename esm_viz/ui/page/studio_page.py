@@ -47,10 +47,7 @@ KEY = "'esm_viz.session ' + location.pathname"
 # In a frame on another site, browsers may refuse storage but accept a cookie partitioned by that site.
 # Only the page reads the cookie; the server takes a session's id only from messages.
 _FOUND = "(document.cookie.match(/(?:^|; )esm_viz_session=([\\w-]+)/) || [])[1]"
-_COOKIE = "`esm_viz_session=${id}; Path=${location.pathname}; SameSite=None; Secure; Partitioned`"
 KNOWN = f"() => {{ try {{ return [localStorage.getItem({KEY}) || '']; }} catch {{ return [{_FOUND} || '']; }} }}"
-_KEEP = f"try {{ localStorage.setItem({KEY}, id); }} catch {{ document.cookie = {_COOKIE}; }}"
-HOLD = f"(id) => {{ studio.opened(); {_KEEP} }}"
 CLEAN = (600, 3600)  # seconds between two cleanups of uploads, and age at which they are deleted
 _LOG = logging.getLogger("esm_viz.ui")
 
@@ -129,8 +126,8 @@ class Studio:
         self.parts["bar"].tick(self._tick, [self.session_id], every, trigger_mode="multiple", **quiet)
         if self.drop is not None:
             self.drop.upload(self._upload, [self.session_id, self.drop], [self.drop, *every], **quiet)
-        opened = blocks.load(self._start, [self.session_id], [self.session_id, *every], js=KNOWN, **quiet)
-        opened.then(None, [self.session_id], None, js=HOLD, **quiet)
+        # header.js keeps the id for later visits as soon as the page has it
+        blocks.load(self._start, [self.session_id], [self.session_id, *every], js=KNOWN, **quiet)
         blocks.unload(self._leave)
 
     def _start(self, known: str, request: gr.Request) -> dict[Any, str]:
