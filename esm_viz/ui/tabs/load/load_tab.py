@@ -25,8 +25,8 @@ UPLOADS = (
 )
 LARGE = " Large files need no upload where they lie in this server’s folder."
 HOW = (
-    "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is guessing. "
-    "Click a name for its keys, head and data."
+    "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is what "
+    "always answering the commonest class would get. Click a name for its keys, head and data."
 )
 
 
