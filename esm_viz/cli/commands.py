@@ -33,11 +33,16 @@ from esm_viz.report.html_report import report_page
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.search.knob_sweep import checked_grid
 from esm_viz.search.knob_tuning import checked_trials, space_of
-from esm_viz.search.search_objective import objective_of
+from esm_viz.search.search_objective import alpha_objective
 
 _PROGRESS_SECONDS = 0.2  # between two lines of progress
 _TOO_EARLY = 0.02  # fraction up to which the time left would be a guess
 ACTIVATIONS = {"quickgelu": True, "gelu": False}
+
+
+def expanded_path(text: str) -> Path:
+    """Return an argument as a path; the shell leaves `~/` as it is after `--out=`."""
+    return Path(os.path.expanduser(text) if text.startswith("~/") else text)  # noqa: PTH111 - never raises
 
 
 def print_result(options: argparse.Namespace, result: Any, text: str) -> None:
@@ -78,7 +83,7 @@ def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
     expect_writable(out)
     if arch.endswith(".json"):
         try:
-            arch = json.loads(Path(os.path.expanduser(arch)).read_text(encoding="utf-8-sig"))  # noqa: PTH111 - never raises
+            arch = json.loads(expanded_path(arch).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
     folders = options.checkpoints, options.data
@@ -126,8 +131,7 @@ def run_evaluate(options: argparse.Namespace) -> tuple[Any, str]:
     """Measure accuracy of base, experts and merged model."""
     recipe, project = opened_project(options)
     progress = printed_progress()
-    searched = project.settled(recipe).parameters["alpha"] == "search"
-    search_on = objective_of(project, alpha_alone=True) if searched else None
+    search_on = alpha_objective(project, recipe)
     recipe = project.with_alpha_found(recipe, progress)
     evaluation = project.evaluate(recipe, options.split, progress=progress)
     on_test = search_on == "normalised" and options.split == "test"

@@ -11,8 +11,8 @@ from esm_viz.cli.evaluation_context import ALONE, EvaluationContext
 from esm_viz.cli.text_records import OBJECTIVES, measured_text, published_row
 from esm_viz.core.records import (
     SEARCH_ON,
-    Estimate,
     Evaluation,
+    ExpertAgreement,
     ExportProof,
     Judgement,
     KnobSearch,
@@ -20,6 +20,7 @@ from esm_viz.core.records import (
     Score,
     Sweep,
     SweepCell,
+    TaskAgreement,
     Which,
 )
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published
@@ -46,10 +47,9 @@ def evaluation_json(record: Evaluation, beside: EvaluationContext = ALONE) -> di
         mean[which] = {"accuracy": record.mean(which), "low": low, "high": high, "n": n}
     agreement, search_on = beside.agreement, beside.search_on
     if agreement is not None:
-        for task in agreement.tasks:
-            tasks[task.task]["agreement"] = _agreement(task.same, task.divergence, task.direction, task.n)
-        pooled = agreement.same, agreement.divergence, agreement.direction, agreement.images
-        mean["agreement"] = _agreement(*pooled)
+        for own in agreement.tasks:
+            tasks[own.task]["agreement"] = _agreement(own)
+        mean["agreement"] = _agreement(agreement)
     return {
         "tasks": tasks,
         "mean": mean,
@@ -68,8 +68,9 @@ def evaluation_json(record: Evaluation, beside: EvaluationContext = ALONE) -> di
     }
 
 
-def _agreement(same: Score | None, divergence: Estimate | None, direction: Estimate, n: int) -> dict[str, Any]:
-    """Return agreement with the expert on n proxies; `value` and `kl` are null without a head."""
+def _agreement(record: TaskAgreement | ExpertAgreement) -> dict[str, Any]:
+    """Return agreement with the experts on n proxies, of a task or of all; `value` and `kl` are null without a head."""
+    same, divergence, direction = record.same, record.divergence, record.direction
     return {
         "value": same.accuracy if same else None,
         "interval": list(same.interval) if same else None,
@@ -77,7 +78,7 @@ def _agreement(same: Score | None, divergence: Estimate | None, direction: Estim
         "kl_interval": [_finite(divergence.low), _finite(divergence.high)] if divergence else None,
         "direction": _finite(direction.value),
         "direction_interval": [_finite(direction.low), _finite(direction.high)],
-        "n": n,
+        "n": record.n if isinstance(record, TaskAgreement) else record.images,
     }
 
 
@@ -158,9 +159,8 @@ def judgement_json(record: Judgement) -> dict[str, Any]:
 def proof_json(record: ExportProof) -> dict[str, Any]:
     """Return an export's proof as plain data."""
     found = {**dataclasses.asdict(record), "files": list(record.files), "file_sha256": record.written[0].sha256}
-    kept, search_on = record.agreement, record.search_on
-    found["agreement"] = _agreement(kept.same, kept.divergence, kept.direction, kept.images) if kept else None
-    found["search_on"] = SEARCH_ON[search_on] if search_on else None
+    found["agreement"] = _agreement(record.agreement) if record.agreement else None
+    found["search_on"] = SEARCH_ON[record.search_on] if record.search_on else None
     return found
 
 
@@ -173,10 +173,8 @@ def _cell_json(cell: SweepCell) -> dict[str, Any]:
         found["mean"]["interference"] = _finite(cell.interference.mean)
     if cell.agreement:
         for row in cell.agreement.tasks:
-            told = _agreement(row.same, row.divergence, row.direction, row.n)
-            found["tasks"].setdefault(row.task, {})["agreement"] = told
-        kept = cell.agreement
-        found["mean"]["agreement"] = _agreement(kept.same, kept.divergence, kept.direction, kept.images)
+            found["tasks"].setdefault(row.task, {})["agreement"] = _agreement(row)
+        found["mean"]["agreement"] = _agreement(cell.agreement)
     own = {"parameters": dict(cell.parameters), "recipe_sha256": cell.recipe_sha256, "seconds": cell.seconds}
     return found | own
 

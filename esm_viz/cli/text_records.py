@@ -19,10 +19,10 @@ from esm_viz.core.records import (
     Sweep,
     SweepCell,
 )
-from esm_viz.export.model_card import CHOSEN
 from esm_viz.figures.number_format import duration, percent
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
+from esm_viz.search.search_objective import CHOSEN
 
 OBJECTIVES: dict[Objective, str] = {
     "normalised": "mean normalised validation accuracy",
@@ -191,7 +191,8 @@ def proof_text(record: ExportProof) -> str:
 def measured_text(record: Sweep) -> str:
     """Say what a sweep's cells hold, and on how much."""
     if record.split is None:
-        return f"agreement with the experts on {record.images} unlabelled proxies, for want of labelled images"
+        measure = "feature direction" if _headless(record) else "agreement with the experts"
+        return f"{measure} on {record.images} unlabelled proxies, for want of labelled images"
     return f"share of the experts' accuracy on {record.images} {record.split} images"
 
 
@@ -211,7 +212,8 @@ def _matrix(record: Sweep, stars: list[str]) -> list[str]:
 def _list(record: Sweep, stars: list[str]) -> list[str]:
     """Return one line a cell."""
     widths = [max(len(name), *(len(written(value)) for value in values)) + 2 for name, values in record.grid]
-    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else f"{'agreement':>10}{'KL':>8}"
+    measure = "direction" if _headless(record) else "agreement"
+    scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else f"{measure:>10}{'KL':>8}"
     head = "".join(f"{name:<{width}}" for (name, _), width in zip(record.grid, widths, strict=True))
     lines = [f"{head} {scored}{'interference':>14}"]
     for point, cell, star in zip(record.points, record.cells, stars, strict=True):
@@ -228,6 +230,11 @@ def _list(record: Sweep, stars: list[str]) -> list[str]:
         interference = f"{cell.interference.mean:.3f}" if cell.interference else ""
         lines.append(f"{values}{star}{numbers}{interference:>14}")
     return [line.rstrip() for line in lines]
+
+
+def _headless(record: Sweep) -> bool:
+    """Say whether a sweep without labels has feature directions alone, since a task has no head."""
+    return any(cell.agreement is not None and cell.agreement.same is None for cell in record.cells)
 
 
 def _cell_text(cell: SweepCell) -> str:

@@ -13,7 +13,7 @@ from esm_viz.stages.cached_predictions import ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
-from esm_viz.stages.proxy_features import need_proxies, proxy_features
+from esm_viz.stages.proxy_features import proxy_features
 
 
 @recorded_question
@@ -34,8 +34,7 @@ def agreement(
     """
     start, recipe = time.perf_counter(), project.settled(recipe)
     alpha = known_alpha(recipe)
-    need_proxies(project)
-    model = tower(project, recipe, progress.part(0.0, 0.3))
+    project.stages.need_proxies(project.tasks)
     comparing, total, done = progress.part(0.3, 1.0), 3 * MOST_PROXIES * len(project.tasks), 0
 
     def boundary(images: int) -> None:
@@ -43,7 +42,7 @@ def agreement(
         done += images
         comparing(min(done / total, 1.0), "comparing with the experts")
 
-    merged = ScoredModel((project.canonical(recipe),), lambda: model)
+    merged = ScoredModel((project.canonical(recipe),), lambda: tower(project, recipe, progress.part(0.0, 0.3)))
     features = proxy_features(project, recipe, merged, limit, boundary)
     rows, divergences, directions = [], [], []
     for seed, (task, found) in enumerate(zip(project.tasks, features, strict=True)):

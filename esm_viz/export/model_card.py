@@ -11,14 +11,8 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, Inspection, Objective
 from esm_viz.export.loading_code import library, loading_code
 from esm_viz.merge import METHODS
+from esm_viz.search.search_objective import CHOSEN
 from esm_viz.version import __version__
-
-CHOSEN: dict[Objective, str] = {
-    "normalised": "by accuracy on labelled validation images",
-    "divergence": "without labels, by KL(expert ‖ merged) on the proxies",
-    "direction": "without labels and heads, by feature direction on the proxies",
-}
-"""What a knob was chosen by, for a sentence."""
 
 
 def model_card(

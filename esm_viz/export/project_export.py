@@ -14,7 +14,7 @@ from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.export import verified_export
 from esm_viz.search.alpha_search import with_alpha_found
-from esm_viz.search.search_objective import objective_of
+from esm_viz.search.search_objective import alpha_objective
 from esm_viz.stages.merged_model import materialize, routed_adapters
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
@@ -52,8 +52,7 @@ def export(
     chosen = chosen_layout(layout, project.headers.base.layout, _vision(project))
     verified_export.finish_interrupted(folder)
     verified_export.refuse_overwriting(project.settled(recipe), folder)
-    searched = project.settled(recipe).parameters["alpha"] == "search"
-    search_on = objective_of(project, alpha_alone=True) if searched else None
+    search_on = alpha_objective(project, recipe)
     recipe = with_alpha_found(project, recipe, progress.part(0.0, 0.3))
     adapters = routed_adapters(project, recipe, progress.part(0.3, 0.4))
     weights = materialize(project, recipe)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from esm_viz.core.records import ExpertAgreement, TaskAgreement
 from esm_viz.figures.figure_parts import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
-from esm_viz.figures.number_format import counted, percent, safe
+from esm_viz.figures.number_format import counted, number, percent, safe
 
 
 def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = None) -> Figure:
@@ -20,11 +21,12 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
     tasks, rows = [row.task for row in record.tasks], list(range(len(record.tasks)))
     values = [_value(row, headed) for row in record.tasks]
     bounds = [_bounds(row, headed) for row in record.tasks]
+    least = min([0.0, *(value for value in values if not math.isnan(value))])
     data: list[dict[str, Any]] = [
         {
             "type": "bar",
             "orientation": "h",
-            "x": values,
+            "x": [_known(value) for value in values],  # an expert that changed nothing
             "y": rows,
             "marker": {"color": [task_colour(at) for at in rows], "opacity": 0.92},
             "width": 0.6,
@@ -35,8 +37,8 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
             "error_x": {
                 "type": "data",
                 "symmetric": False,
-                "array": [high - value for (_, high), value in zip(bounds, values, strict=True)],
-                "arrayminus": [value - low for (low, _), value in zip(bounds, values, strict=True)],
+                "array": [_known(high - value) for (_, high), value in zip(bounds, values, strict=True)],
+                "arrayminus": [_known(value - low) for (low, _), value in zip(bounds, values, strict=True)],
                 "color": token("ink"),
                 "thickness": 2.5,
                 "width": 0,
@@ -48,7 +50,7 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [_value(row, headed) for row in pinned.tasks],
+                "x": [_known(_value(row, headed)) for row in pinned.tasks],
                 "y": rows,
                 "hoverinfo": "skip",
                 "marker": {"symbol": "line-ns", "size": 8, "line": {"width": 3, "color": token("ink")}},
@@ -68,13 +70,13 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
         margin={"l": label_margin(tasks), "r": 48, "t": 20, "b": 44},
         xaxis=axis(
             f"{what}, {images} proxies a task{', %' if headed else ''}",
-            range=[min(0.0, *values, 0.0), 102],
+            range=[least, 102],
             tickvals=[0, 25, 50, 75, 100],
             fixedrange=True,
         ),
         yaxis=task_axis(tasks, above=0.75),
         annotations=[
-            note(1.01, at, f"<b>{value:.0f}</b>", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
+            note(1.01, at, f"<b>{number(value, 0)}</b>", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
             for at, value in enumerate(values)
         ],
         bargap=0.4,
@@ -83,6 +85,11 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
 
 def _value(row: TaskAgreement, headed: bool) -> float:
     return 100 * (row.same.accuracy if headed and row.same else row.direction.value)
+
+
+def _known(value: float) -> float | None:
+    """Return a number for a picture, None where it is unknown."""
+    return None if math.isnan(value) else value
 
 
 def _bounds(row: TaskAgreement, headed: bool) -> tuple[float, float]:
@@ -97,13 +104,16 @@ def _hover(row: TaskAgreement) -> str:
         share = f"{percent(row.same.accuracy, 1)} % ({percent(low, 1)} to {percent(high, 1)})"
         lines.append(f"predictions as the expert {share}")
     if row.divergence is not None:
-        lines.append(f"KL(expert ‖ merged) {row.divergence.value:.3f}")
-    return "<br>".join([*lines, f"feature direction {row.direction.value:.3f}"])
+        lines.append(f"KL(expert ‖ merged) {number(row.divergence.value, 3)}")
+    return "<br>".join([*lines, f"feature direction {number(row.direction.value, 3)}"])
 
 
 def _shown(record: ExpertAgreement, headed: bool) -> str:
-    """Return a short sentence on the task that is least like its expert."""
-    least = min(record.tasks, key=lambda row: _value(row, headed))
+    """Return a short sentence on the task that is least like its expert; empty if nothing is known."""
+    known = [row for row in record.tasks if not math.isnan(_value(row, headed))]
+    if not known:
+        return ""
+    least = min(known, key=lambda row: _value(row, headed))
     value = f"{_value(least, headed):.0f} %" if headed else f"{least.direction.value:.2f}"
     return f"Least like its expert: {least.task}, {value}."
 
@@ -112,5 +122,7 @@ def _table(record: ExpertAgreement) -> list[list[Any]]:
     lines: list[list[Any]] = [["task", "proxies", "as the expert, %", "from", "to", "KL", "feature direction"]]
     for row in record.tasks:
         shares = [100 * share for share in (row.same.accuracy, *row.same.interval)] if row.same else [None] * 3
-        lines.append([row.task, row.n, *shares, row.divergence.value if row.divergence else None, row.direction.value])
+        lines.append(
+            [row.task, row.n, *shares, row.divergence.value if row.divergence else None, _known(row.direction.value)]
+        )
     return lines

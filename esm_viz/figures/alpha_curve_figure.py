@@ -22,7 +22,7 @@ from esm_viz.figures.figure_parts import (
     token,
     with_table,
 )
-from esm_viz.figures.number_format import counted, percent, safe, short
+from esm_viz.figures.number_format import counted, number, percent, safe, short
 
 MOST_LABELS = 8  # tasks; with more, lines are grey and have their names only in the hover text
 GAP = 8.0  # between two labels, in per cent of the axis' length
@@ -165,8 +165,8 @@ def _hover(alpha: float, score: TaskScores | TaskAgreement) -> str:
 def _agreement(same: Score | None, divergence: Estimate | None, direction: Estimate) -> str:
     """Return agreement, KL and direction as text, those that are known."""
     words = [f"{same.correct} of {same.n} predictions as the expert"] if same else []
-    words += [f"KL {divergence.value:.3f}"] if divergence else []
-    return ", ".join([*words, f"feature direction {direction.value:.3f}"])
+    words += [f"KL {number(divergence.value, 3)}"] if divergence else []
+    return ", ".join([*words, f"feature direction {number(direction.value, 3)}"])
 
 
 def _hover_mean(point: Evaluation | ExpertAgreement) -> str:

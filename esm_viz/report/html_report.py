@@ -10,7 +10,7 @@ from esm_viz.checkpoints.layout_table import LAYOUTS
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, ExportProof, Inspection, ProofRow, Score
 from esm_viz.figures.html_page import Picture, html_page, section
-from esm_viz.figures.number_format import ends, percent, safe, setting, size
+from esm_viz.figures.number_format import DASH, ends, number, percent, safe, setting, size
 from esm_viz.merge import METHODS
 from esm_viz.version import __version__
 
@@ -131,9 +131,9 @@ def _agreement(record: ExpertAgreement) -> str:
         (
             row.task,
             str(row.n),
-            _with_interval(row.same) if row.same else "–",
-            f"{row.divergence.value:.3f}" if row.divergence else "–",
-            f"{row.direction.value:.3f}",
+            _with_interval(row.same) if row.same else DASH,
+            number(row.divergence.value, 3) if row.divergence else DASH,
+            number(row.direction.value, 3),
         )
         for row in record.tasks
     ]

@@ -208,7 +208,7 @@ def _chosen_by(project: OpenedProject, recipe: Recipe, split: Split | None, name
     """Return what cells may be chosen by: not by test images, nor by direction where more than α differs or routed."""
     if split is not None:
         return "normalised" if split == "validation" else None
-    if set(project.headers.heads) >= set(project.tasks):
+    if project.has_heads:
         return "divergence"
     return "direction" if list(names) == ["alpha"] and static_part(recipe) == recipe else None
 

@@ -20,6 +20,13 @@ from esm_viz.merge import static_part
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 
+CHOSEN: dict[Objective, str] = {
+    "normalised": "by accuracy on labelled validation images",
+    "divergence": "without labels, by KL(expert ‖ merged) on the proxies",
+    "direction": "without labels and heads, by feature direction on the proxies",
+}
+"""What a knob was chosen by, for a sentence."""
+
 
 def objective_of(project: OpenedProject, *, alpha_alone: bool) -> Objective:
     """Return what the project's files allow to choose knobs by.
@@ -32,17 +39,27 @@ def objective_of(project: OpenedProject, *, alpha_alone: bool) -> Objective:
         ImagesError: tasks have neither labelled validation images nor proxies.
         HeadError: recipes differ in more than α, and a task has no head.
     """
-    if project.has_labels("validation") and set(project.headers.heads) >= set(project.tasks):
+    if project.has_labels("validation") and project.has_heads:
         return "normalised"
     if not project.has_proxies:
         raise ImagesError("there is nothing to measure by", "give every task proxies, or labelled images and a head")
-    lacking = [task for task in project.tasks if task not in project.headers.heads]
-    if not lacking:
+    if project.has_heads:
         return "divergence"
     if not alpha_alone:
+        lacking = [task for task in project.tasks if task not in project.headers.heads]
         wrong = f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no head to choose knobs other than α by"
         raise HeadError(wrong, "give `head` in the recipe, class names are enough to make one")
     return "direction"
+
+
+def alpha_objective(project: OpenedProject, recipe: Recipe) -> Objective | None:
+    """Return what a search will choose the recipe's α by; None if α is a number already.
+
+    Raises:
+        ImagesError: tasks have neither labelled validation images nor proxies.
+    """
+    searched = project.settled(recipe).parameters["alpha"] == "search"
+    return objective_of(project, alpha_alone=True) if searched else None
 
 
 @question

@@ -123,10 +123,18 @@ class Stages:
 
     def proxies(self, recipe: Recipe, task: str) -> Tensor:
         """Return a task's preprocessed proxies, at most 32, drawn by the recipe's seed."""
-        listed = self.headers.proxies.get(task)
-        if listed is None:
-            raise ImagesError(f"{task} has no proxies", "give up to 32 unlabelled images of it in the recipe")
-        return drawn(listed, MOST_PROXIES, recipe.seed)
+        self.need_proxies([task])
+        return drawn(self.headers.proxies[task], MOST_PROXIES, recipe.seed)
+
+    def need_proxies(self, tasks: Sequence[str]) -> None:
+        """Raise if one of these tasks has no proxies.
+
+        Raises:
+            ImagesError: it has none.
+        """
+        for task in tasks:
+            if task not in self.headers.proxies:
+                raise ImagesError(f"{task} has no proxies", "give up to 32 unlabelled images of it in the recipe")
 
     def proxy_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
         """Return what moments depend on besides weights: architecture, proxies, and the seed if they are drawn."""

@@ -115,6 +115,11 @@ class OpenedProject:
         return self.scorer.has_labels(split)
 
     @property
+    def has_heads(self) -> bool:
+        """Say whether every task has a head."""
+        return set(self.headers.heads) == set(self.tasks)
+
+    @property
     def has_proxies(self) -> bool:
         """Say whether every task has proxies."""
         return set(self.headers.proxies) == set(self.tasks)

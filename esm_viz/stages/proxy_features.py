@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from esm_viz.core.errors import ImagesError, NumericsError
+from esm_viz.core.errors import NumericsError
 from esm_viz.core.recipe import Recipe
 from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.families.routed_tower import RoutedTower
@@ -31,17 +31,6 @@ class ModelFeatures(NamedTuple):
     merged: Tensor
 
 
-def need_proxies(project: OpenedProject) -> None:
-    """Raise if a task has no proxies.
-
-    Raises:
-        ImagesError: a task has none.
-    """
-    for task in project.tasks:
-        if task not in project.headers.proxies:
-            raise ImagesError(f"{task} has no proxies", "give up to 32 unlabelled images of it in the recipe")
-
-
 def proxy_features(
     project: OpenedProject, recipe: Recipe, merged: ScoredModel, limit: int, boundary: Boundary
 ) -> tuple[ModelFeatures, ...]:
@@ -58,24 +47,23 @@ def proxy_features(
         ImagesError: a task has no proxies.
         NumericsError: features hold NaN or Inf.
     """
-    need_proxies(project)
-    scorer, tasks = project.scorer, project.tasks
-    places = [evenly_spaced(len(_proxies(project, recipe, task)), limit) for task in tasks]
+    project.stages.need_proxies(project.tasks)
+    tasks, scorer = project.tasks, project.scorer
+    counts = [len(_proxies(project, recipe, task)) for task in tasks]
+    places = [evenly_spaced(count, limit) for count in counts]
     keys = tuple(project.stages.proxy_key(recipe, task) for task in tasks)
 
-    def chosen() -> Tensor:
-        images = [_proxies(project, recipe, task)[at] for task, at in zip(tasks, places, strict=True)]
-        return torch.cat(images)
+    every = [list(range(count)) for count in counts]
 
-    def all_of(task: str) -> Callable[[], Tensor]:
-        return lambda: _proxies(project, recipe, task)
+    def images(of: Sequence[str], at: Sequence[list[int]]) -> Callable[[], Tensor]:
+        return lambda: torch.cat([_proxies(project, recipe, task)[own] for task, own in zip(of, at, strict=True)])
 
-    together = _features(project, merged, (keys, limit), chosen, boundary)
+    now = _features(project, merged, (keys, limit), images(tasks, places), boundary).split([len(at) for at in places])
+    before = _features(project, scorer.base(), (keys, 0), images(tasks, every), boundary).split(counts)
     found = []
-    for task, key, at, now in zip(tasks, keys, places, together.split([len(at) for at in places]), strict=True):
-        before = _features(project, scorer.base(), (key,), all_of(task), boundary)[at]
-        own = _features(project, scorer.expert(task), (key,), all_of(task), boundary)[at]
-        found.append(ModelFeatures(before, own, now))
+    for nth, (task, at) in enumerate(zip(tasks, places, strict=True)):
+        expert = _features(project, scorer.expert(task), (keys[nth],), images([task], [every[nth]]), boundary)
+        found.append(ModelFeatures(before[nth][at], expert[at], now[nth]))
     return tuple(found)
 
 

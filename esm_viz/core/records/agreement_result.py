@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -79,7 +80,10 @@ class ExpertAgreement:
         if self.divergence is not None:
             words.append(f"KL {self.divergence.value:.3f} ({self.divergence.low:.3f} to {self.divergence.high:.3f})")
         turned = self.direction
-        words.append(f"feature direction {turned.value:.3f} ({turned.low:.3f} to {turned.high:.3f})")
+        if math.isnan(turned.value):
+            words.append("no feature direction, since no expert changed the features")
+        else:
+            words.append(f"feature direction {turned.value:.3f} ({turned.low:.3f} to {turned.high:.3f})")
         return f"On {self.images} unlabelled proxies: {', '.join(words)}."
 
     @property

@@ -17,6 +17,7 @@ from esm_viz.families.vision_tower import encode
 from esm_viz.merge import settle
 from esm_viz.numerics.expert_agreement import direction, divergence
 from esm_viz.project.project import Project
+from esm_viz.stages.cached_predictions import Scorer
 from tests.support.tiny import TASKS, mapping, recipe
 
 
@@ -97,6 +98,32 @@ def test_a_base_given_as_an_expert_has_no_direction(tiny_folder: Path, tmp_path:
     found = part.agreement(part.recipe)
     assert math.isnan(found.tasks[0].direction.value)
     assert found.direction.value == pytest.approx(sum(row.direction.value for row in found.tasks[1:]) / 2)
+
+
+def test_where_no_expert_changed_anything_the_sentence_says_so(tiny_folder: Path) -> None:
+    raw = mapping("averaging")
+    for model in raw["models"]:
+        model["path"] = "base.safetensors"
+    still = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
+    found = still.agreement(still.recipe)
+    assert found.same.accuracy == 1.0
+    assert found.sentence.endswith("no feature direction, since no expert changed the features.")
+
+
+def test_what_is_cached_builds_no_tower_and_the_base_is_read_once(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Project.open(recipe(tiny_folder, alpha=0.4), device="cpu")
+    built: list[str] = []
+    plain = Scorer.tower
+    monkeypatch.setattr(Scorer, "tower", lambda self, weights: built.append("tower") or plain(self, weights))
+    first = fresh.agreement(fresh.recipe)
+    assert len(built) == 2 + len(TASKS)  # the merged model, the base, and every expert
+    built.clear()
+    assert fresh.agreement(fresh.recipe).tasks == first.tasks
+    assert built == []
+    fresh.agreement(with_parameters(fresh.recipe, alpha=0.5))
+    assert built == ["tower"]
 
 
 def test_it_can_be_stopped(tiny_folder: Path) -> None:

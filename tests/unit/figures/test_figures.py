@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -400,6 +401,16 @@ def test_bars_of_agreement_are_shares_of_the_experts_predictions_or_directions(h
     assert "100 proxies a task" in figure["layout"]["xaxis"]["title"]["text"]
     assert ("%" in figure["layout"]["xaxis"]["title"]["text"]) is headed
     assert "on 200 unlabelled proxies" in figure["layout"]["meta"]["says"].lower()
+
+
+def test_an_expert_that_changed_nothing_has_no_bar_and_no_number() -> None:
+    known = agreement(80, 50, headed=False)
+    unknown = Estimate(math.nan, math.nan, math.nan)
+    record = dataclasses.replace(known, tasks=(known.tasks[0], dataclasses.replace(known.tasks[1], direction=unknown)))
+    figure = figures.agreement_figure(record)
+    assert figure["data"][0]["x"] == [pytest.approx(40.0), None]
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["<b>40</b>", "<b>–</b>"]
+    assert "nan" not in json.dumps(figure).lower()
 
 
 def test_a_curve_without_labels_is_of_agreement_and_its_best_has_the_least_divergence() -> None:

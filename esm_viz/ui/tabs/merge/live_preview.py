@@ -6,7 +6,7 @@ import dataclasses
 import threading
 
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Difference, Evaluation, MergeReport
+from esm_viz.core.records import Difference, Evaluation, ExpertAgreement, MergeReport
 from esm_viz.merge import static_part, with_method, with_parameters
 from esm_viz.merge.preset_lookup import evenly
 from esm_viz.ui.jobs.background_job import WORKERS, Job, Steps
@@ -157,8 +157,13 @@ def _measured_whole(session: Session, recipe: Recipe) -> bool:
 
 def _to_agree(session: Session, recipe: Recipe) -> bool:
     """Say whether agreement is still to be measured: every task has proxies, and it was not measured on all of them."""
-    known = session.agreement
-    return session.project.has_proxies and (known is None or known[0] != recipe or bool(known[1].limit))
+    known = agreement_of(session, recipe)
+    return session.project.has_proxies and (known is None or bool(known.limit))
+
+
+def agreement_of(session: Session, recipe: Recipe) -> ExpertAgreement | None:
+    """Return the last measured agreement if it is that of a recipe."""
+    return session.agreement[1] if session.agreement and session.agreement[0] == recipe else None
 
 
 def without_alpha(recipe: Recipe) -> Recipe:
@@ -174,7 +179,7 @@ def levels_known(session: Session, recipe: Recipe) -> bool:
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:
     """Add the recipe on screen to the history, after the entry that it was changed from; later entries stay."""
     scores = session.validation[1] if session.validation and session.validation[0] == recipe else None
-    kept = session.agreement[1] if session.agreement and session.agreement[0] == recipe else None
+    kept = agreement_of(session, recipe)
     if session.history and session.history[session.at].recipe == recipe:
         here = dataclasses.replace(session.history[session.at], report=report, evaluation=scores, agreement=kept)
         session.history[session.at] = here

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import RecipeError
-from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement
-from esm_viz.export.model_card import CHOSEN
 from esm_viz.figures import (
     accuracy_figure,
     agreement_figure,
@@ -19,6 +17,7 @@ from esm_viz.figures import (
 from esm_viz.figures.number_format import DASH, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
+from esm_viz.search.search_objective import CHOSEN
 from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
 from esm_viz.ui.components.measured_images import images_in_all, images_of
 from esm_viz.ui.session.search_time_estimate import about, alpha_search_seconds
@@ -72,7 +71,8 @@ def current(session: Session) -> State | None:
     if session.report is None or session.report[0] != session.recipe:
         return None
     scores = session.validation[1] if session.validation and session.validation[0] == session.recipe else None
-    return State(session.recipe, session.report[1], scores, title_of(session.recipe.method, session.report[1].alpha))
+    title = title_of(session.recipe.method, session.report[1].alpha)
+    return State(session.recipe, session.report[1], scores, title, live_preview.agreement_of(session, session.recipe))
 
 
 def title_of(method: str, alpha: float) -> str:
@@ -162,7 +162,8 @@ def stats(session: Session) -> dict[str, Any]:
         )
         parts.append(stat("Share of experts", shares, wait))
     if session.agreement is not None:
-        parts.append(_agreement(*session.agreement, fresh=session.agreement[0] == session.recipe))
+        measured, kept = session.agreement
+        parts.append(_agreement(kept, fresh=measured == session.recipe))
     objective = session.project.search_objective() if METHODS[session.recipe.method].searches_alpha else None
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
     label = f"Search α{about(alpha_search_seconds(session))}"
@@ -175,7 +176,7 @@ def stats(session: Session) -> dict[str, Any]:
     return {"html": body}
 
 
-def _agreement(_: Recipe, record: ExpertAgreement, fresh: bool) -> str:
+def _agreement(record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
     if record.same is None:
         turned = record.direction
@@ -195,8 +196,9 @@ def accuracy(session: Session) -> dict[str, Any]:
         card["chosen"] = "agreement" if session.view.agreement else "accuracy"
     if session.agreement is not None and (session.view.agreement or not labelled):
         recipe, kept = session.agreement
+        pinned = session.pinned.agreement if session.pinned else None
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement", "figure": agreement_figure(kept), "stale": stale}
+        return card | {"title": "Agreement", "figure": agreement_figure(kept, pinned), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}

@@ -86,7 +86,7 @@ def choose_alpha(session: Session) -> None:
     known = next((old for old in reversed(session.searched) if any_alpha(old) == any_alpha(recipe)), None)
     if known is not None:
         session.recipe = known
-    elif session.project.has_labels("validation") and not (session.task is not None and session.task.running):
+    elif session.project.search_objective() is not None and not (session.task is not None and session.task.running):
         _search(session, SEARCHING_FOR_PRESET)
 
 

@@ -218,6 +218,12 @@ def test_agreement_goes_back_with_the_history(page: Page) -> None:
     assert page.session.agreement[0] == page.session.recipe != before[0]
     page.act("bar", do="undo")
     assert page.session.agreement == before
+    page.act("stats", do="pin")
+    page.act("accuracy", do="measure", value="agreement")
+    page.act("rail", do="knob", name="alpha", value=0.2)
+    page.rest()
+    line = page.pieces["accuracy"]["figure"]["data"][1]["x"]  # A's, where the bars are B's
+    assert line == pytest.approx([100 * row.same.accuracy for row in before[1].tasks])
 
 
 def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:
