@@ -56,15 +56,14 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
         )
     images = counted(row.n for row in record.tasks)
     what = "predictions as the expert" if headed else "feature direction × 100"
-    how = "Bar: share of the proxies on which B predicts what the task’s own expert predicts" if headed else (
-        "Bar: cosine of B’s and the task’s own expert’s change of the image features, times 100"
-    )  # fmt: skip
+    how = "Bar: predicted as the task’s own expert does" if headed else "Bar: direction of the change of the features"
     return picture(
         data,
-        f"{how}, with its 95 % interval.{' Line: A.' if pinned else ''}",
+        f"{how}, 95 % interval.{' Line: A.' if pinned else ''}",
         record.sentence,
         (0, len(tasks) + 1),
         rows=tasks,
+        shown=_shown(record, headed),
         table=_table(record),
         margin={"l": label_margin(tasks), "r": 48, "t": 20, "b": 44},
         xaxis=axis(
@@ -100,6 +99,13 @@ def _hover(row: TaskAgreement) -> str:
     if row.divergence is not None:
         lines.append(f"KL(expert ‖ merged) {row.divergence.value:.3f}")
     return "<br>".join([*lines, f"feature direction {row.direction.value:.3f}"])
+
+
+def _shown(record: ExpertAgreement, headed: bool) -> str:
+    """Return a short sentence on the task that is least like its expert."""
+    least = min(record.tasks, key=lambda row: _value(row, headed))
+    value = f"{_value(least, headed):.0f} %" if headed else f"{least.direction.value:.2f}"
+    return f"Least like its expert: {least.task}, {value}."
 
 
 def _table(record: ExpertAgreement) -> list[list[Any]]:

@@ -33,7 +33,7 @@ def test_flips_from_a_to_b_are_the_pipelines_and_a_click_tells_both_answers(page
     page.wait_for_selector(f".flips >> text={len(found.became_right)} became right")
     said = page.locator(".flips").inner_text()
     assert f"{len(found.became_wrong)} became wrong" in said
-    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of {found.n} images." in said
+    assert f"{found.both_right} right with both, {found.both_wrong} wrong with both, of {found.n} test images." in said
     first = page.locator(".flips .thumb").first
     flip = {flip.index: flip for flip in (*found.became_right, *found.became_wrong)}[
         int(first.get_attribute("data-index") or -1)

@@ -110,7 +110,10 @@ def test_a_knob_changes_the_numbers_to_the_pipelines(page: Page, project: Projec
     assert shown_means(page) == pytest.approx([100 * score.merged.accuracy for score in truth.tasks])
     assert page.locator("#stats .stat .n").first.inner_text().startswith(f"{100 * truth.mean('merged'):.1f} %")
     heat = page.evaluate("document.querySelector('#card-interference .fig').data[0].customdata[0][0][2]")
-    assert heat == pytest.approx(project.merge(wanted).interference.values[0][0])
+    assert heat == pytest.approx(project.merge(wanted).interference.directions[0][0])
+    kept = project.agreement(wanted).same
+    page.wait_for_selector(f"#stats >> text={kept.n} unlabelled")
+    assert f"{100 * kept.accuracy:.1f} %" in page.locator("#stats .stat .n").last.inner_text()
 
 
 def test_after_a_wild_drag_the_last_value_wins(page: Page, project: Project) -> None:
@@ -134,7 +137,7 @@ def test_pin_undo_and_the_history(page: Page, project: Project) -> None:
     page.wait_for_selector("#stats >> text=Against A")
     page.wait_for_function("document.querySelectorAll('#history li').length === 2")
     page.get_by_text("B − A", exact=True).click()
-    page.wait_for_function("document.querySelector('#card-interference h2').innerText === 'Interference, B − A'")
+    page.wait_for_selector("#card-interference [role=radio][aria-checked=true] >> text=B − A")
     page.keyboard.press("u")
     wait_for(page, project, project.recipe)
 

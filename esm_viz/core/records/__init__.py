@@ -5,6 +5,7 @@ compared, hashed and written as JSON. A figure draws one record.
 """
 
 from esm_viz.core.records.accuracy_score import Evaluation, Routing, Score, TaskScores, Which
+from esm_viz.core.records.agreement_result import Estimate, ExpertAgreement, TaskAgreement
 from esm_viz.core.records.basic_types import (
     FAMILIES,
     SEARCH_ON,
@@ -19,7 +20,6 @@ from esm_viz.core.records.basic_types import (
     Value,
     ignore_record,
 )
-from esm_viz.core.records.expert_agreement import Estimate, ExpertAgreement, TaskAgreement
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
 from esm_viz.core.records.file_verdict import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
 from esm_viz.core.records.knob import Knob, Role, Setting, Span

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from esm_viz.core.records.agreement_result import ExpertAgreement
 from esm_viz.core.records.basic_types import Objective
-from esm_viz.core.records.expert_agreement import ExpertAgreement
 
 
 @dataclass(frozen=True, slots=True)

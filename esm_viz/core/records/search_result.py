@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate, product
 
 from esm_viz.core.records.accuracy_score import Evaluation
+from esm_viz.core.records.agreement_result import ExpertAgreement
 from esm_viz.core.records.basic_types import Objective, Split, Value
-from esm_viz.core.records.expert_agreement import ExpertAgreement
 from esm_viz.core.records.merge_report import Interference
 
 

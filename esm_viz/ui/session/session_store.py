@@ -54,6 +54,7 @@ class State:
     report: MergeReport
     evaluation: Evaluation | None
     words: str  # trusted HTML: the change since the entry before
+    agreement: ExpertAgreement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,10 +295,9 @@ def test_bars_of_interference_are_the_records_means_and_lines_the_pinned_ones() 
     assert {trace["xaxis"] for trace in (bars, halo, line)} == {"x2"}
     shown = figures.interference_figure(BETTER, INTERFERENCE)["layout"]["annotations"][-2:]
     assert [note["text"].split("</b>")[0] for note in shown] == ["<b>0.25", "<b>0.83"]
-    assert ["▼" in shown[0]["text"], "▲" in shown[1]["text"]] == [True, True]
     assert shown[0]["hovertext"].endswith("B 0.25, A 0.30, −0.05")
     changed = EVERY["difference"]["layout"]["annotations"][-2:]
-    assert [note["text"].split("</span> ")[1] for note in changed] == ["−0.05", "+0.03"]
+    assert [note["text"] for note in changed] == ["−0.05", "+0.03"]  # less is not better, so no sign says so
 
 
 def test_bars_far_beyond_ten_still_fit_and_what_is_unknown_has_none() -> None:
@@ -307,7 +306,6 @@ def test_bars_far_beyond_ten_still_fit_and_what_is_unknown_has_none() -> None:
     bars = next(trace for trace in figure["data"] if trace["type"] == "bar")
     assert bars["x"] == [pytest.approx(math.log10(700)), None]
     assert figure["layout"]["xaxis2"]["range"][1] > math.log10(700)
-    assert "10+" in figure["layout"]["meta"]["how"]  # the cells' colours end there
     go.Figure(figure)
 
 

@@ -188,7 +188,7 @@ def test_routed_scores_are_kept_apart_by_rank_and_by_families(routed: Project) -
 def test_the_search_measures_the_routed_model(routed: Project) -> None:
     found = routed.search_alpha(routed.recipe)
     best = routed.evaluate(with_parameters(routed.recipe, alpha=found.alpha), "validation")
-    assert found.normalised == best.mean_normalised
+    assert found.value == best.mean_normalised
     assert found.trace != routed.search_alpha(static_part(routed.recipe)).trace
 
 
@@ -222,8 +222,8 @@ def test_the_search_returns_the_best_mean_normalised_validation_accuracy_it_saw(
     for point in found.trace:
         evaluation = project.evaluate(with_parameters(project.recipe, alpha=point.alpha), "validation")
         truth = sum(row.merged.accuracy / row.finetuned.accuracy for row in evaluation.tasks) / len(TASKS)
-        assert point.normalised == pytest.approx(truth, abs=1e-12)
-    assert found.normalised == max(point.normalised for point in found.trace)
+        assert point.value == pytest.approx(truth, abs=1e-12)
+    assert found.value == max(point.value for point in found.trace)
     assert found.images == len(TASKS) * LABELLED
 
 
@@ -232,11 +232,29 @@ def test_the_search_does_not_depend_on_the_alpha_it_starts_from(project: Project
     assert starts[0] == starts[1] == starts[2]
 
 
-def test_the_search_needs_validation_images(tiny_folder: Path) -> None:
+@pytest.mark.parametrize(("fields", "search_on"), [((), "divergence"), (("head", "test"), "direction")])
+def test_without_labels_the_search_measures_on_proxies(
+    tiny_folder: Path, fields: tuple[str, ...], search_on: str
+) -> None:
     raw = mapping()
-    del raw["models"][0]["validation"]
+    for field in ("validation", *fields):
+        del raw["models"][0][field]
     project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
-    text = "ants has no labelled validation images, give `validation` and `head` in the recipe"
+    found = project.search_alpha(project.recipe)
+    assert found.search_on == search_on
+    for point in found.trace:
+        kept = project.agreement(with_parameters(project.recipe, alpha=point.alpha))
+        truth = -kept.divergence.value if search_on == "divergence" else kept.direction.value
+        assert point.value == truth
+    assert found.value == max(point.value for point in found.trace)
+
+
+def test_the_search_needs_labels_or_proxies(tiny_folder: Path) -> None:
+    raw = mapping("tsv_m")
+    for field in ("validation", "proxies"):
+        del raw["models"][0][field]
+    project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
+    text = "there is nothing to measure by, give every task proxies, or labelled images and a head"
     with says(ImagesError, text):
         project.search_alpha(project.recipe)
 
@@ -259,7 +277,7 @@ def test_the_exported_model_scores_what_the_search_saw(project: Project, tmp_pat
     scores = project.scorer.score_tower(project.headers.arch.tower(tensors), "validation")
     experts = [row.finetuned for row in project.evaluate(project.recipe, "validation").tasks]
     shares = [score.accuracy / expert.accuracy for score, expert in zip(scores, experts, strict=True)]
-    assert sum(shares) / len(shares) == found.normalised
+    assert sum(shares) / len(shares) == found.value
 
 
 # Devices.

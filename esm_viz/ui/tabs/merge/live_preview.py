@@ -174,12 +174,14 @@ def levels_known(session: Session, recipe: Recipe) -> bool:
 def remember(session: Session, recipe: Recipe, report: MergeReport) -> None:
     """Add the recipe on screen to the history, after the entry that it was changed from; later entries stay."""
     scores = session.validation[1] if session.validation and session.validation[0] == recipe else None
+    kept = session.agreement[1] if session.agreement and session.agreement[0] == recipe else None
     if session.history and session.history[session.at].recipe == recipe:
-        session.history[session.at] = dataclasses.replace(session.history[session.at], report=report, evaluation=scores)
+        here = dataclasses.replace(session.history[session.at], report=report, evaluation=scores, agreement=kept)
+        session.history[session.at] = here
         return
     before = session.history[session.at].recipe if session.history else None
     session.at += 1
-    session.history.insert(session.at, State(recipe, report, scores, change_in_words(before, recipe)))
+    session.history.insert(session.at, State(recipe, report, scores, change_in_words(before, recipe), kept))
     if len(session.history) > MOST_HISTORY:
         del session.history[0]
         session.at -= 1

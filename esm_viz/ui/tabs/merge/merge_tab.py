@@ -118,6 +118,7 @@ def _go(session: Session, index: int) -> None:
             session.live.cancel()
         session.at, session.recipe, session.report = index, state.recipe, (state.recipe, state.report)
         session.validation = (state.recipe, state.evaluation) if state.evaluation else None
+        session.agreement = (state.recipe, state.agreement) if state.agreement else None
         session.errors.pop("rail", None)
         session.errors.pop("live", None)
     if session.project.has_labels("validation") and (state.evaluation is None or state.evaluation.limit):
@@ -149,7 +150,7 @@ def stats(session: Session) -> dict[str, Any]:
         wait = "" if fresh else "wait"
         parts.append(
             stat(
-                f"Mean accuracy, {images_of(scores, session.project)}",
+                f"Mean on {images_of(scores, session.project).removesuffix(' a task')}",
                 f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
                 wait,
             )
@@ -178,9 +179,9 @@ def _agreement(_: Recipe, record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
     if record.same is None:
         turned = record.direction
-        value = f"{number(turned.value)} <small>on {record.images} unlabelled images</small>"
+        value = f"{number(turned.value)} <small>{record.images} unlabelled</small>"
         return stat("Feature direction", value, "" if fresh else "wait")
-    share = f"{percent(record.same.accuracy, 1)} % <small>on {record.images} unlabelled images</small>"
+    share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled</small>"
     return stat("Agreement with experts", share, "" if fresh else "wait")
 
 
@@ -195,7 +196,7 @@ def accuracy(session: Session) -> dict[str, Any]:
     if session.agreement is not None and (session.view.agreement or not labelled):
         recipe, kept = session.agreement
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement per task", "figure": agreement_figure(kept), "stale": stale}
+        return card | {"title": "Agreement", "figure": agreement_figure(kept), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
@@ -218,7 +219,7 @@ def interference(session: Session) -> dict[str, Any]:
     old = session.pinned.report.interference if session.pinned else None
     heat = session.view.heat
     card: dict[str, Any] = {
-        "title": "Direction, size",
+        "title": "Per layer",
         "choices": [*HEATS.items(), *([("difference", "B − A")] if old else [])],
         "chosen": heat,
         "switch": "heat",

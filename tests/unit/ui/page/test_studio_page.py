@@ -204,10 +204,20 @@ def test_agreement_is_shown_in_place_of_accuracy_and_says_on_what(page: Page) ->
     page.rest()
     found = page.session.agreement[1]
     assert found.limit == 0
-    assert f"on {found.images} unlabelled images" in page.pieces["stats"]["html"]
+    assert f"{found.images} unlabelled" in page.pieces["stats"]["html"]
     card = page.act("accuracy", do="measure", value="agreement")["accuracy"]
-    assert (card["title"], card["chosen"]) == ("Agreement per task", "agreement")
+    assert (card["title"], card["chosen"]) == ("Agreement", "agreement")
     assert card["figure"]["layout"]["meta"]["says"] == found.sentence
+
+
+def test_agreement_goes_back_with_the_history(page: Page) -> None:
+    page.rest()
+    before = page.session.agreement
+    page.act("rail", do="knob", name="alpha", value=0.2)
+    page.rest()
+    assert page.session.agreement[0] == page.session.recipe != before[0]
+    page.act("bar", do="undo")
+    assert page.session.agreement == before
 
 
 def test_search_finds_alpha_on_validation_and_uses_it(page: Page) -> None:

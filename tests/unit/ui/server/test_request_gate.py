@@ -200,7 +200,9 @@ def test_an_id_that_is_nobodys_opens_nothing(enemy: Page, studio: Studio, known:
         answer = posted(enemy, studio.parts[part], "act", [known], {"do": "reset"})
         assert answer.status_code == 200
         painted = [json.loads(value) for value in answer.json()["data"] if isinstance(value, str)]
-        assert all(set(piece) == {"v", "html", "busy", "said"} and "expired" in piece["html"] for piece in painted)
+        assert all(
+            set(piece) == {"v", "html", "busy", "said", "gone"} and "expired" in piece["html"] for piece in painted
+        )
 
 
 def test_another_pages_closing_cannot_be_told_in_its_name(enemy: Page, studio: Studio) -> None:
