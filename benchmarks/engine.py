@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 import esm_viz
-from benchmarks import plain, plain_run, synthetic
+from benchmarks import plain_pytorch, plain_pytorch_run, synthetic
 from esm_viz.core.recipe import Recipe
 from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.runtime.stage_cache import StageCache
@@ -78,15 +78,16 @@ def _print_errors(recipe: Recipe) -> None:
         if layer.family in ESSENTIAL and layer.block == project.layers[-1].block // 2:
             deltas = [project.stages.delta(recipe, task, layer.name) for task in project.tasks]
             inputs = [project.stages.inputs(recipe, task, layer).flatten(0, 1) for task in project.tasks]
-            truth = plain.merge_layer(deltas, [rows.double() for rows in inputs])
-            theirs = plain.merge_layer([delta.float() for delta in deltas], inputs)
+            truth = plain_pytorch.merge_layer(deltas, [rows.double() for rows in inputs])
+            theirs = plain_pytorch.merge_layer([delta.float() for delta in deltas], inputs)
             ours = project.stages.merged(recipe, layer.name, layer).delta
             print(f"  {layer.label:<52}{_relative(ours, truth):>10.1e}{_relative(theirs, truth):>14.1e}", flush=True)
 
 
 def _plain(path: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.plain_run", str(path)]
-    run = subprocess.run(command, env=os.environ | plain_run.ENVIRONMENT, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.plain_pytorch_run", str(path)]
+    settings = os.environ | plain_pytorch_run.ENVIRONMENT
+    run = subprocess.run(command, env=settings, check=True, capture_output=True, text=True)
     seconds = json.loads(run.stdout)
     return {
         SCRATCH: seconds["reading"] + seconds["merging"],

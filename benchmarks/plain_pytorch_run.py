@@ -1,4 +1,4 @@
-"""`python -m benchmarks.plain_run RECIPE`: time the plain way from scratch in a process of its own, print JSON.
+"""`python -m benchmarks.plain_pytorch_run RECIPE`: time the plain way from scratch in a process of its own, print JSON.
 
 Its own, because our package tells the linear algebra libraries to keep to one thread a matrix and to wait asleep: the
 plain way goes as most code does, with all threads on one matrix, spinning.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 import esm_viz
-from benchmarks import plain
+from benchmarks import plain_pytorch
 from esm_viz.core.records import Layer
 from esm_viz.families.vision_tower import ESSENTIAL, module_of
 
@@ -61,12 +61,12 @@ def merge(
 ) -> dict[str, Tensor]:
     """Merge all layers the plain way."""
     merged = {
-        layer.name: plain.merge_layer(deltas[layer.name], inputs[layer.name])
+        layer.name: plain_pytorch.merge_layer(deltas[layer.name], inputs[layer.name])
         if layer.family in ESSENTIAL
-        else plain.merge_singular_vectors(deltas[layer.name])
+        else plain_pytorch.merge_singular_vectors(deltas[layer.name])
         for layer in layers
     }
-    return plain.scale_families(merged, {layer.name: layer.family for layer in layers})
+    return plain_pytorch.scale_families(merged, {layer.name: layer.family for layer in layers})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plain_run import watch
+from benchmarks.plain_pytorch_run import watch
 from esm_viz.core.records import Layer
 from esm_viz.families.prototype_routing import Adapters, add_gathered, add_grouped
 from esm_viz.families.routed_tower import RoutedTower, routed_layers

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-import esm_viz
 from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.families.vision_tower import Architecture
+from esm_viz.merge import settle
 
 VIT_B_32 = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
 VIT_L_14 = {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14}
@@ -37,7 +37,7 @@ def write(
     names = [f"task{at}" for at in range(tasks)]
     models = [{"name": name, "path": f"{name}.safetensors", "proxies": f"{name}_proxies.safetensors"} for name in names]
     raw = {"merge_method": "esm", "arch": config, "base_model": {"path": "base.safetensors"}, "models": models}
-    recipe = esm_viz.settle(parse_mapping({**raw, "parameters": parameters}, folder))
+    recipe = settle(parse_mapping({**raw, "parameters": parameters}, folder))
     arch = Architecture(recipe.arch, recipe.arch_config)
     draw = torch.Generator().manual_seed(0)
     base = {name: _weights(name, shape, draw) for name, shape in arch.shapes.items()}

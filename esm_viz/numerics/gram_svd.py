@@ -8,7 +8,7 @@ with the resulting columns, whose entries are all small. Each such level resolve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -110,12 +110,43 @@ def gram(matrix: Tensor) -> Tensor:
     if n < _LEAST_BLOCKED or matrix.is_cuda:
         return matrix.mT @ matrix
     product = matrix.new_empty(n, n)
-    edges = [n * at // _BLOCKS for at in range(_BLOCKS + 1)]
-    for start, end in pairwise(edges):
+    for start, end in _blocks(n):
         rows = matrix[:, start:end].mT @ matrix[:, start:]
         product[start:end, start:] = rows
         product[end:, start:end] = rows[:, end - start :].mT
     return product
+
+
+def half_gram(matrix: Tensor, twice: bool = False) -> Tensor:
+    """Return the entries of MᵀM in the blocks on and above the diagonal, flat, one row of blocks after the other.
+
+    The inner product of two such products, ⟨MᵀM, NᵀN⟩, is that of half_gram(M) and half_gram(N, twice=True).
+
+    Args:
+        matrix: M, (m, n).
+        twice: whether entries above the blocks of the diagonal are doubled, so that they count for those below.
+    """
+    n = matrix.shape[-1]
+    entries = matrix.new_empty(half_bytes(n) // 8)
+    begun = 0
+    for start, end in _blocks(n):
+        rows = entries[begun : begun + (end - start) * (n - start)].view(end - start, n - start)
+        torch.mm(matrix[:, start:end].mT, matrix[:, start:], out=rows)
+        if twice:
+            rows[:, end - start :] *= 2
+        begun += rows.numel()
+    return entries
+
+
+def half_bytes(n: int) -> int:
+    """Return the bytes of `half_gram` of a float64 matrix of n columns."""
+    return 8 * sum((end - start) * (n - start) for start, end in _blocks(n))
+
+
+def _blocks(n: int) -> Iterator[tuple[int, int]]:
+    """Return the first row of each block of a symmetric product, and that of the next one; small ones are one block."""
+    count = _BLOCKS if n >= _LEAST_BLOCKED else 1
+    return pairwise([n * at // count for at in range(count + 1)])
 
 
 def descending_eigen(symmetric: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,14 @@ which depends on no knob. So a changed knob costs one matrix product per layer f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from esm_viz.numerics.second_moments import Moment
+from esm_viz.numerics.gram_svd import gram, half_gram
+from esm_viz.numerics.second_moments import HalfMoment, Moment
 
 
 class Shift(NamedTuple):
@@ -43,17 +45,52 @@ def shift(own: Tensor, moment: Moment) -> Shift:
     return Shift(through, float((through * own).sum()))
 
 
-def pull(merged: Tensor, product: Tensor, own: Shift, moment: Moment) -> Pull:
+def pull(merged: Tensor, product: Tensor | None, own: Shift, moment: Moment | HalfMoment) -> Pull:
     """Measure a merge on one task's tokens.
 
     Args:
         merged: ΔW, (d_out, d_in), float64.
-        product: ΔWᵀΔW, (d_in, d_in), float64.
+        product: ΔWᵀΔW, (d_in, d_in), for a moment that holds M; `half_gram` of ΔW for half a moment; else not read.
         own: the task's own shift.
         moment: M_t = X_tᵀX_t.
     """
-    energy = moment.energies(merged).sum() if moment.square is None else _inner(product, moment.square)
+    symmetric = moment.entries if isinstance(moment, HalfMoment) else moment.square
+    if symmetric is not None and product is not None:
+        energy = _inner(product, symmetric)
+    else:
+        assert isinstance(moment, Moment)  # half a moment comes with a product
+        energy = moment.energies(merged).sum()
     return Pull(float(energy), float(_inner(merged, own.through)), own.energy)
+
+
+def pulls(merged: Tensor, shifts: Sequence[Shift], moments: Sequence[Moment | HalfMoment]) -> tuple[Pull, ...]:
+    """Measure a merge on every task's tokens. ΔWᵀΔW is formed only where a moment holds M or half of it.
+
+    Products are float64. If the mean of the tokens is 100 times longer than what they differ by, and ΔW does not see
+    it, products in float32 put a wrong by 1e-4: the large parts cancel, their rounding does not.
+
+    Args:
+        merged: ΔW, (d_out, d_in), float64.
+        shifts: the tasks' own shifts.
+        moments: M_t of each task.
+    """
+    squares = any(isinstance(moment, Moment) and moment.square is not None for moment in moments)
+    whole = gram(merged) if squares else None
+    half = half_gram(merged) if any(isinstance(moment, HalfMoment) for moment in moments) else None
+    return tuple(
+        pull(merged, half if isinstance(moment, HalfMoment) else whole, own, moment)
+        for own, moment in zip(shifts, moments, strict=True)
+    )
+
+
+def worth_halves(moments: Sequence[Moment]) -> bool:
+    """Say whether `half_moment` should replace those moments of one layer that keep X, if there is memory for it.
+
+    ΔWᵀΔW costs half of d_out d_in² multiplications for all tasks together, X_t ΔWᵀ costs n_t d_out d_in for each. From
+    2 d_in tokens on it is four times cheaper, which pays for forming every M_t after about three merges.
+    """
+    rows = [moment.rows for moment in moments if moment.rows is not None]
+    return bool(rows) and sum(len(one) for one in rows) >= 2 * rows[0].shape[1]
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:

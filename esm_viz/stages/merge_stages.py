@@ -10,6 +10,7 @@
 | merged | layer or parameter | the knobs that `merge_layer` reads |
 | cutoff | task | the share of entries that a method keeps |
 | shift | task, layer | proxies drawn |
+| half moment | task, layer | proxies drawn |
 | pulls | layer | proxies drawn, and the knobs that `merge_layer` reads |
 
 The inter-layer level and α are one number per layer, applied after `merged`; changing them needs no new stage.
@@ -40,11 +41,11 @@ from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
 from esm_viz.numerics.eigenvalue_spectrum import rank_of_ratio
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition, esd_of_all, svd_basis
-from esm_viz.numerics.gram_svd import gram
-from esm_viz.numerics.interference import Pull, Shift, pull, shift
+from esm_viz.numerics.gram_svd import half_bytes
+from esm_viz.numerics.interference import Pull, Shift, pulls, shift, worth_halves
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.polarized_scaling import relative_power
-from esm_viz.numerics.second_moments import Moment, MomentSum
+from esm_viz.numerics.second_moments import HalfMoment, Moment, MomentSum, half_moment
 from esm_viz.runtime.container_limits import free_memory
 from esm_viz.runtime.stage_cache import StageCache
 from esm_viz.runtime.thread_pool import cores, one_thread, parallel_map
@@ -419,14 +420,26 @@ class Stages:
         """Return the measures of the merge at scale 1 on every task's tokens at one layer."""
 
         def compute() -> tuple[Pull, ...]:
-            delta = self.merged(recipe, layer.name, layer).delta
-            product = gram(delta)
-            return tuple(
-                pull(delta, product, self.shift(recipe, task, layer), self.moment(recipe, task, layer))
-                for task in recipe.tasks
-            )
+            shifts = [self.shift(recipe, task, layer) for task in recipe.tasks]
+            return pulls(self.merged(recipe, layer.name, layer).delta, shifts, self._measured_on(recipe, layer))
 
         return self._small("pulls", recipe, layer, compute)
+
+    def _measured_on(self, recipe: Recipe, layer: Layer) -> list[Moment | HalfMoment]:
+        """Return every task's moment at a layer in the form in which a merge is measured fastest."""
+        moments = [self.moment(recipe, task, layer) for task in recipe.tasks]
+        # Most of it is for the widest layer of each block. Half of the cache may go there, first blocks first.
+        halves = (layer.block + 1) * len(moments) * half_bytes(layer.d_in)
+        if self.device != "cpu" or not worth_halves(moments) or halves > self.cache.limit // 2:
+            return list(moments)
+
+        def half(task: str, moment: Moment) -> Moment | HalfMoment:
+            if moment.square is not None:
+                return moment
+            key = ("half_moment", *self._forward_key(recipe, task), layer.name)
+            return self.kept(key, lambda: half_moment(moment))
+
+        return [half(task, moment) for task, moment in zip(recipe.tasks, moments, strict=True)]
 
     def _small(self, stage: Small, recipe: Recipe, layer: Layer, compute: Callable[[], T]) -> T:
         """Return a cached stage of a few numbers of a merged layer."""

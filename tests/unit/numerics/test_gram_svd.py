@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from esm_viz.numerics.gram_svd import descending_eigen, gram, right_levels, singular, through_polar
+from esm_viz.numerics.gram_svd import (
+    descending_eigen,
+    gram,
+    half_bytes,
+    half_gram,
+    right_levels,
+    singular,
+    through_polar,
+)
 from tests.support.tiny import normal
 
 EPS = torch.finfo(torch.float64).eps
@@ -88,6 +96,16 @@ def test_a_gram_matrix_is_the_product_and_symmetric(m: int, n: int) -> None:
     if n >= 640:
         edge = n // 6  # outside the blocks on the diagonal both halves are one product
         assert torch.equal(found[edge:, :edge], found[:edge, edge:].mT)
+
+
+@pytest.mark.parametrize("n", [1, 7, 640, 701])
+def test_halves_of_two_products_have_the_inner_product_of_the_wholes(n: int) -> None:
+    one, other = normal(5, n, seed=8), normal(3, n, seed=9)
+    truth = float((one @ other.mT).square().sum())  # ⟨MᵀM, NᵀN⟩ = ‖M Nᵀ‖²
+    found = half_gram(one)
+    assert float(found @ half_gram(other, twice=True)) == pytest.approx(truth, rel=1e-12)
+    assert half_bytes(n) == found.numel() * found.element_size()
+    assert (found.numel() < 0.6 * n * n) is (n >= 640)
 
 
 def test_eigenvalues_descend_with_their_vectors() -> None:
