@@ -92,7 +92,7 @@ class Architecture:
                 f"arch reads {' x '.join(map(str, tower.image_size))} images", "use a ViT of square images"
             )
         self._empty = tower.eval()
-        self._stem = copy.deepcopy(tower)
+        self._stem = _copied(tower)
         self._stem.transformer = nn.Identity()
         self.blocks = len(tower.transformer.resblocks)
         self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
@@ -103,7 +103,7 @@ class Architecture:
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Return a new tower with these tensors (not copied); float32 weights give a float32 forward pass."""
-        tower = copy.deepcopy(self._empty)
+        tower = _copied(self._empty)
         tower.load_state_dict(dict(weights), assign=True)
         return tower.requires_grad_(False)
 
@@ -123,7 +123,7 @@ class Architecture:
             weights: the parameters outside the blocks.
             images: preprocessed, (n, 3, H, W).
         """
-        stem = copy.deepcopy(self._stem)
+        stem = _copied(self._stem)
         stem.load_state_dict(dict(weights), assign=True)
         return block_input(stem, images)
 
@@ -139,7 +139,7 @@ class Architecture:
             see: called with each layer's name and input, (n, tokens, d_in).
         """
         prefix = _block_prefix(block)
-        module = copy.deepcopy(self._empty.transformer.resblocks[block])
+        module = _copied(self._empty.transformer.resblocks[block])
         module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()}, assign=True)
         for suffix in _SUFFIXES:
             # in_proj is a parameter of the attention itself; the others are modules of their own
@@ -167,6 +167,18 @@ def encode(tower: nn.Module, images: Tensor, boundary: Callable[[int], None] = l
             parts.append(tower(images[start : start + BATCH].to(device)))
             boundary(min(start + BATCH, len(images)))
     return torch.cat(parts)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Return a module whose own modules, parameters and hooks may be replaced; all values are shared with the original.
+
+    A deep copy of the demo's tower takes a third of the time of its forward pass over 64 images.
+    """
+    own = copy.copy(module)
+    parts = vars(own)
+    parts |= {name: value.copy() for name, value in parts.items() if isinstance(value, dict)}  # parameters, hooks, …
+    parts["_modules"] = {name: child and _copied(child) for name, child in parts["_modules"].items()}
+    return own
 
 
 def _block_prefix(block: int) -> str:

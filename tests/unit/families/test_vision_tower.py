@@ -146,6 +146,19 @@ def test_a_named_architecture_is_open_clips() -> None:
     assert arch.config == open_clip.get_model_config("ViT-B-32-quickgelu")
 
 
+def test_hooks_and_modules_of_one_tower_are_not_another_ones() -> None:
+    arch = Architecture("", CONFIG)
+    first, second = (arch.tower(WEIGHTS) for _ in range(2))
+    seen: list[str] = []
+    first.transformer.resblocks[0].mlp.c_fc.register_forward_pre_hook(lambda *_: seen.append("first"))
+    first.transformer.resblocks[1].mlp = nn.Identity()
+    found = encode(second, PICTURES)
+    assert seen == []
+    assert torch.equal(found, encode(arch.tower(WEIGHTS), PICTURES))
+    assert not torch.equal(encode(first, PICTURES), found)
+    assert seen == ["first"]
+
+
 def test_towers_of_one_architecture_do_not_share_weights() -> None:
     arch = Architecture("", CONFIG)
     one = arch.tower(WEIGHTS)
