@@ -122,11 +122,12 @@ def agreement(*same: int, headed: bool = True) -> ExpertAgreement:
     counts = same * len(TASKS) if len(same) == 1 else same
     apart = [Estimate((100 - count) / 100, (99 - count) / 100, 1.0) for count in counts]
     turned = [Estimate(count / 200, count / 210, count / 190) for count in counts]
+    alike = [Estimate(count / 100, count / 110, count / 90) for count in counts]
     rows = tuple(
-        TaskAgreement(task, 100, Score(count, 100) if headed else None, kl if headed else None, direction)
-        for task, count, kl, direction in zip(TASKS, counts, apart, turned, strict=True)
+        TaskAgreement(task, 100, Score(count, 100) if headed else None, kl if headed else None, direction, match)
+        for task, count, kl, direction, match in zip(TASKS, counts, apart, turned, alike, strict=True)
     )
-    return ExpertAgreement("0" * 64, "esm", 0.5, {}, rows, 0, apart[0] if headed else None, turned[0], 0.1)
+    return ExpertAgreement("0" * 64, "esm", 0.5, {}, rows, 0, apart[0] if headed else None, turned[0], alike[0], 0.1)
 
 
 def sweep(grid: dict[str, tuple[Value, ...]], *numbers: float, split: str | None = "validation") -> Sweep:
