@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Routing
 from esm_viz.figures import accuracy_figure, confusion_figure, routes_figure, routing_figure
 from esm_viz.figures.number_format import percent, safe
@@ -12,6 +13,7 @@ from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import select
 from esm_viz.ui.components.measured_images import images_of
 from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.tabs.evaluate import agreement_board
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
 from esm_viz.ui.tabs.evaluate.comparison_with_a import (
     BOARD,
@@ -41,7 +43,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do == "compare":
         compare_all(session)
     elif do == "row":
-        set_recipe(session, _row(session, message.get("row")).recipe)
+        set_recipe(session, _recipe_of(session, message.get("row")))
         compare_models_and_wait(session)
     elif do == "task":
         _choose_task(session, data if isinstance(data, str) else value)
@@ -69,11 +71,13 @@ def arrive(session: Session) -> tuple[str, ...]:
     return BOARD
 
 
-def _row(session: Session, key: object) -> BoardRow:
-    for row in session.board:
-        if key_of(row) == key:
-            return row
-    raise RecipeError("this row is gone", "click another one")
+def _recipe_of(session: Session, key: object) -> Recipe:
+    """Return the recipe of a row of the leaderboard, with or without labels."""
+    keys = {key_of(row): row.recipe for row in session.board}
+    keys |= {agreement_board.key_of(row): row.recipe for row in session.agreement_board}
+    if key not in keys:
+        raise RecipeError("this row is gone", "click another one")
+    return keys[str(key)]
 
 
 def _choose_task(session: Session, task: object) -> None:
