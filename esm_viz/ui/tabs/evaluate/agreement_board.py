@@ -17,8 +17,8 @@ from esm_viz.ui.session.session_store import AgreementRow, Session
 FILE = "esm_viz-agreement.csv"
 HOW_HEADLESS = (
     "Without labels and without a head for every task, methods stand in the order of feature match, highest first: how "
-    "like the own expert’s image features the merged model’s are; 1 is the same. Each method had the same search for its "
-    "own α. A task’s column: its feature match. KL is the better order: class names of every task are enough for it."
+    "like the own expert’s image features the merged model’s are; 1 is the same. Each method had the same search for "
+    "its own α. A task’s column: its feature match. KL is the better order: class names are enough for it."
 )
 HOW = (
     "Without labels, methods stand in the order of KL(expert ‖ merged), least first: how far the merged model’s "
