@@ -71,14 +71,14 @@ def search_knobs(
     Raises:
         RecipeError: a knob or the number of trials is wrong, or the storage belongs to another search.
         ImagesError: tasks have neither labels nor proxies.
-        HeadError: an expert has a validation accuracy of 0, or without a head there is nothing to choose knobs by.
+        HeadError: an expert has a validation accuracy of 0.
         NumericsError: the recipe itself cannot be merged.
         SearchStopped: the user stopped it; the trials so far are in `found` and in the storage.
     """
     recipe = project.settled(recipe)
     space, trials = space_of(recipe, knobs), checked_trials(trials)
     seed = checked_seed(recipe.seed if seed is None else seed, "knob search")
-    objective = objective_of(project, alpha_alone=list(space) == ["alpha"])
+    objective = objective_of(project)
     split: Split | None = "validation" if objective == "normalised" else None
     need_measurable(project, recipe, split, limit)
     identity = {

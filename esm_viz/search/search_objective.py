@@ -1,14 +1,12 @@
 """What knobs are chosen by: accuracy on labelled images or, without labels, agreement with the experts on proxies.
 
 KL(expert ‖ merged) on unlabelled proxies chooses as well as labels do, any knob, where every task has a head. Without
-heads, feature direction finds α within one method and is wrong between recipes (METHOD, choosing without labels). It
-is wrong for a routed model's α too, whose adapters make up for a merge that is too small: there it is measured on the
-merged weights alone.
+heads feature match does, a little less well (docs/choosing-without-labels.md).
 """
 
 from __future__ import annotations
 
-from esm_viz.core.errors import EsmVizError, HeadError, ImagesError
+from esm_viz.core.errors import EsmVizError, ImagesError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, Objective
@@ -16,40 +14,28 @@ from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation.accuracy_measurement import evaluate_to_normalise
 from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.inspection.opened_files import MOST_PROXIES
-from esm_viz.merge import static_part
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 
 CHOSEN: dict[Objective, str] = {
     "normalised": "by accuracy on labelled validation images",
     "divergence": "without labels, by KL(expert ‖ merged) on the proxies",
-    "direction": "without labels and heads, by feature direction on the proxies",
+    "match": "without labels and heads, by feature match on the proxies",
 }
 """What a knob was chosen by, for a sentence."""
 
 
-def objective_of(project: OpenedProject, *, alpha_alone: bool) -> Objective:
+def objective_of(project: OpenedProject) -> Objective:
     """Return what the project's files allow to choose knobs by.
-
-    Args:
-        project: the opened project.
-        alpha_alone: whether recipes differ in α alone, so that feature direction may choose.
 
     Raises:
         ImagesError: tasks have neither labelled validation images nor proxies.
-        HeadError: recipes differ in more than α, and a task has no head.
     """
     if project.has_labels("validation") and project.has_heads:
         return "normalised"
     if not project.has_proxies:
         raise ImagesError("there is nothing to measure by", "give every task proxies, or labelled images and a head")
-    if project.has_heads:
-        return "divergence"
-    if not alpha_alone:
-        lacking = [task for task in project.tasks if task not in project.headers.heads]
-        wrong = f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no head to choose knobs other than α by"
-        raise HeadError(wrong, "give `head` in the recipe, class names are enough to make one")
-    return "direction"
+    return "divergence" if project.has_heads else "match"
 
 
 def alpha_objective(project: OpenedProject, recipe: Recipe) -> Objective | None:
@@ -59,14 +45,14 @@ def alpha_objective(project: OpenedProject, recipe: Recipe) -> Objective | None:
         ImagesError: tasks have neither labelled validation images nor proxies.
     """
     searched = project.settled(recipe).parameters["alpha"] == "search"
-    return objective_of(project, alpha_alone=True) if searched else None
+    return objective_of(project) if searched else None
 
 
 @question
-def search_objective(project: OpenedProject, *, alpha_alone: bool = True) -> Objective | None:
-    """Return what knobs can be chosen by; None if by nothing. Arguments as in `objective_of`."""
+def search_objective(project: OpenedProject) -> Objective | None:
+    """Return what knobs can be chosen by; None if by nothing."""
     try:
-        return objective_of(project, alpha_alone=alpha_alone)
+        return objective_of(project)
     except EsmVizError:
         return None
 
@@ -88,11 +74,11 @@ def measured_for_choice(
     """
     if objective == "normalised":
         return evaluate_to_normalise(project, recipe, limit, progress)
-    return agreement(project, static_part(recipe) if objective == "direction" else recipe, limit, progress)
+    return agreement(project, recipe, limit, progress)
 
 
 def height_of(measured: Evaluation | ExpertAgreement) -> float:
-    """Return the objective, more is better: mean normalised accuracy, minus KL, or direction; NaN if unknown."""
+    """Return the objective, more is better: mean normalised accuracy, minus KL, or match; NaN if unknown."""
     return measured.mean_normalised if isinstance(measured, Evaluation) else measured.height
 
 

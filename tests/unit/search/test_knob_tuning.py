@@ -475,19 +475,13 @@ def test_without_labels_it_lessens_the_divergence_from_the_experts(tiny_folder: 
         assert trial.value == -bare.agreement(own).divergence.value
 
 
-def test_without_heads_alpha_alone_is_searched_and_other_knobs_are_refused(tiny_folder: Path) -> None:
+def test_without_heads_knobs_are_chosen_by_feature_match(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation", "test", "head")
-    found = bare.search_knobs(bare.recipe, ["alpha"], 4)
-    assert found.objective == "direction"
+    found = bare.search_knobs(bare.recipe, PAIR, 4)
+    assert found.objective == "match"
     assert [trial.value for trial in found.trials] == [
-        bare.agreement(with_parameters(bare.recipe, **trial.parameters)).direction.value for trial in found.trials
+        bare.agreement(with_parameters(bare.recipe, **trial.parameters)).match.value for trial in found.trials
     ]
-    text = (
-        f"{', '.join(TASKS)} have no head to choose knobs other than α by, "
-        "give `head` in the recipe, class names are enough to make one"
-    )
-    with says(HeadError, text):
-        bare.search_knobs(bare.recipe, PAIR, 2)
 
 
 def test_test_images_are_never_searched_by(tiny_folder: Path) -> None:
