@@ -30,8 +30,6 @@ LACKING = (
     "32 unlabelled images."
 )
 NOT_YET = "No labelled test images. Without labels, methods can be ranked by their agreement with the experts."
-
-
 _SHARE = '<th class="r">As the expert, %</th>'
 
 
