@@ -94,7 +94,7 @@ def search_knobs(
         own, second = with_alpha_found(project, own, inside.part(0.0, 0.5)), inside.part(0.5, 1.0)
         value = height_of(measured_for_choice(project, own, objective, limit, second))
         if math.isnan(value):
-            raise NumericsError("no task changed a layer", "give models fine-tuned from the base")
+            raise NumericsError("an expert's image features are all 0", "give fine-tuned models that tell images apart")
         return KnobTrial(own.parameters, value)
 
     record = KnobSearch(
