@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, Split
 from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation import prediction_comparison
-from esm_viz.stages.cached_predictions import ScoredModel
+from esm_viz.stages.cached_predictions import Predictions, ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
@@ -38,7 +36,7 @@ def confusion(
     Raises:
         ImagesError: a task has no labelled images of that split.
     """
-    chosen = predictions(project, model, project.known_task(task), split, limit, progress)
+    chosen = predictions(project, model, project.known_task(task), split, limit, progress).chosen
     classes, labels = project.scorer.classes(task, split), project.scorer.labels(task, split, limit)
     return prediction_comparison.confusion(task, split, classes, labels, chosen)
 
@@ -57,8 +55,8 @@ def flips(
     scorer, task = project.scorer, project.known_task(task)
     before = predictions(project, a, task, split, limit, progress.part(0.0, 0.5))
     now = predictions(project, b, task, split, limit, progress.part(0.5, 1.0))
-    classes, places = scorer.classes(task, split), scorer.places(task, split, limit)
-    return prediction_comparison.flips(task, split, classes, places, scorer.labels(task, split, limit), before, now)
+    classes, labels = scorer.classes(task, split), scorer.labels(task, split, limit)
+    return prediction_comparison.flips(task, split, classes, labels, before, now)
 
 
 @question
@@ -82,8 +80,8 @@ def difference(
 
 def predictions(
     project: OpenedProject, model: Recipe | Reference, task: str, split: Split, limit: int, progress: Progress
-) -> Tensor:
-    """Return a model's predictions for a task's labelled images, (n,).
+) -> Predictions:
+    """Return a model's predictions for a task's labelled images.
 
     Raises:
         ImagesError: a task has no labelled images of that split.
@@ -107,4 +105,4 @@ def predictions(
         done += images
         predicting(done / asked, f"{task}, {split} images")
 
-    return scorer.predictions(contestant, task, split, limit, boundary).chosen
+    return scorer.predictions(contestant, task, split, limit, boundary)

@@ -1,6 +1,7 @@
 """Confusion matrix, flips and paired difference, computed from predictions.
 
-In all functions, `labels` are the true classes and `a`, `b`, `chosen` are predictions of models, all (n,), integers.
+In all functions, `labels` are the true classes and `chosen` are a model's predictions, both (n,), integers; `a` and `b`
+are two models' predictions for the same images.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.core.records import Confusion, Flip, Flips, Paired, Split
+from esm_viz.stages.cached_predictions import Predictions
 
 MOST_CLASSES = 60  # rows of a confusion matrix that is still readable
 
@@ -42,25 +44,25 @@ def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, c
     )
 
 
-def flips(
-    task: str, split: Split, classes: Sequence[str], places: Sequence[int], labels: Tensor, a: Tensor, b: Tensor
-) -> Flips:
+def flips(task: str, split: Split, classes: Sequence[str], labels: Tensor, a: Predictions, b: Predictions) -> Flips:
     """List the images on which exactly one of two models is right.
 
     Args:
         task: name of the task.
         split: split of the images.
         classes: names of the classes.
-        places: index of each image in its set.
         labels: true classes.
         a: predictions of model A.
         b: predictions of model B.
     """
-    before, now = a == labels, b == labels
+    before, now = a.chosen == labels, b.chosen == labels
+
+    def flip(at: int) -> Flip:
+        answers = int(labels[at]), int(a.chosen[at]), int(b.chosen[at])
+        return Flip(a.places[at], *answers, float(a.probabilities[at]), float(b.probabilities[at]))
 
     def listed(which: Tensor) -> tuple[Flip, ...]:
-        at = which.nonzero()[:, 0].tolist()
-        return tuple(Flip(places[i], int(labels[i]), int(a[i]), int(b[i])) for i in at)
+        return tuple(map(flip, which.nonzero()[:, 0].tolist()))
 
     return Flips(
         task,
@@ -74,7 +76,7 @@ def flips(
     )
 
 
-def paired(labels: Tensor, a: Tensor, b: Tensor) -> Paired:
+def paired(labels: Tensor, a: Predictions, b: Predictions) -> Paired:
     """Count how two models differ on the same images."""
-    before, now = a == labels, b == labels
+    before, now = a.chosen == labels, b.chosen == labels
     return Paired(int((~before & now).sum()), int((before & ~now).sum()), len(labels))

@@ -52,12 +52,21 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One image on which exactly one of two models is right: its index in the labelled set and three class indices."""
+    """One image on which exactly one of two models is right.
+
+    Attributes:
+        index: index in the labelled set.
+        label: the true class.
+        a, b: predictions of models A and B.
+        a_probability, b_probability: softmax probability that each model gives to its own prediction.
+    """
 
     index: int
     label: int
     a: int
     b: int
+    a_probability: float
+    b_probability: float
 
 
 @dataclass(frozen=True, slots=True)

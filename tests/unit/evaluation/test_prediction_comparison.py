@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,6 +24,7 @@ from esm_viz.evaluation import prediction_comparison
 from esm_viz.evaluation.thumbnails import MOST_THUMBNAILS
 from esm_viz.merge import settle, with_parameters
 from esm_viz.project.project import Project
+from esm_viz.stages.cached_predictions import Predictions
 from tests.support.errors import says
 from tests.support.pictures import picture
 from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, mapping, recipe
@@ -30,6 +32,12 @@ from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, mappin
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 A = torch.tensor([0, 1, 1, 0, 2, 0])
 B = torch.tensor([0, 0, 2, 2, 2, 2])
+
+
+def predicted(chosen: torch.Tensor, first: float) -> Predictions:
+    """Return predictions for every other image of a set, with probabilities that can be told apart."""
+    sure = first + torch.arange(6) / 64  # exact in binary
+    return Predictions(chosen, sure, torch.zeros(0, 6), tuple(range(0, 12, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +99,22 @@ def test_a_confusion_of_many_classes_counts_only_pairs_that_are_shown(monkeypatc
 
 
 def test_flips_are_the_images_on_which_one_of_the_two_is_right() -> None:
-    found = prediction_comparison.flips("ants", "test", ("x", "y", "z"), [0, 2, 4, 6, 8, 10], LABELS, A, B)
+    found = prediction_comparison.flips("ants", "test", ("x", "y", "z"), LABELS, predicted(A, 0.25), predicted(B, 0.5))
     assert found == Flips(
         task="ants",
         split="test",
         classes=("x", "y", "z"),
         n=6,
-        became_right=(Flip(2, 0, 1, 0), Flip(10, 2, 0, 2)),
-        became_wrong=(Flip(4, 1, 1, 2),),
+        became_right=(
+            Flip(2, 0, 1, 0, 0.25 + 1 / 64, 0.5 + 1 / 64),
+            Flip(10, 2, 0, 2, 0.25 + 5 / 64, 0.5 + 5 / 64),
+        ),
+        became_wrong=(Flip(4, 1, 1, 2, 0.25 + 2 / 64, 0.5 + 2 / 64),),
         both_right=2,
         both_wrong=1,
     )
-    assert found.paired == Paired(2, 1, 6) == prediction_comparison.paired(LABELS, A, B)
+    assert found.paired == Paired(2, 1, 6)
+    assert found.paired == prediction_comparison.paired(LABELS, predicted(A, 0.25), predicted(B, 0.5))
 
 
 def test_the_paired_interval_is_bonett_and_prices_by_hand() -> None:
@@ -214,6 +226,15 @@ def test_a_projects_flips_are_those_of_plain_answers(project: Project, tiny_fold
     assert [flip.index for flip in found.became_wrong] == wrong
     assert right or wrong
     assert found.both_right + found.both_wrong + len(right) + len(wrong) == LABELLED
+    head = load_file(tiny_folder / "cats_head.safetensors")["weight"]
+    images = load_file(tiny_folder / "cats_test.safetensors")["images"]
+    towers = filled(load_file(tiny_folder / "base.safetensors")), filled(project.materialize(other))
+    with torch.inference_mode():
+        logits = [F.normalize(tower(images), dim=1) @ head.mT * (30 / head.norm(dim=1).mean()) for tower in towers]
+    a, b = (each.softmax(1).max(1).values for each in logits)
+    for flip in (*found.became_right, *found.became_wrong):
+        assert flip.a_probability == pytest.approx(float(a[flip.index]), rel=1e-4)
+        assert flip.b_probability == pytest.approx(float(b[flip.index]), rel=1e-4)
 
 
 def test_flips_agree_with_the_scores_of_both(project: Project) -> None:

@@ -18,6 +18,7 @@ from esm_viz.ui.tabs.merge.live_preview import WAIT_SECONDS
 BOARD = (*BOARD_PIECES, "flips", "confusion", "routing")
 CHOICES = ("a", "b", *REFERENCES)
 SHOWN = 9  # thumbnails per row
+ENLARGED = 224  # pixels of a clicked image; an image of fewer pixels keeps its own
 
 Model = Recipe | Reference
 
@@ -120,6 +121,16 @@ def _look(session: Session, job: Job) -> None:
         return
     confusion = project.confusion(model, task, "test", 0, job.progress.part(0.9, 1.0, "confusion"))
     keep(session, job, ("confusion",), lambda: session.comparison_records.update(confusion=((model, task), confusion)))
+
+
+def enlarge(session: Session, index: int) -> None:
+    """Show a clicked flip with its own pixels, which are decoded once at the click; images not shown are ignored."""
+    session.view.image = index
+    _, seen = session.comparison_records.get("flips", (None, None))
+    if seen is not None and any(flip.index == index for flip, _ in (*seen.right, *seen.wrong)):
+        task = seen.flips.task
+        png = session.project.labelled_thumbnails(task, "test", [index], ENLARGED)[0]
+        session.comparison_records["enlarged"] = ((task, index), png)
 
 
 def _shown(project: Project, task: str, every: tuple[Flip, ...]) -> tuple[tuple[Flip, bytes], ...]:

@@ -18,6 +18,7 @@ from esm_viz.ui.tabs.evaluate.comparison_with_a import (
     CHOICES,
     choice_of,
     compare_models_and_wait,
+    enlarge,
     fresh,
     task_of,
 )
@@ -53,7 +54,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.image = -1
         compare_models_and_wait(session)
     elif do == "image":
-        session.view.image = _index(message.get("index"))
+        enlarge(session, _index(message.get("index")))
     elif do == "look":
         compare_models_and_wait(session)
     elif do == "routes":

@@ -1,4 +1,4 @@
-"""The flips card: test images that became right or wrong from A to B, and both predictions for a clicked image."""
+"""The flips card: test images that became right or wrong from A to B; a click enlarges one, with both predictions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Difference, Flip, Flips
+from esm_viz.families.classification_head import COSINE_SCALE
 from esm_viz.figures.figure_parts import task_glyph
-from esm_viz.figures.number_format import safe, short, signed
+from esm_viz.figures.number_format import percent, safe, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import button, pill, segments, select, sentence
 from esm_viz.ui.session.session_store import Session
@@ -76,7 +77,7 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
         f"{_more(len(every) - len(shown))}</div>"
         for kind, words, every, shown in kinds
     )
-    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions."
+    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions and their scores."
     sums = (
         f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} test images. "
         f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
@@ -126,17 +127,31 @@ def _more(count: int) -> str:
 
 
 def _predictions(session: Session, seen: FlipsSeen) -> str:
-    """Return the true class and both predictions for the clicked image; an empty line if none is clicked."""
+    """Return the clicked image enlarged, its true class, both predictions and their scores; a line of space if none."""
     record = seen.flips
     clicked = [(flip, png) for flip, png in (*seen.right, *seen.wrong) if flip.index == session.view.image]
     flip, png = clicked[0] if clicked else (None, b"")
     if flip is None:
         return '<p class="answers" aria-live="polite">&nbsp;</p>'
-    letter = MODELS[_against(session)]
-    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
-    marks = ["✓" if prediction == flip.label else "✕" for prediction in (flip.a, flip.b)]
-    picture = f'<img alt="{_told(record, flip)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-    return (
-        f'<div class="large">{picture}<p class="answers" aria-live="polite">Image {flip.index + 1}: '
-        f"true class <b>{true}</b>.<br>{letter}: <b>{a}</b> {marks[0]}<br>B: <b>{b}</b> {marks[1]}</p></div>"
+    asked, enlarged = session.comparison_records.get("enlarged", (None, b""))
+    answers = ((MODELS[_against(session)], flip.a, flip.a_probability), ("B", flip.b, flip.b_probability))
+    rows = "".join(
+        f"<tr><th>{letter}</th><td><b>{safe(record.classes[answer])}</b> {'✓' if answer == flip.label else '✕'}</td>"
+        f'<td class="r num">{percent(probability)} %</td></tr>'
+        for letter, answer, probability in answers
     )
+    picture = enlarged if asked == (record.task, flip.index) else png
+    return (
+        f'<div class="large"><img alt="{_told(record, flip)}" '
+        f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"><div class="answers" aria-live="polite">'
+        f"Image {flip.index + 1}: true class <b>{safe(record.classes[flip.label])}</b>."
+        f'<table class="scores"><tr><th>Model</th><th>Prediction</th><th class="r">Score</th></tr>{rows}</table>'
+        f'<p class="how">{_score_words(session, record)}</p></div></div>'
+    )
+
+
+def _score_words(session: Session, record: Flips) -> str:
+    """Say what a score is."""
+    normalised = session.project.headers.heads[record.task].normalised
+    scores = f"{COSINE_SCALE:.0f} × the cosine" if normalised else "the head's logits"
+    return f"Score: the probability of the prediction, a softmax of {scores} over {len(record.classes)} classes."

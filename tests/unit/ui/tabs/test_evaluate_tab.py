@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from esm_viz.core.errors import Cancelled
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
 from esm_viz.project.project import Project
+from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session.search_time_estimate import board_seconds, evaluation_seconds, trial_seconds
 from esm_viz.ui.session.session_store import BoardRow
 from esm_viz.ui.tabs.evaluate import leaderboard_table
@@ -85,7 +87,7 @@ def test_the_paired_difference_is_the_pipelines(pinned: Page) -> None:
     assert f"mean of {len(tiny.TASKS)} tasks" in words(pinned, "flips")
 
 
-def test_a_click_shows_both_answers_and_the_truth(page: Page) -> None:
+def test_a_click_shows_both_answers_with_their_scores_and_the_truth(page: Page) -> None:
     with_flips(page)
     project, recipe = page.session.project, page.session.recipe
     found = project.flips("pretrained", recipe, "bees")
@@ -94,9 +96,35 @@ def test_a_click_shows_both_answers_and_the_truth(page: Page) -> None:
     a, b = (found.classes[at] for at in (flip.a, flip.b))
     marks = ("✓", "✕") if flip.a == flip.label else ("✕", "✓")
     true = found.classes[flip.label]
-    wanted = f"Image {flip.index + 1}: true class {true} . Pre-trained: {a} {marks[0]} B: {b} {marks[1]}"
-    assert wanted in words(page, "flips")
+    rows = (
+        f"Pre-trained {a} {marks[0]} {100 * flip.a_probability:.0f} % B {b} {marks[1]} {100 * flip.b_probability:.0f} %"
+    )
+    said = words(page, "flips")
+    assert f"Image {flip.index + 1}: true class {true} . Model Prediction Score {rows}" in said
+    assert "a softmax of 30 × the cosine over 4 classes" in said
     assert page.pieces["flips"]["html"].count('aria-pressed="true"') == 1
+
+
+def test_a_clicked_image_is_enlarged_with_its_own_pixels(tmp_path: Path) -> None:
+    """Thumbnails of the tiny project are whole already, so the test halves them."""
+    with_small = Project.labelled_thumbnails
+
+    def halved(project: Project, task: str, split: Any, indices: Any, side: int = 8) -> list[bytes]:
+        return with_small(project, task, split, indices, side)
+
+    tiny.write_project(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Project, "labelled_thumbnails", halved)
+        made = Studio(Project.open(tiny.recipe(tmp_path), device="cpu"), "tiny", "cpu")
+        page = Page(made)
+        with_flips(page)
+        index = shown(page)[0]
+        page.act("flips", do="image", index=str(index))
+        made.store.close()
+    sent = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", page.pieces["flips"]["html"])]
+    sizes = [Image.open(io.BytesIO(png)).size for png in sent]
+    assert sizes[-1] == (16, 16)
+    assert set(sizes[:-1]) == {(8, 8)}
 
 
 def test_thumbnails_are_the_tasks_own_images(page: Page) -> None:
