@@ -5,9 +5,10 @@ from __future__ import annotations
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, Split
+from esm_viz.core.records import REFERENCES, Confusion, Difference, Flips, Reference, RoutedImages, Split
 from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.evaluation import prediction_comparison
+from esm_viz.families.routed_tower import routed_layers
 from esm_viz.stages.cached_predictions import Predictions, ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
@@ -57,6 +58,47 @@ def flips(
     now = predictions(project, b, task, split, limit, progress.part(0.5, 1.0))
     classes, labels = scorer.classes(task, split), scorer.labels(task, split, limit)
     return prediction_comparison.flips(task, split, classes, labels, before, now)
+
+
+@question
+def routed_images(
+    project: OpenedProject,
+    recipe: Recipe,
+    task: str,
+    adapter: str,
+    layer_name: str = "",
+    split: Split = "test",
+    limit: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> RoutedImages:
+    """Return the images of a task that a recipe of ESM++ routes to one task's adapter.
+
+    Args:
+        project: the opened project.
+        recipe: a recipe of this project with routed layers.
+        task: the images' own task.
+        adapter: the task of the adapter.
+        layer_name: open_clip's name of a routed layer; empty for all of them.
+        split: "validation" or "test".
+        limit: number of images, spread evenly over the set; 0 = all.
+        progress: callback, may raise Cancelled.
+
+    Raises:
+        ImagesError: a task has no labelled images of that split.
+        RecipeError: the recipe has no routed layer, or none of that name.
+    """
+    scorer, task, adapter = project.scorer, project.known_task(task), project.known_task(adapter)
+    settled = project.settled(recipe)
+    if "routed" not in settled.parameters:
+        raise RecipeError(f"{settled.method} routes no images", "use esmpp")
+    names = tuple(layer.name for layer in routed_layers(project.layers, str(settled.parameters["routed"])))
+    if layer_name not in ("", *names):
+        raise RecipeError(f"{layer_name!r:.60} is no routed layer", f"use {', '.join(names)}")
+    found = predictions(project, settled, task, split, limit, progress)
+    routes = found.routes if layer_name == "" else found.routes[[names.index(layer_name)]]
+    classes, labels = scorer.classes(task, split), scorer.labels(task, split, limit)
+    own = prediction_comparison.routed_images(found, routes, labels, project.tasks.index(adapter))
+    return RoutedImages(task, adapter, split, (layer_name,) if layer_name else names, classes, len(labels), own)
 
 
 @question

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Confusion, Flip, Flips, Paired, Split
+from esm_viz.core.records import Confusion, Flip, Flips, Paired, RoutedImage, Split
 from esm_viz.stages.cached_predictions import Predictions
 
 MOST_CLASSES = 60  # rows of a confusion matrix that is still readable
@@ -74,6 +74,25 @@ def flips(task: str, split: Split, classes: Sequence[str], labels: Tensor, a: Pr
         int((before & now).sum()),
         int((~before & ~now).sum()),
     )
+
+
+def routed_images(found: Predictions, routes: Tensor, labels: Tensor, adapter: int) -> tuple[RoutedImage, ...]:
+    """List the images that went to one adapter at some layer, wrong predictions first.
+
+    Args:
+        found: a routed model's predictions.
+        routes: routes of every image at the layers that count, (layers, n), integers.
+        labels: true classes.
+        adapter: index of the adapter's task.
+    """
+    layers = (routes == adapter).sum(0)
+    images = [
+        RoutedImage(
+            found.places[at], int(labels[at]), int(found.chosen[at]), float(found.probabilities[at]), int(layers[at])
+        )
+        for at in layers.nonzero()[:, 0].tolist()
+    ]
+    return tuple(sorted(images, key=lambda image: (image.predicted == image.label, -image.layers, image.index)))
 
 
 def paired(labels: Tensor, a: Predictions, b: Predictions) -> Paired:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from esm_viz.core.errors import ImagesError, RecipeError
 from esm_viz.core.recipe import parse_mapping
-from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired
+from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired, RoutedImage, RoutedImages
 from esm_viz.evaluation import prediction_comparison
 from esm_viz.evaluation.thumbnails import MOST_THUMBNAILS
 from esm_viz.merge import settle, with_parameters
@@ -124,6 +124,21 @@ def test_the_paired_interval_is_bonett_and_prices_by_hand() -> None:
     assert pair.interval == pytest.approx((0.1 - half, 0.1 + half), rel=1e-12)
     assert pair.told
     assert not Paired(12, 10, 198).told
+
+
+def test_images_of_a_route_are_wrong_predictions_first_then_by_layers() -> None:
+    found = predicted(B, 0.5)  # wrong at the third and fourth image
+    routes = torch.tensor([[1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 0, 1]])
+    images = prediction_comparison.routed_images(found, routes, LABELS, adapter=1)
+    assert images == (
+        RoutedImage(6, 1, 2, 0.5 + 3 / 64, layers=2),
+        RoutedImage(4, 1, 2, 0.5 + 2 / 64, layers=1),
+        RoutedImage(0, 0, 0, 0.5, layers=3),
+        RoutedImage(10, 2, 2, 0.5 + 5 / 64, layers=2),
+        RoutedImage(2, 0, 0, 0.5 + 1 / 64, layers=1),
+    )
+    record = RoutedImages("ants", "bees", "test", ("one", "two", "three"), ("x", "y", "z"), 6, images)
+    assert record.wrong == 2
 
 
 @pytest.mark.parametrize("pair", [Paired(0, 0, 1), Paired(5, 0, 5), Paired(0, 5, 5), Paired(0, 0, 600)])
@@ -308,3 +323,20 @@ def test_routes_are_where_the_images_went(tiny_folder: Path) -> None:
         for layer in range(len(routing.layers)):
             wanted = [float((routes[layer] == expert).double().mean()) for expert in range(len(TASKS))]
             assert list(routing.routes[layer][at]) == pytest.approx(wanted)
+            for expert, adapter in enumerate(TASKS):
+                found = routed.routed_images(routed.recipe, task, adapter, routing.layers[layer].name)
+                went = (routes[layer] == expert).nonzero()[:, 0].tolist()
+                assert sorted(image.index for image in found.images) == went
+        anywhere = routed.routed_images(routed.recipe, task, TASKS[0])
+        assert {image.index: image.layers for image in anywhere.images} == {
+            index: count for index, count in enumerate((routes == 0).sum(0).tolist()) if count
+        }
+
+
+def test_only_routed_layers_have_routes(project: Project, tiny_folder: Path) -> None:
+    with says(RecipeError, "esm routes no images, use esmpp"):
+        project.routed_images(project.recipe, "ants", "bees")
+    routed = Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="c_proj"), device="cpu")
+    first, second = (layer.name for layer in routed.layers if layer.family == "c_proj")
+    with says(RecipeError, f"'nowhere' is no routed layer, use {first}, {second}"):
+        routed.routed_images(routed.recipe, "ants", "bees", "nowhere")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Difference, Flip, Flips
-from esm_viz.families.classification_head import COSINE_SCALE
 from esm_viz.figures.figure_parts import task_glyph
 from esm_viz.figures.number_format import percent, safe, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import button, pill, segments, select, sentence
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.evaluate.comparison_with_a import FlipsSeen, Model, choice_of, fresh, task_of
+from esm_viz.ui.tabs.evaluate.clickable_images import enlarged, more, score_words, thumbnails
+from esm_viz.ui.tabs.evaluate.comparison_with_a import FlipsSeen, Model, choice_of, fresh, own_pixels, task_of
 
 MODELS = {"a": "A", "b": "B", "pretrained": "Pre-trained", "finetuned": "Expert"}
 
@@ -74,7 +73,7 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
     )
     rows = "".join(
         f'<div class="flip-row">{pill(kind, words)}<span class="thumbs">{_thumbs(session, record, shown)}</span>'
-        f"{_more(len(every) - len(shown))}</div>"
+        f"{more(len(every) - len(shown))}</div>"
         for kind, words, every, shown in kinds
     )
     how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions and their scores."
@@ -105,25 +104,13 @@ def _points(value: float, interval: tuple[float, float], told: bool, where: str)
 
 
 def _thumbs(session: Session, record: Flips, shown: tuple[tuple[Flip, bytes], ...]) -> str:
-    return "".join(
-        f'<button class="thumb" data-do="image" data-index="{flip.index}" aria-pressed="{_pressed(session, flip)}" '
-        f'title="{_told(record, flip)}"><img alt="{_told(record, flip)}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></button>'
-        for flip, png in shown
-    )
-
-
-def _pressed(session: Session, flip: Flip) -> str:
-    return "true" if session.view.image == flip.index else "false"
+    images = [(flip.index, png, _told(record, flip)) for flip, png in shown]
+    return thumbnails("image", images, session.view.image)
 
 
 def _told(record: Flips, flip: Flip) -> str:
-    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
+    true, a, b = (record.classes[at] for at in (flip.label, flip.a, flip.b))
     return f"{true}: A predicts {a}, B predicts {b}"
-
-
-def _more(count: int) -> str:
-    return f'<span class="ink3">+{count} more</span>' if count else ""
 
 
 def _predictions(session: Session, seen: FlipsSeen) -> str:
@@ -133,25 +120,15 @@ def _predictions(session: Session, seen: FlipsSeen) -> str:
     flip, png = clicked[0] if clicked else (None, b"")
     if flip is None:
         return '<p class="answers" aria-live="polite">&nbsp;</p>'
-    asked, enlarged = session.comparison_records.get("enlarged", (None, b""))
     answers = ((MODELS[_against(session)], flip.a, flip.a_probability), ("B", flip.b, flip.b_probability))
     rows = "".join(
         f"<tr><th>{letter}</th><td><b>{safe(record.classes[answer])}</b> {'✓' if answer == flip.label else '✕'}</td>"
         f'<td class="r num">{percent(probability)} %</td></tr>'
         for letter, answer, probability in answers
     )
-    picture = enlarged if asked == (record.task, flip.index) else png
-    return (
-        f'<div class="large"><img alt="{_told(record, flip)}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"><div class="answers" aria-live="polite">'
+    told = (
         f"Image {flip.index + 1}: true class <b>{safe(record.classes[flip.label])}</b>."
         f'<table class="scores"><tr><th>Model</th><th>Prediction</th><th class="r">Score</th></tr>{rows}</table>'
-        f'<p class="how">{_score_words(session, record)}</p></div></div>'
+        f"{score_words(session, record.task, len(record.classes))}"
     )
-
-
-def _score_words(session: Session, record: Flips) -> str:
-    """Say what a score is."""
-    normalised = session.project.headers.heads[record.task].normalised
-    scores = f"{COSINE_SCALE:.0f} × the cosine" if normalised else "the head's logits"
-    return f"Score: the probability of the prediction, a softmax of {scores} over {len(record.classes)} classes."
+    return enlarged(own_pixels(session, "enlarged_flip", record.task, flip.index, png), _told(record, flip), told)

@@ -211,6 +211,43 @@ def test_routes_are_shown_where_b_is_routed(page: Page) -> None:
     assert "mean of 4 layers" in whole["figure"]["layout"]["meta"]["how"]
 
 
+def test_a_clicked_route_shows_its_images_wrong_predictions_first(page: Page) -> None:
+    page.act("rail", do="method", value="esmpp")
+    page.rest()
+    open_tab(page)
+    project, recipe = page.session.project, page.session.recipe
+    assert page.act("routing", do="routes", value="where")["routing"]["picks"] == "route"
+    page.act("routing", do="route", data=["cats", "cats"])
+    page.rest()
+    found = project.routed_images(recipe, "cats", "cats")
+    assert 0 < found.wrong < len(found.images)
+    foot = page.pieces["routing"]["foot"]
+    places = [int(at) for at in re.findall(r'data-do="routed_image" data-index="(\d+)"', foot)]
+    assert places == [image.index for image in found.images][: len(places)]
+    sent = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", foot)]
+    assert sent == project.labelled_thumbnails("cats", "test", places)
+    assert f"{len(found.images)} of 24 test images of cats" in foot
+    assert f"{found.wrong} of them predicted wrong. Wrong predictions first." in foot
+    image = found.images[0]
+    page.act("routing", do="routed_image", index=str(image.index))
+    told = " ".join(re.sub(r"<[^>]*>", " ", page.pieces["routing"]["foot"]).split())
+    true, predicted = found.classes[image.label], found.classes[image.predicted]
+    assert f"true class {true} , predicted as {predicted} ✕, score {100 * image.probability:.0f} %." in told
+    assert f"It went there at {image.layers} of 4 layers." in told
+
+
+def test_the_images_of_a_route_follow_the_layer(page: Page) -> None:
+    page.act("rail", do="method", value="esmpp")
+    page.rest()
+    open_tab(page)
+    page.act("routing", do="route", data=["cats", "bees"])
+    page.act("routing", do="routed", value=page.session.board[-1].evaluation.routing.layers[2].name)
+    page.rest()
+    found = page.session.project.routed_images(page.session.recipe, "cats", "bees", page.session.view.routed)
+    assert f"{len(found.images)} of 24 test images of cats" in page.pieces["routing"]["foot"]
+    assert "at this layer" in page.pieces["routing"]["foot"]
+
+
 # The leaderboard.
 
 
@@ -356,6 +393,9 @@ def test_a_row_of_a_method_that_is_not_there_makes_no_board(kept: Project, tmp_p
         ({"do": "task", "value": "dogs"}, "there is no such task, use ants, bees, cats"),
         ({"do": "task", "value": ["ants"]}, "there is no such task, use ants, bees, cats"),
         ({"do": "task"}, "there is no such task, use ants, bees, cats"),
+        ({"do": "route", "data": ["ants", "dogs"]}, "there is no such route, use two of ants, bees, cats"),
+        ({"do": "route", "data": [["ants"], "bees"]}, "there is no such route, use two of ants, bees, cats"),
+        ({"do": "route"}, "there is no such route, use two of ants, bees, cats"),
         ({"do": "against", "value": "../a"}, "there is no such model, use a, pretrained, finetuned"),
         ({"do": "against", "value": "b"}, "there is no such model, use a, pretrained, finetuned"),
         ({"do": "confused", "value": {"a": 1}}, "there is no such model, use a, b, pretrained, finetuned"),
