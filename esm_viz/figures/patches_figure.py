@@ -99,9 +99,9 @@ def _hover(image: HeatImage, row: int, column: int) -> str:
 
 def _says(record: Patches) -> str:
     images, left_out = len(record.images), record.blank_left_out
-    blank = (
-        "" if not left_out else f" {left_out} blank patch{'es' if left_out > 1 else ''} with scores as high left out."
-    )
+    blank = f" {left_out} blank patches that score as high are left out." if left_out > 1 else ""
+    if left_out == 1:
+        blank = " 1 blank patch that scores as high is left out."
     if record.all_blank:
         blank = " Every patch is blank: nearly one colour."
     return (

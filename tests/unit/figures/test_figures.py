@@ -589,8 +589,8 @@ def test_patches_frame_the_top_ones_where_they_are() -> None:
     ("left_out", "all_blank", "said"),
     [
         (0, False, "lie in 2 images."),
-        (1, False, "lie in 2 images. 1 blank patch with scores as high left out."),
-        (5, False, "lie in 2 images. 5 blank patches with scores as high left out."),
+        (1, False, "lie in 2 images. 1 blank patch that scores as high is left out."),
+        (5, False, "lie in 2 images. 5 blank patches that score as high are left out."),
         (0, True, "lie in 2 images. Every patch is blank: nearly one colour."),
     ],
 )
