@@ -206,7 +206,7 @@ def test_a_state_pinned_before_it_was_measured_gets_its_accuracy(page: Page) -> 
     old = page.session.pinned.evaluation
     truth = page.session.project.evaluate(page.session.pinned.recipe, "validation")
     assert [task.merged for task in old.tasks] == [task.merged for task in truth.tasks]
-    assert "Against A" in page.pieces["stats"]["html"]
+    assert "Points against A" in page.pieces["stats"]["html"]
 
 
 @pytest.mark.parametrize("do", ["levels", "words", "preset"])
