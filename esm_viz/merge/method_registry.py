@@ -198,7 +198,7 @@ ALPHA = Knob(
     symbol="α",
     range=(0.0, 3.0, 0.01),
     wakes="weights",
-    text="How much of the merged change is added to the pre-trained weights; `search` finds it on validation images "
+    text="How much of the merged change is added to the pre-trained weights; a search finds it on validation images "
     "or, without labels, on proxies.",
     formula='<span class="m">W</span> = W<sub>0</sub> + {value} · ΔW, all tensors',
     word="search",
