@@ -1,4 +1,4 @@
-"""METHOD.md the straight way: float32, ΔO formed and decomposed by SVD, every stack by SVD, nothing kept.
+"""METHOD.md the straight way, in float32 or float64: ΔO formed and decomposed by SVD, every stack by SVD, nothing kept.
 
 This is how the released code goes about it, and what our own numbers are set beside.
 """

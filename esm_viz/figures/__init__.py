@@ -4,6 +4,7 @@ from esm_viz.figures.accuracy_figure import accuracy_figure
 from esm_viz.figures.agreement_figure import agreement_figure
 from esm_viz.figures.alpha_curve_figure import curve_figure
 from esm_viz.figures.angles_figure import angles_figure
+from esm_viz.figures.between_points_figure import between_points_figure
 from esm_viz.figures.colour_theme import paint
 from esm_viz.figures.confusion_figure import confusion_figure
 from esm_viz.figures.direction_size_figure import direction_size_figure
@@ -27,6 +28,7 @@ __all__ = [
     "accuracy_figure",
     "agreement_figure",
     "angles_figure",
+    "between_points_figure",
     "confusion_figure",
     "curve_figure",
     "direction_size_figure",

@@ -30,10 +30,10 @@ def accuracy_figure(
     rows = list(range(len(tasks)))
     merged = [100 * score.merged.accuracy for score in record.tasks]
     data = [_bars(record, merged, rows, bool(in_all)), *_intervals(record, merged, rows)]
-    reference = _reference(record, pinned, base)
+    reference = references(record, pinned, base)
     if reference:
-        data += _lines(reference, rows)
-    data.append(_experts(record, rows))
+        data += reference_lines(reference, rows)
+    data.append(expert_marks(record, rows))
     images = counted(score.merged.n for score in record.tasks) + (f" of {in_all}" if in_all else "")
     label = "A" if pinned else "pre-trained"
     return picture(
@@ -45,19 +45,20 @@ def accuracy_figure(
         rows=tasks,
         table=_table(record, reference, label),
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
-        xaxis=axis(
-            f"accuracy on {images} {record.split} images a task, %",
-            range=[0, 102],
-            tickvals=[0, 25, 50, 75, 100],
-            fixedrange=True,
-        ),
+        xaxis=accuracy_axis(images, record.split),
         yaxis=task_axis(tasks, above=0.75),
-        annotations=_labels(record, difference, rows) + _heads(record, reference, label),
+        annotations=_labels(record, difference, rows) + mark_labels(record, reference, label),
         bargap=0.4,
     )
 
 
-def _reference(record: Evaluation, pinned: Evaluation | None, base: bool) -> list[Score | None]:
+def accuracy_axis(images: str, split: str) -> dict[str, Any]:
+    """Return the x axis of accuracy in per cent, always from 0 to 100, with the images that it was measured on."""
+    ticks = [0, 25, 50, 75, 100]
+    return axis(f"accuracy on {images} {split} images a task, %", range=[0, 102], tickvals=ticks, fixedrange=True)
+
+
+def references(record: Evaluation, pinned: Evaluation | None, base: bool) -> list[Score | None]:
     """Return what each bar is compared with, task by task."""
     if pinned:
         known = {score.task: score.merged for score in pinned.tasks}
@@ -103,7 +104,7 @@ def _intervals(record: Evaluation, merged: list[float], rows: list[int]) -> list
     ]
 
 
-def _lines(reference: list[Score | None], rows: list[int]) -> list[dict[str, Any]]:
+def reference_lines(reference: list[Score | None], rows: list[int]) -> list[dict[str, Any]]:
     """Return the upright marks of what B is compared with, taller than a bar."""
     xs = [100 * score.accuracy if score else None for score in reference]
     return [
@@ -119,7 +120,8 @@ def _lines(reference: list[Score | None], rows: list[int]) -> list[dict[str, Any
     ]
 
 
-def _experts(record: Evaluation, rows: list[int]) -> dict[str, Any]:
+def expert_marks(record: Evaluation, rows: list[int]) -> dict[str, Any]:
+    """Return the diamonds at the experts' own accuracies."""
     return {
         "type": "scatter",
         "mode": "markers",
@@ -170,7 +172,7 @@ def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) 
     ]
 
 
-def _heads(record: Evaluation, reference: list[Score | None], label: str) -> list[dict[str, Any]]:
+def mark_labels(record: Evaluation, reference: list[Score | None], label: str) -> list[dict[str, Any]]:
     """Return labels of the marks above the first row, spread so that they do not overlap."""
     if not record.tasks:
         return []

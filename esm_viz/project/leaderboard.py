@@ -1,4 +1,6 @@
-"""The leaderboard: every method with the same search for its own α, measured on the same test images.
+"""The leaderboard: every method with the same search for its own α, measured on the same images.
+
+They are labelled test images or, without labels, the proxies, where KL(expert ‖ merged) ranks the methods.
 
 A board can be kept as `board.json` beside its recipe, so that a project opens with it. A kept row is believed only
 where the recipe's identity (contents of all files, every knob) and the digest of test images and heads are today's.
@@ -17,10 +19,11 @@ from typing import NamedTuple
 from esm_viz.core.errors import EsmVizError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation
+from esm_viz.core.records import Evaluation, ExpertAgreement
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.runtime.recorded_results import as_plain_data, restored
+from esm_viz.search.search_objective import objective_of
 
 KEPT = "board.json"
 _FORMAT = 2  # of what is kept; a file of another one is left alone
@@ -44,6 +47,14 @@ class LeaderboardEntry(NamedTuple):
     seconds: float
 
 
+class AgreementEntry(NamedTuple):
+    """One method's row without labels: its agreement with the experts, and the seconds that it took."""
+
+    recipe: Recipe
+    agreement: ExpertAgreement
+    seconds: float
+
+
 def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[LeaderboardEntry]:
     """Yield every method's row as it is measured: at its defaults, with its α searched on validation images.
 
@@ -52,6 +63,26 @@ def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS
         recipe: of the project; its weights, dtype and seed hold for all methods.
         progress: progress, may raise Cancelled.
     """
+    for own, begun, inside in _methods(project, recipe, progress):
+        scores = project.evaluate(own, "test", progress=inside)
+        yield LeaderboardEntry(own, scores, time.perf_counter() - begun)
+
+
+def agreement_standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[AgreementEntry]:
+    """Yield every method's row without labels, as `standings` does: its agreement with the experts on all proxies.
+
+    Raises:
+        ImagesError: a task has no proxies.
+        HeadError: a task has no head; feature direction does not rank methods (METHOD, choosing without labels).
+    """
+    objective_of(project, alpha_alone=False)  # refuses before any method is merged
+    for own, begun, inside in _methods(project, recipe, progress):
+        found = project.agreement(own, 0, inside)
+        yield AgreementEntry(own, found, time.perf_counter() - begun)
+
+
+def _methods(project: Project, recipe: Recipe, progress: Progress) -> Iterator[tuple[Recipe, float, Progress]]:
+    """Yield every method's recipe with its α searched, when that began, and the progress of what follows."""
     for at, method in enumerate(METHODS.values()):
         begun = time.perf_counter()
         inside = progress.part(at / len(METHODS), (at + 1) / len(METHODS), method.title)
@@ -59,8 +90,7 @@ def standings(project: Project, recipe: Recipe, progress: Progress = NO_PROGRESS
         if method.searches_alpha:
             found = project.search_alpha(own, inside.part(0.0, _SEARCH))
             own = with_parameters(own, alpha=found.alpha)
-        scores = project.evaluate(own, "test", progress=inside.part(_SEARCH, 1.0))
-        yield LeaderboardEntry(own, scores, time.perf_counter() - begun)
+        yield own, begun, inside.part(_SEARCH, 1.0)
 
 
 def write_board(project: Project, rows: Sequence[LeaderboardEntry], path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, product
 
-from esm_viz.core.records.accuracy_score import Evaluation
+from esm_viz.core.records.accuracy_score import Evaluation, Score
 from esm_viz.core.records.agreement_result import ExpertAgreement
 from esm_viz.core.records.basic_types import Objective, Split, Value
 from esm_viz.core.records.merge_report import Interference
@@ -40,6 +40,33 @@ class AlphaSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class BetweenPoints:
+    """Validation accuracy at an α that was not measured: on the straight line between the two measured beside it.
+
+    Attributes:
+        low, high: the measurements at the next smaller and the next larger α, of the same recipe, on all images.
+    """
+
+    alpha: float
+    low: Evaluation
+    high: Evaluation
+
+    @property
+    def accuracy(self) -> tuple[float, ...]:
+        """Return the merged model's accuracy per task, as a fraction."""
+        return tuple(map(self._between, self.low.scores("merged"), self.high.scores("merged")))
+
+    @property
+    def mean(self) -> float:
+        """Return the mean accuracy over tasks, as a fraction."""
+        return sum(self.accuracy) / len(self.accuracy)
+
+    def _between(self, low: Score, high: Score) -> float:
+        share = (self.alpha - self.low.alpha) / (self.high.alpha - self.low.alpha)
+        return low.accuracy + share * (high.accuracy - low.accuracy)
+
+
+@dataclass(frozen=True, slots=True)
 class AlphaCurve:
     """Measurements of one recipe over α, ascending: validation accuracy or, without labels, agreement on proxies."""
 
@@ -52,6 +79,13 @@ class AlphaCurve:
             return self
         points = [old for old in self.points if old is not same]
         return AlphaCurve(tuple(sorted([*points, point], key=lambda each: each.alpha)))
+
+    def between(self, alpha: float) -> BetweenPoints | None:
+        """Return accuracy at an α from the two points beside it that were measured on all images; None outside."""
+        whole = [point for point in self.points if isinstance(point, Evaluation) and not point.limit]
+        below = [point for point in whole if point.alpha <= alpha]
+        above = [point for point in whole if point.alpha > alpha]
+        return BetweenPoints(alpha, below[-1], above[0]) if below and above else None
 
     @property
     def best(self) -> int | None:

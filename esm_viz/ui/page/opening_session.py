@@ -8,6 +8,7 @@ from esm_viz.ui.session.session_store import Session, Store
 from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.explore.explore_tab import PICTURES, measure_selected
 from esm_viz.ui.tabs.load.load_steps import Arrival, adopt
+from esm_viz.ui.tabs.merge.alpha_curve_card import any_alpha
 from esm_viz.ui.tabs.merge.live_preview import remember, set_recipe
 
 LOOK = 0.02  # seconds between two checks for a first result
@@ -23,6 +24,8 @@ def begin(store: Store, place: StudioSettings) -> Session:
     with first.lock:
         if first.report is not None and first.report[0] == first.recipe:
             remember(first, *first.report)  # so that the first moved knob can be undone
+    if place.demo.recorded is not None:  # else it would take minutes before the page opens
+        first.searches.curve = any_alpha(first.recipe), place.demo.alpha_curve(first.recipe)
     measure_selected(first)
     return first
 
@@ -40,7 +43,7 @@ def copy(first: Session, store: Store, session_id: str = "") -> Session:
     session.agreement = first.agreement
     session.history, session.at = list(first.history), first.at
     session.thumbs, session.own = first.thumbs, first.own
-    session.searched = list(first.searched)
+    session.searched, session.searches.curve = list(first.searched), first.searches.curve
     session.board, session.explore_records = list(first.board), dict(first.explore_records)
     session.comparison_records = dict(first.comparison_records)
     session.view.cell, session.view.pair = first.view.cell, first.view.pair

@@ -72,6 +72,7 @@ def alpha_search_seconds(session: Session) -> float:
 def board_seconds(session: Session) -> float:
     """Return the seconds to compare all methods: what each took here before, or else as the method on screen."""
     own = {row.recipe.method: row.seconds for row in session.board if row.searched and not row.kept}
+    own |= {row.recipe.method: row.seconds for row in session.agreement_board}
     one = trial_seconds(session, searched=True) + evaluation_seconds(session)  # the last one on test images
     return sum(own.get(method, one) for method in METHODS)
 

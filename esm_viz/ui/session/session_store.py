@@ -70,6 +70,16 @@ class BoardRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AgreementRow:
+    """One row of the leaderboard without labels, measured on proxies."""
+
+    title: str
+    recipe: Recipe
+    agreement: ExpertAgreement
+    seconds: float  # time of the measurement on this machine
+
+
+@dataclass(frozen=True, slots=True)
 class LostProject:
     """A project that could not be restored after a restart: the reason in one sentence, and its recipe as YAML."""
 
@@ -136,6 +146,7 @@ class Session:
     searched: list[Recipe] = field(default_factory=list)  # recipes with the α that a search chose, the newest last
     searches: Searches = field(default_factory=Searches)
     board: list[BoardRow] = field(default_factory=list)
+    agreement_board: list[AgreementRow] = field(default_factory=list)  # of every method, where there are no labels
     proof: tuple[Recipe, ExportProof, str] | None = None  # with the token of its downloads
     refused: tuple[Recipe, tuple[ProofRow, ...]] | None = None  # the checks of an export whose proof failed
     explored: Recipe | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,22 @@ def test_points_stand_in_rising_alpha_and_more_images_win() -> None:
 def test_the_best_point_is_the_highest_of_those_on_the_most_images() -> None:
     assert AlphaCurve().best is None
     assert AlphaCurve((point(0.1, 10, 10), point(0.5, 80, 100), point(0.9, 80, 100))).best == 1
+
+
+def test_between_two_points_accuracy_is_on_the_straight_line() -> None:
+    curve = AlphaCurve((point(0.5, 80, 100), point(0.75, 90, 100), point(1.0, 40, 100)))
+    found = curve.between(0.8)
+    assert (found.low.alpha, found.high.alpha) == (0.75, 1.0)
+    assert found.accuracy == (pytest.approx(0.8),)
+    assert found.mean == pytest.approx(0.8)
+    assert curve.between(0.75).accuracy == (0.9,)
+
+
+def test_only_points_on_all_images_on_both_sides_are_drawn_between() -> None:
+    part = dataclasses.replace(point(0.6, 9, 10), limit=10)
+    curve = AlphaCurve((point(0.5, 80, 100), part, point(1.0, 40, 100)))
+    assert curve.between(0.7).low.alpha == 0.5
+    assert curve.between(0.4) is curve.between(1.1) is None
 
 
 def test_a_curves_points_are_the_evaluations_of_its_recipes(project: Project) -> None:

@@ -15,6 +15,7 @@ from esm_viz import figures
 from esm_viz.core.records import (
     AlphaCurve,
     Angles,
+    BetweenPoints,
     Difference,
     Draws,
     Estimate,
@@ -113,6 +114,11 @@ def evaluation(*correct: int, split: str = "validation") -> Evaluation:
     return Evaluation("0" * 64, "esm", 0.5, {}, split, rows, 0, 0.1)  # type: ignore[arg-type]
 
 
+def between(alpha: float) -> BetweenPoints:
+    """Return accuracy between α 0.5, where 80 and 50 of 100 are right, and α 1, where 40 and 60 are."""
+    return BetweenPoints(alpha, evaluation(80, 50), dataclasses.replace(evaluation(40, 60), alpha=1.0))
+
+
 def agreement(*same: int, headed: bool = True) -> ExpertAgreement:
     """Return 100 proxies a task, of which this many are predicted as the expert does, in both tasks if one is given."""
     counts = same * len(TASKS) if len(same) == 1 else same
@@ -158,6 +164,8 @@ EVERY = {
     "overlap": figures.overlap_figure(OVERLAP, ("a", "c")),
     "angles": figures.angles_figure(ANGLES),
     "accuracy": figures.accuracy_figure(evaluation(80, 50)),
+    "between points": figures.between_points_figure(between(0.6)),
+    "between points, against A": figures.between_points_figure(between(0.6), evaluation(60, 52)),
     "against A": figures.accuracy_figure(evaluation(80, 50), evaluation(60, 52)),
     "interference": figures.interference_figure(INTERFERENCE),
     "difference": figures.interference_figure(BETTER, INTERFERENCE, difference=True),
@@ -403,6 +411,16 @@ def test_bars_of_agreement_are_shares_of_the_experts_predictions_or_directions(h
     assert "100 proxies a task" in figure["layout"]["xaxis"]["title"]["text"]
     assert ("%" in figure["layout"]["xaxis"]["title"]["text"]) is headed
     assert "on 200 unlabelled proxies" in figure["layout"]["meta"]["says"].lower()
+
+
+def test_bars_between_two_measured_points_are_hatched_without_intervals_and_say_between_which() -> None:
+    figure = figures.between_points_figure(between(0.6))
+    bars = figure["data"][0]
+    assert bars["x"] == [pytest.approx(72), pytest.approx(52)]
+    assert bars["marker"]["pattern"]["shape"] == "/"
+    assert not any("error_x" in trace for trace in figure["data"])
+    assert [label["text"] for label in figure["layout"]["annotations"]][:2] == ["≈ 72", "≈ 52"]
+    assert "not measured at this α, but drawn between α 0.50 and 1.00" in figure["layout"]["meta"]["how"]
 
 
 def test_an_expert_that_changed_nothing_has_no_bar_and_no_number() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES
 from esm_viz.figures import accuracy_figure, confusion_figure
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
-from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.session.session_store import Session
+from esm_viz.ui.tabs.evaluate import agreement_board
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
 from esm_viz.ui.tabs.evaluate.comparison_with_a import (
     BOARD,
@@ -44,7 +46,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do == "compare":
         compare_all(session)
     elif do == "row":
-        set_recipe(session, _row(session, message.get("row")).recipe)
+        set_recipe(session, _recipe_of(session, message.get("row")))
         compare_models_and_wait(session)
     elif do == "task":
         _choose_task(session, data if isinstance(data, str) else value)
@@ -76,11 +78,13 @@ def arrive(session: Session) -> tuple[str, ...]:
     return BOARD
 
 
-def _row(session: Session, key: object) -> BoardRow:
-    for row in session.board:
-        if key_of(row) == key:
-            return row
-    raise RecipeError("this row is gone", "click another one")
+def _recipe_of(session: Session, key: object) -> Recipe:
+    """Return the recipe of a row of the leaderboard, with or without labels."""
+    keys = {key_of(row): row.recipe for row in session.board}
+    keys |= {agreement_board.key_of(row): row.recipe for row in session.agreement_board}
+    if key not in keys:
+        raise RecipeError("this row is gone", "click another one")
+    return keys[str(key)]
 
 
 def _choose_task(session: Session, task: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,12 @@ from esm_viz.figures.number_format import DASH, duration, percent, safe, short
 from esm_viz.merge import METHODS
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, published
 from esm_viz.papers.published_accuracy import row_of as published_row
-from esm_viz.ui.components.html_snippets import DOWNLOAD, badge, button, mark, sentence, table
+from esm_viz.ui.components.csv_download import cell_text, csv_link
+from esm_viz.ui.components.html_snippets import badge, button, mark, sentence, table
 from esm_viz.ui.components.measured_images import images_of
 from esm_viz.ui.session.search_time_estimate import about, board_seconds
 from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.tabs.evaluate import agreement_board
 from esm_viz.ui.tabs.evaluate.compare_all_methods import comparing
 
 HOW = (
@@ -28,6 +29,7 @@ TIMED = (
     "not run again"
 )
 KEPT = "Measured when the demo was built, from the same files; compare all methods to measure it here"
+FILE = "esm_viz-leaderboard.csv"
 HEAD_CELL = '<th class="r task" data-task="{task}">{mark} {task}</th>'
 
 
@@ -44,7 +46,9 @@ def board(session: Session) -> dict[str, Any]:
     told = sentence("bad", error) if error else ""
     right = ""
     if not session.project.has_labels("test"):
-        body = sentence("warn", "No labelled test images. Add them to the recipe to see accuracy.")
+        body = agreement_board.body(session)
+        right = _compare(session) if agreement_board.ranks(session) else ""
+        right += agreement_board.download_link(session)
     elif not session.board:
         body = '<p class="how">Measuring test images…</p>'
     else:
@@ -53,7 +57,7 @@ def board(session: Session) -> dict[str, Any]:
         warning = sentence("warn", f"In the shares, {missing}.") if missing else ""
         images = images_of(session.board[-1].evaluation, session.project)
         body = f'<p class="how">Accuracy on {images}. {HOW}</p>{warning}{_table(session, papers)}'
-        right = _chip(papers) + _compare(session) + _download(session)
+        right = _chip(papers) + _compare(session) + csv_link(board_csv(session), FILE)
     head = f'<div class="ch"><h2>Every method on {count}</h2><div class="right">{right}</div></div>'
     return {"html": f'<section class="card">{head}{told}{body}</section>'}
 
@@ -67,9 +71,9 @@ def _chip(papers: Mapping[str, Published]) -> str:
 
 
 def _compare(session: Session) -> str:
-    here = any(row.searched and not row.kept for row in session.board)
+    here = bool(session.agreement_board) or any(row.searched and not row.kept for row in session.board)
     label = f"Compare all {len(METHODS)} methods{' again' if here else ''}{about(board_seconds(session))}"
-    kind = "" if any(row.searched for row in session.board) else "pri"
+    kind = "" if session.agreement_board or any(row.searched for row in session.board) else "pri"
     return button("compare", label, kind, off=comparing(session))
 
 
@@ -192,20 +196,10 @@ def _cell(score: Score, low: Score, high: Score) -> str:
     return f'<td class="c"><span style="background:var(--seq-{round(3 * level)})">{percent(score.accuracy)}</span></td>'
 
 
-def _download(session: Session) -> str:
-    """Return the link that saves the leaderboard as CSV; the data are in the page."""
-    text = base64.b64encode(board_csv(session).encode()).decode()
-    return (
-        f'<a class="btn q sq" href="data:text/csv;base64,{text}" download="esm_viz-leaderboard.csv" '
-        f'title="Numbers as CSV" aria-label="Download the leaderboard as CSV">{DOWNLOAD}</a>'
-    )
-
-
 _COLUMNS = (
     *("row", "method", "alpha", "alpha_found_by", "measured", "split", "images", "mean", "low", "high"),
     *("share_of_experts", "seconds", "recipe_sha256"),
 )  # of the leaderboard as CSV, before those of the tasks
-FORMULA = ("=", "+", "-", "@")  # first characters of texts that a spreadsheet would run as a formula
 
 
 def board_csv(session: Session) -> str:
@@ -213,7 +207,7 @@ def board_csv(session: Session) -> str:
     lines = io.StringIO()
     write = csv.writer(lines).writerow
     tasks = [f"task {task}" if task in _COLUMNS else task for task in session.project.tasks]
-    write([*_COLUMNS, *(f"'{task}" if task[:1] in FORMULA else task for task in tasks)])
+    write([*_COLUMNS, *map(cell_text, tasks)])
     reference = session.board[-1].evaluation
     named: list[tuple[str, Evaluation, Which, BoardRow | None]] = [
         ("experts", reference, "finetuned", None),

@@ -160,6 +160,7 @@ def adopt(session: Session, new: Arrival) -> None:
     session.forget_downloads()
     session.history, session.at, session.errors = [], -1, {}
     session.board, session.thumbs = new.board, new.thumbs
+    session.agreement_board = []
     session.view = dataclasses.replace(session.view, cell=None, pair=None, direction=1)
     session.view = dataclasses.replace(session.view, task="", image=-1, routed="", layout="", row="", heat="direction")
     session.forget_uploads()

@@ -6,7 +6,7 @@ from typing import Any
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import AlphaCurve, Evaluation, ExpertAgreement
+from esm_viz.core.records import AlphaCurve, BetweenPoints, Evaluation, ExpertAgreement
 from esm_viz.figures import curve_figure
 from esm_viz.figures.number_format import percent, short
 from esm_viz.merge import with_parameters
@@ -58,6 +58,16 @@ def add(session: Session, job: Job, recipe: Recipe, point: Evaluation | ExpertAg
 def any_alpha(recipe: Recipe) -> Recipe:
     """Return the recipe with α = 1, which all recipes on one curve share."""
     return with_parameters(recipe, alpha=1.0)
+
+
+def between_points(session: Session) -> BetweenPoints | None:
+    """Return accuracy at the α on screen between the two measured beside it, those of the curve or of the history."""
+    own, held = any_alpha(session.recipe), session.searches.curve
+    known = held[1] if held is not None and held[0] == own else AlphaCurve()
+    for state in session.history:
+        if state.evaluation is not None and any_alpha(state.recipe) == own:
+            known = known.with_point(state.evaluation)
+    return known.between(float(session.recipe.parameters["alpha"]))
 
 
 def _measured_on_all(session: Session, recipe: Recipe) -> bool:

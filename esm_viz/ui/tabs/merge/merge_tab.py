@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import RecipeError
-from esm_viz.core.records import Evaluation, ExpertAgreement
+from esm_viz.core.records import BetweenPoints, Evaluation, ExpertAgreement
 from esm_viz.figures import (
     accuracy_figure,
     agreement_figure,
+    between_points_figure,
     direction_size_figure,
     interference_figure,
     norms_figure,
@@ -24,7 +25,7 @@ from esm_viz.ui.session.search_time_estimate import about, alpha_search_seconds
 from esm_viz.ui.session.session_searches import CARDS
 from esm_viz.ui.session.session_store import Session, State
 from esm_viz.ui.session.task_weight import with_weight
-from esm_viz.ui.tabs.merge import live_preview, search_cards
+from esm_viz.ui.tabs.merge import alpha_curve_card, live_preview, search_cards
 from esm_viz.ui.tabs.merge.history_diff import against, in_words
 from esm_viz.ui.tabs.merge.knob_rail import rail
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
@@ -144,15 +145,9 @@ def stats(session: Session) -> dict[str, Any]:
     scores, fresh = _scores(session)
     parts = []
     if scores:
-        low, high = scores.mean_interval("merged")
+        between = None if fresh else alpha_curve_card.between_points(session)
         wait = "" if fresh else "wait"
-        parts.append(
-            stat(
-                f"Mean on {images_of(scores, session.project).removesuffix(' a task')}",
-                f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>",
-                wait,
-            )
-        )
+        parts.append(_mean(session, scores, wait) if between is None else _mean_between(session, between))
         if difference := live_preview.difference_to(session, session.pinned):
             parts.append(stat("Points against A", against(difference), wait))
         parts.append(stat("Share of experts", f"{percent(scores.mean_normalised, 1)} %", wait))
@@ -170,6 +165,21 @@ def stats(session: Session) -> dict[str, Any]:
         told += f'<span class="why">In the shares, {safe(scores.shares_missing)}.</span>'
     body = f'<section class="card strip">{"".join(parts)}{told}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
+
+
+def _mean(session: Session, scores: Evaluation, wait: str) -> str:
+    low, high = scores.mean_interval("merged")
+    value = f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>"
+    return stat(_mean_on(session, scores), value, wait)
+
+
+def _mean_between(session: Session, between: BetweenPoints) -> str:
+    value = f"≈ {percent(between.mean, 1)} % <small>not measured</small>"
+    return stat(_mean_on(session, between.low), value)
+
+
+def _mean_on(session: Session, scores: Evaluation) -> str:
+    return f"Mean on {images_of(scores, session.project).removesuffix(' a task')}"
 
 
 def _agreement(record: ExpertAgreement, fresh: bool) -> str:
@@ -199,6 +209,9 @@ def accuracy(session: Session) -> dict[str, Any]:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
     old = session.pinned.evaluation if session.pinned else None
+    between = None if fresh else alpha_curve_card.between_points(session)
+    if between is not None:
+        return card | {"figure": between_points_figure(between, old), "stale": ""}
     stale = _age(session, fresh)
     figure = accuracy_figure(
         scores,

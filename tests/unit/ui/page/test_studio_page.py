@@ -210,6 +210,26 @@ def test_agreement_is_shown_in_place_of_accuracy_and_says_on_what(page: Page) ->
     assert card["figure"]["layout"]["meta"]["says"] == found.sentence
 
 
+def test_while_alpha_moves_accuracy_is_drawn_between_measured_points_and_marked_so(page: Page) -> None:
+    page.act("curve", do="draw")
+    page.rest()
+    moved = page.act("rail", do="knob", name="alpha", value=0.7)  # nothing is measured while a knob moves
+    points = {point.alpha: point for point in page.session.searches.curve[1].points}
+    share = (0.7 - 0.5) / (0.75 - 0.5)
+    low, high = (100 * points[alpha].mean("merged") for alpha in (0.5, 0.75))
+    assert f"≈ {low + share * (high - low):.1f} % <small>not measured" in moved["stats"]["html"]
+    assert "drawn between α 0.50 and 0.75" in moved["accuracy"]["figure"]["layout"]["meta"]["how"]
+    assert moved["accuracy"]["stale"] == ""
+    page.rest()
+    measured = page.session.validation[1]
+    assert (measured.alpha, measured.limit) == (0.7, 0)
+    assert (
+        "not measured" not in page.pieces["stats"]["html"] + page.pieces["accuracy"]["figure"]["layout"]["meta"]["how"]
+    )
+    page.act("rail", do="knob", name="spectrum_exponent", value=0.3)  # the curve is not of this recipe
+    assert "≈" not in page.pieces["stats"]["html"]
+
+
 def test_agreement_goes_back_with_the_history(page: Page) -> None:
     page.rest()
     before = page.session.agreement

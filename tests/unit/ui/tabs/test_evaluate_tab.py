@@ -16,16 +16,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from esm_viz.core.errors import Cancelled
-from esm_viz.merge import METHODS, with_method, with_parameters
-from esm_viz.project.leaderboard import KEPT, kept_board, standings, write_board
+from esm_viz.core.errors import Cancelled, HeadError
+from esm_viz.core.recipe import parse_mapping
+from esm_viz.merge import METHODS, settle, with_method, with_parameters
+from esm_viz.project.leaderboard import KEPT, agreement_standings, kept_board, standings, write_board
 from esm_viz.project.project import Project
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session.search_time_estimate import board_seconds, evaluation_seconds, trial_seconds
-from esm_viz.ui.session.session_store import BoardRow
+from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.session.studio_settings import StudioSettings
 from esm_viz.ui.tabs.evaluate import leaderboard_table
+from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
+from esm_viz.ui.tabs.evaluate.evaluate_tab import act
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, board_csv, key_of
 from tests.support import tiny
+from tests.support.errors import says
 from tests.unit.ui.conftest import Page
 
 
@@ -333,6 +338,64 @@ def test_rows_of_older_recipes_make_room(page: Page) -> None:
         open_tab(page)
     alphas = [row.recipe.parameters["alpha"] for row in page.session.board if not row.searched]
     assert alphas == [0.2, 0.3, 0.4, 0.5, 0.6]  # B, and four before it
+
+
+# A board without labels.
+
+
+def without(folder: Path, *fields: str) -> Session:
+    """Return a session on the tiny project whose models lack these fields."""
+    raw = tiny.mapping("averaging")
+    for model in raw["models"]:
+        for field in fields:
+            model.pop(field, None)
+    project = Project.open(settle(parse_mapping(raw, folder)), device="cpu")
+    return Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
+
+
+def at_rest(session: Session) -> None:
+    for job in (session.live, session.task):
+        assert job is None or job.done.wait(120)
+
+
+def test_without_labels_methods_stand_in_the_order_of_kl_and_a_row_is_used(tiny_folder: Path) -> None:
+    session = without(tiny_folder, "test", "validation")
+    assert "Compare all" in board(session)["html"]
+    compare_all(session)
+    at_rest(session)
+    rows = session.agreement_board
+    assert [row.recipe.method for row in rows] == list(METHODS)
+    for row in rows:
+        assert row.agreement.tasks == session.project.agreement(row.recipe).tasks
+        assert row.agreement.limit == 0
+    ranked = sorted(rows, key=lambda row: row.agreement.divergence.value)
+    text = board(session)["html"]
+    assert re.findall(r'<tr class="\w+" data-do="row" data-row="(\w+)"', text) == [
+        row.agreement.recipe_sha256[:16] for row in ranked
+    ]
+    found = re.search(r'href="data:text/csv;base64,([^"]*)"', text)
+    lines = list(csv.DictReader(io.StringIO(base64.b64decode(found[1]).decode())))
+    assert [float(line["kl"]) for line in lines] == pytest.approx(
+        [row.agreement.divergence.value for row in ranked], abs=1e-6
+    )
+    act(session, {"do": "row", "row": ranked[0].agreement.recipe_sha256[:16]})
+    assert session.recipe == ranked[0].recipe
+    assert board_seconds(session) == pytest.approx(sum(row.seconds for row in rows))
+
+
+@pytest.mark.parametrize("field", ["proxies", "head"])
+def test_without_labels_and_proxies_or_heads_the_board_says_what_is_missing(tiny_folder: Path, field: str) -> None:
+    session = without(tiny_folder, "test", "validation", field)
+    text = board(session)["html"]
+    assert "class names are enough" in text
+    assert 'data-do="compare"' not in text
+
+
+def test_heads_are_asked_for_before_any_method_is_merged(tiny_folder: Path) -> None:
+    project = without(tiny_folder, "test", "validation", "head").project
+    missing = "ants, bees, cats have no head to choose knobs other than α by"
+    with says(HeadError, f"{missing}, give `head` in the recipe, class names are enough to make one"):
+        next(agreement_standings(project, project.recipe))
 
 
 # A board kept beside a recipe.
