@@ -9,7 +9,7 @@
     <button data-as="numbers">Numbers</button><button data-as="svg">SVG</button><button data-as="png">PNG</button><button data-as="csv">CSV</button></div></details></span></div></div>
     <p class="how"></p><div class="controls" hidden></div><div class="slider" hidden></div><div class="body"><div class="fig" role="img" tabindex="0"></div>
     <svg class="over" aria-hidden="true"><g class="names"></g><path class="veil"/><rect class="cursor" style="display:none"/></svg><div class="numbers" role="region" tabindex="0" hidden></div>
-    <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><p class="says"></p><p class="said" aria-live="polite"></p></section>`;
+    <div class="blocks" hidden>${"<i></i>".repeat(24)}</div><div class="message" role="status" hidden></div></div><div class="foot" hidden></div><p class="says"></p><p class="said" aria-live="polite"></p></section>`;
 
   const part = (element, name) => element.querySelector(name);
   const wide = () => innerWidth >= 1400;
@@ -95,6 +95,8 @@
     choose(state);
     state.controls.hidden = !now.controls;
     studio.fill(state.controls, now.controls ?? "");
+    state.foot.hidden = !now.foot;
+    studio.fill(state.foot, now.foot ?? "");
     state.slide(now.slider);
     const text = now.error || now.empty || "";
     state.message.hidden = !text;
@@ -135,13 +137,14 @@
     const card = part(element, ".card");
     const state = {
       card, trigger, name, now: {}, fonts: 0, title: part(card, "h2"), how: part(card, ".how"), fig: part(card, ".fig"), over: part(card, ".over"),
-      seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"), controls: part(card, ".controls"), table: part(card, ".numbers"),
+      seg: part(card, ".seg"), chip: part(card, ".stale-chip"), message: part(card, ".message"), controls: part(card, ".controls"), foot: part(card, ".foot"), table: part(card, ".numbers"),
       pick: (data) => { if (state.now.picks) trigger("act", { do: state.now.picks, data: picked(data) }); },
     };
     state.slide = studio.slider(part(card, ".slider"), trigger);
     state.stick = studio.sticky(state.fig);
     state.follow = studio.cursor(state.fig, part(card, ".said"), state.pick);
     studio.delegate(state.controls, trigger);
+    studio.delegate(state.foot, trigger);
     card.dataset.card = name;
     const again = () => requestAnimationFrame(() => draw(state));
     state.zoom = studio.zoom(() => { state.drawn = ""; again(); });

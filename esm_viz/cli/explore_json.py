@@ -107,6 +107,8 @@ def _seen(record: Patches) -> dict[str, Any]:
         "energy": record.energy,
         "class_token_share": record.class_token_share,
         "top": [dataclasses.asdict(patch) for patch in record.top],
+        "blank_left_out": record.blank_left_out,
+        "all_blank": record.all_blank,
         "images": [
             {"image": image.image, "heat": [list(row) for row in image.heat], "class_token": image.class_token}
             for image in record.images

@@ -1,6 +1,7 @@
 """Confusion matrix, flips and paired difference, computed from predictions.
 
-In all functions, `labels` are the true classes and `a`, `b`, `chosen` are predictions of models, all (n,), integers.
+In all functions, `labels` are the true classes and `chosen` are a model's predictions, both (n,), integers; `a` and `b`
+are two models' predictions for the same images.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from esm_viz.core.records import Confusion, Flip, Flips, Paired, Split
+from esm_viz.core.records import Confusion, Flip, Flips, Paired, RoutedImage, Split
+from esm_viz.stages.cached_predictions import Predictions
 
 MOST_CLASSES = 60  # rows of a confusion matrix that is still readable
 
@@ -42,25 +44,25 @@ def confusion(task: str, split: Split, classes: Sequence[str], labels: Tensor, c
     )
 
 
-def flips(
-    task: str, split: Split, classes: Sequence[str], places: Sequence[int], labels: Tensor, a: Tensor, b: Tensor
-) -> Flips:
+def flips(task: str, split: Split, classes: Sequence[str], labels: Tensor, a: Predictions, b: Predictions) -> Flips:
     """List the images on which exactly one of two models is right.
 
     Args:
         task: name of the task.
         split: split of the images.
         classes: names of the classes.
-        places: index of each image in its set.
         labels: true classes.
         a: predictions of model A.
         b: predictions of model B.
     """
-    before, now = a == labels, b == labels
+    before, now = a.chosen == labels, b.chosen == labels
+
+    def flip(at: int) -> Flip:
+        answers = int(labels[at]), int(a.chosen[at]), int(b.chosen[at])
+        return Flip(a.places[at], *answers, float(a.probabilities[at]), float(b.probabilities[at]))
 
     def listed(which: Tensor) -> tuple[Flip, ...]:
-        at = which.nonzero()[:, 0].tolist()
-        return tuple(Flip(places[i], int(labels[i]), int(a[i]), int(b[i])) for i in at)
+        return tuple(map(flip, which.nonzero()[:, 0].tolist()))
 
     return Flips(
         task,
@@ -74,7 +76,26 @@ def flips(
     )
 
 
-def paired(labels: Tensor, a: Tensor, b: Tensor) -> Paired:
+def routed_images(found: Predictions, routes: Tensor, labels: Tensor, adapter: int) -> tuple[RoutedImage, ...]:
+    """List the images that went to one adapter at some layer, wrong predictions first.
+
+    Args:
+        found: a routed model's predictions.
+        routes: routes of every image at the layers that count, (layers, n), integers.
+        labels: true classes.
+        adapter: index of the adapter's task.
+    """
+    layers = (routes == adapter).sum(0)
+    images = [
+        RoutedImage(
+            found.places[at], int(labels[at]), int(found.chosen[at]), float(found.probabilities[at]), int(layers[at])
+        )
+        for at in layers.nonzero()[:, 0].tolist()
+    ]
+    return tuple(sorted(images, key=lambda image: (image.predicted == image.label, -image.layers, image.index)))
+
+
+def paired(labels: Tensor, a: Predictions, b: Predictions) -> Paired:
     """Count how two models differ on the same images."""
-    before, now = a == labels, b == labels
+    before, now = a.chosen == labels, b.chosen == labels
     return Paired(int((~before & now).sum()), int((before & ~now).sum()), len(labels))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from esm_viz.core.errors import ImagesError
 from esm_viz.core.records import Split
-from esm_viz.data.images.image_source import shrunk, to_png
+from esm_viz.data.images.image_source import THUMBNAIL, shrunk, to_png
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question, recorded_question
 
@@ -21,14 +21,17 @@ def thumbnails(project: OpenedProject, task: str, most: int) -> list[bytes]:
 
 
 @question
-def labelled_thumbnails(project: OpenedProject, task: str, split: Split, indices: Sequence[int]) -> list[bytes]:
-    """Return some of a task's labelled images as small PNG files.
+def labelled_thumbnails(
+    project: OpenedProject, task: str, split: Split, indices: Sequence[int], side: int = THUMBNAIL
+) -> list[bytes]:
+    """Return some of a task's labelled images as PNG files, as the tower reads them but no larger than asked.
 
     Args:
         project: the opened project.
         task: name of the task.
         split: "validation" or "test".
         indices: indices in the labelled set, at most MOST_THUMBNAILS.
+        side: largest width and height in pixels.
 
     Raises:
         ImagesError: there are no such images, or too many are requested.
@@ -37,4 +40,4 @@ def labelled_thumbnails(project: OpenedProject, task: str, split: Split, indices
     labelled = project.headers.labelled[split][project.known_task(task)]
     if len(indices) > MOST_THUMBNAILS or not all(0 <= index < labelled.count for index in indices):
         raise ImagesError(f"{task} has {labelled.count} {split} images", f"ask for at most {MOST_THUMBNAILS} of them")
-    return to_png(shrunk(project.scorer.pictures(task, split, indices)), labelled.how) if indices else []
+    return to_png(shrunk(project.scorer.pictures(task, split, indices), side), labelled.how) if indices else []

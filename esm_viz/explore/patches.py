@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import HeatImage, Patch, Patches
-from esm_viz.data.images.image_source import to_png
+from esm_viz.data.images.image_source import to_pixels, to_png
 from esm_viz.stages.leading_directions import leading, task_key
 from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import recorded_question
 
 MOST_PATCHES = 24  # several, since the strongest patches often lie in one image
+BLANK_RANGE = 8  # grey levels of 255; compression changes one colour by less, and the eye sees no pattern in it
 
 
 @recorded_question
@@ -28,6 +28,9 @@ def patches(
     progress: Progress = NO_PROGRESS,
 ) -> Patches:
     """Return the patches of a task's proxies with the largest |e_iᵀ ΔW_t x|, and the images that hold them.
+
+    Blank patches (see `blank_patches`) are left out and counted, since their pixels do not show what the direction
+    responds to; if there are no others, they are kept.
 
     Args:
         project: the opened project.
@@ -60,9 +63,12 @@ def patches(
     scores = stages.cache.get(key, compute)  # (images, tokens), the class token first
     heat = scores[:, 1:].unflatten(1, stages.headers.arch.grid)
     progress(0.9, f"{task}, {layer.label}: drawing images")
-    top = _largest(heat, most)
+    proxies, how = stages.proxies(recipe, task), stages.headers.proxies[task].how
+    blank = blank_patches(to_pixels(proxies, how), int(stages.headers.arch.shapes["conv1.weight"][-1]))
+    all_blank = bool(blank.all())
+    top = _largest(heat, ~blank | all_blank, most)
     held = list(dict.fromkeys(patch.image for patch in top))
-    pictures = to_png(stages.proxies(recipe, task)[held], stages.headers.proxies[task].how)
+    pictures = to_png(proxies[held], how)
     images = tuple(
         HeatImage(at, png, tuple(map(tuple, heat[at].tolist())), float(scores[at, 0]))
         for at, png in zip(held, pictures, strict=True)
@@ -74,12 +80,31 @@ def patches(
         energy=float(decomposition.eigenvalues[direction - 1] / decomposition.eigenvalues.sum()),
         class_token_share=float(scores[:, 0].square().sum() / scores.square().sum()),
         top=top,
+        blank_left_out=0 if all_blank else int((heat[blank] >= top[-1].score).sum()),
+        all_blank=all_blank,
         images=images,
     )
 
 
-def _largest(heat: Tensor, most: int) -> tuple[Patch, ...]:
-    """Return the patches with the largest scores of (images, rows, columns); of equal ones the first."""
-    order = heat.flatten().sort(descending=True, stable=True).indices[:most]
-    places = zip(*(axis.tolist() for axis in torch.unravel_index(order, heat.shape)), strict=True)
-    return tuple(Patch(image, row, column, float(heat[image, row, column])) for image, row, column in places)
+def blank_patches(pixels: Tensor, side: int) -> Tensor:
+    """Say which patches are blank: in each colour, the lightest and the darkest pixel differ by BLANK_RANGE at most.
+
+    Args:
+        pixels: images, uint8, (n, 3, height, width).
+        side: width and height of a patch in pixels; pixels that fill no whole patch are not read, as in the tower.
+
+    Returns:
+        (n, rows, columns), bool.
+    """
+    patches = pixels.int().unfold(2, side, side).unfold(3, side, side).flatten(4)  # (n, 3, rows, columns, pixels)
+    return (patches.amax(-1) - patches.amin(-1)).amax(1) <= BLANK_RANGE
+
+
+def _largest(heat: Tensor, counted: Tensor, most: int) -> tuple[Patch, ...]:
+    """Return the patches with the largest scores of those that count, both (images, rows, columns).
+
+    Of equal scores the first ones are returned.
+    """
+    order = heat[counted].sort(descending=True, stable=True).indices[:most]
+    found = counted.nonzero()[order].tolist()
+    return tuple(Patch(image, row, column, float(heat[image, row, column])) for image, row, column in found)

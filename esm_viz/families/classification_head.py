@@ -56,6 +56,16 @@ class Head:
         """
         return self._scores(features).argmax(1).cpu()
 
+    def answers(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prediction for each image, (n,), int64, and its probability: the softmax of `logits`, (n,).
+
+        Args:
+            features: (n, embed_dim), before any normalisation.
+        """
+        scores = self._scores(features)
+        chosen = scores.argmax(1, keepdim=True)
+        return chosen[:, 0].cpu(), (scores * self._scale).softmax(1).gather(1, chosen)[:, 0].cpu()
+
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits for probabilities, (n, classes): a classifier's as they are, cosines times COSINE_SCALE.
 
@@ -64,11 +74,13 @@ class Head:
         Args:
             features: (n, embed_dim), before any normalisation.
         """
-        scores = self._scores(features)
-        if not self.normalised:
-            return scores
-        length = float(self.weight.norm(dim=1).mean())
-        return scores * (COSINE_SCALE / length) if length > 0 else scores
+        return self._scores(features) * self._scale
+
+    @property
+    def _scale(self) -> float:
+        """Return the factor from scores to logits."""
+        length = float(self.weight.norm(dim=1).mean()) if self.normalised else 0.0
+        return COSINE_SCALE / length if length > 0 else 1.0
 
     def _scores(self, features: Tensor) -> Tensor:
         features = F.normalize(features.float(), dim=-1) if self.normalised else features.float()

@@ -29,7 +29,7 @@ def patches_figure(record: Patches, most: int = MOST_IMAGES) -> Figure:
     bare: dict[str, Any] = {"tickvals": [], "showgrid": False, "showline": False, "fixedrange": True}
     return picture(
         [_heat(image, left, largest, at == 0) for at, (image, left) in enumerate(zip(shown, lefts, strict=True))],
-        "Framed: the patches that move the output most along this direction. Stronger below: moves it more.",
+        "Framed: the patches that change the output most along this direction. Stronger colour below: changes it more.",
         _says(record),
         names=("image", "patch", "|eᵀΔW x|"),
         margin={"l": 12, "r": 78, "t": 14, "b": 34},
@@ -98,9 +98,14 @@ def _hover(image: HeatImage, row: int, column: int) -> str:
 
 
 def _says(record: Patches) -> str:
-    images = len(record.images)
+    images, left_out = len(record.images), record.blank_left_out
+    blank = f" {left_out} blank patches that score as high are left out." if left_out > 1 else ""
+    if left_out == 1:
+        blank = " 1 blank patch that scores as high is left out."
+    if record.all_blank:
+        blank = " Every patch is blank: nearly one colour."
     return (
         f"{record.task}, {record.layer.label}: direction {record.direction} carries {percent(record.energy, 1)} % "
         f"of the energy, {percent(record.class_token_share)} % of that through class tokens; its {len(record.top)} "
-        f"strongest patches lie in {images} image{'s' if images > 1 else ''}."
+        f"strongest patches lie in {images} image{'s' if images > 1 else ''}.{blank}"
     )

@@ -80,8 +80,14 @@ def routing_figure(record: Routing) -> Figure:
     )
 
 
-def routes_figure(record: Routing, at: int | None = None) -> Figure:
-    """Draw the share of each task's images routed to each adapter, at one layer or on average; always on [0, 1]."""
+def routes_figure(record: Routing, at: int | None = None, chosen: tuple[str, str] | None = None) -> Figure:
+    """Draw the share of each task's images routed to each adapter; always on [0, 1].
+
+    Args:
+        record: the routing of every task's images.
+        at: index of a routed layer; None for the mean over all of them.
+        chosen: task and adapter of the cell that gets a frame.
+    """
     tasks, values = range(len(record.tasks)), record.mean_routes if at is None else record.routes[at]
     place = f"mean of {len(record.layers)} layers" if at is None else f"at {record.layers[at].label}"
     cells = [(t, s) for t in tasks for s in tasks]
@@ -121,6 +127,7 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
             "t": 6,
             "b": label_margin(record.tasks) if len(tasks) > MOST_FLAT else 30,
         },
+        shapes=_frame(record, chosen),
         xaxis=axis(
             tickvals=list(tasks),
             ticktext=names,
@@ -130,6 +137,15 @@ def routes_figure(record: Routing, at: int | None = None) -> Figure:
         ),
         yaxis=task_axis(record.tasks),
     )
+
+
+def _frame(record: Routing, chosen: tuple[str, str] | None) -> list[dict[str, object]]:
+    """Return a frame round the cell of a task and an adapter, with a halo so that it is visible on any colour."""
+    if chosen is None:
+        return []
+    y, x = (record.tasks.index(name) for name in chosen)
+    box = {"type": "rect", "x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
+    return [{**box, "line": {"color": token(name), "width": width}} for name, width in (("panel", 4), ("ink", 2))]
 
 
 def _went(record: Routing, values: tuple[tuple[float, ...], ...], task: int, adapter: int) -> str:

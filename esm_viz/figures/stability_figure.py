@@ -21,7 +21,7 @@ from esm_viz.figures.figure_parts import (
 )
 from esm_viz.figures.number_format import number, percent
 
-LEAST_GAP = 0.075  # between two labels, in units of the y axis
+LEAST_GAP = 0.1  # between two labels, in units of the y axis
 
 
 class Curve(NamedTuple):

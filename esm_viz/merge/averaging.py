@@ -13,6 +13,7 @@ from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_metho
     "averaging",
     title="Averaging",
     source="arXiv:2203.05482",
+    formula="{ΔW = mean<sub>t</sub> ΔW<sub>t</sub>}, at {α = 1}.",
     presets=[Preset("the mean of all, α 1", {"alpha": 1.0})],
     searches_alpha=False,
 )

@@ -39,7 +39,14 @@ def live_share(updates: Sequence[LayerUpdate], memo: Memo, mask_scale: float) ->
     return {"mask_scale": (share, share)}
 
 
-@merge_method("consensus_ta", title="Consensus TA", source="arXiv:2405.07813", live=live_share, every_parameter=True)
+@merge_method(
+    "consensus_ta",
+    title="Consensus TA",
+    source="arXiv:2405.07813",
+    formula="{ΔW = Σ<sub>t</sub> ΔW<sub>t</sub>} in the entries that at least two tasks claim, 0 in the others.",
+    live=live_share,
+    every_parameter=True,
+)
 def consensus_ta(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, mask_scale: Annotated[float, MASK_SCALE] = 0.4
 ) -> Tensor:

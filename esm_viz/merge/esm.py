@@ -210,6 +210,7 @@ def live_effects(
     "esm",
     title="ESM",
     source=f"{CVPR}, {JOURNAL}",
+    formula="{ΔW = gain · ortho(E) ortho(C)} on essential layers; TSV-M on the other matrices.",
     needs="decompositions",
     after=AFTER,
     live=live_effects,

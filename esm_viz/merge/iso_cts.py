@@ -32,7 +32,14 @@ def live_count(updates: Sequence[LayerUpdate], memo: Memo, common_share: float) 
     return {"common_share": (common, common)}
 
 
-@merge_method("iso_cts", title="Iso-CTS", source="arXiv:2502.04959", live=live_count)
+@merge_method(
+    "iso_cts",
+    title="Iso-CTS",
+    source="arXiv:2502.04959",
+    formula="{ΔW = mean(S) polar(U) polar(V)<sup>⊤</sup>} of the sum's first {k} triplets "
+    "and each task's first triplets outside them.",
+    live=live_count,
+)
 def iso_cts(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, common_share: Annotated[float, COMMON_SHARE] = 0.8
 ) -> Tensor:

@@ -144,6 +144,7 @@ class Method:
     Attributes:
         name, title, source: name in recipes, title to show, and publication.
         summary: first line of its docstring.
+        formula: the summary as HTML for the screen, with formulas in braces; empty if the summary has none.
         needs: "delta" alone, "moments" too, or "decompositions" too; the latter two need proxies.
         knobs, defaults: settings in the order of the signature, including α and its scope.
         merge_layer: (updates, memo, **knobs it reads) -> ΔW of one parameter, before the inter-layer level and α.
@@ -160,6 +161,7 @@ class Method:
     title: str
     source: str
     summary: str
+    formula: str
     needs: Needs
     knobs: Mapping[str, Knob]
     defaults: Mapping[str, Value]
@@ -196,7 +198,7 @@ ALPHA = Knob(
     symbol="α",
     range=(0.0, 3.0, 0.01),
     wakes="weights",
-    text="How much of the merged change is added to the pre-trained weights; `search` finds it on validation images "
+    text="How much of the merged change is added to the pre-trained weights; a search finds it on validation images "
     "or, without labels, on proxies.",
     formula='<span class="m">W</span> = W<sub>0</sub> + {value} · ΔW, all tensors',
     word="search",
@@ -215,6 +217,7 @@ def merge_method(
     live: LiveEffects | None = None,
     survey: Survey | None = None,
     summary: str = "",
+    formula: str = "",
     static: str = "",
     presets: Sequence[Preset] = ITS_OWN,
     alpha: Knob = ALPHA,
@@ -232,6 +235,8 @@ def merge_method(
         live: returns the values of the knobs' formulas at a layer.
         survey: computes, from one update, what the method needs from the whole task; it runs before the layers.
         summary: what it does, in one line; by default the function's docstring.
+        formula: the summary as trusted HTML, with formulas in braces in the HTML of a knob's formula; empty if the
+            summary has no formula.
         static: the method of its weights, if it adds routed adapters to them.
         presets: published settings, if there are others than all knobs at their defaults.
         alpha: the knob for α, if its formula differs from other methods.
@@ -264,6 +269,7 @@ def merge_method(
             title=title,
             source=source,
             summary=summary or (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " "),
+            formula=formula,
             needs=needs,
             knobs=MappingProxyType(knobs),
             defaults=MappingProxyType(defaults),

@@ -38,7 +38,16 @@ class Equations(NamedTuple):
     pulled_apart: Tensor
 
 
-@merge_method("regmean", title="RegMean", source="arXiv:2212.09849", needs="moments")
+@merge_method(
+    "regmean",
+    title="RegMean",
+    source="arXiv:2212.09849",
+    formula="{ΔW<sup>⊤</sup> = (Σ<sub>t</sub> S<sub>t</sub>)<sup>+</sup> Σ<sub>t</sub> S<sub>t</sub> "
+    "ΔW<sub>t</sub><sup>⊤</sup>}, "
+    "{S<sub>t</sub> = X<sub>t</sub><sup>⊤</sup> X<sub>t</sub> / n<sub>t</sub>}; "
+    "parameters without moments are averaged.",
+    needs="moments",
+)
 def regmean(
     updates: Sequence[LayerUpdate], memo: Memo = run_now, off_diagonal: Annotated[float, OFF_DIAGONAL] = 0.9
 ) -> Tensor:

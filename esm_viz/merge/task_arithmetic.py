@@ -14,6 +14,7 @@ from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_metho
     "task_arithmetic",
     title="Task Arithmetic",
     source="arXiv:2212.04089",
+    formula="{ΔW = Σ<sub>t</sub> ΔW<sub>t</sub>}, scaled by {α}.",
     presets=[Preset("the sum, α 0.3", {"alpha": 0.3})],
     every_parameter=True,
 )

@@ -38,6 +38,7 @@ def live_cutoffs(updates: Sequence[LayerUpdate], memo: Memo, keep: float) -> dic
     "ties",
     title="TIES",
     source="arXiv:2306.01708",
+    formula="{ΔW} = mean over tasks of the kept entries that have the sign of their sum.",
     survey=find_cutoff,
     live=live_cutoffs,
     every_parameter=True,

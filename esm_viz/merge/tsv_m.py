@@ -17,6 +17,8 @@ from esm_viz.numerics.polar_factor import polar
     "tsv_m",
     title="TSV-M",
     source="arXiv:2412.00081",
+    formula="{ΔW = polar([U<sub>1</sub> … U<sub>T</sub>]) Σ} {polar([V<sub>1</sub> … V<sub>T</sub>])<sup>⊤</sup>} "
+    "of each task's first {⌊min(d<sub>out</sub>, d<sub>in</sub>) / T⌋} triplets.",
     presets=[Preset("singular vectors made orthogonal, α 1", {"alpha": 1.0})],
 )
 def tsv_m(updates: Sequence[LayerUpdate], memo: Memo = run_now) -> Tensor:

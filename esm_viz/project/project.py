@@ -121,6 +121,7 @@ class Project(OpenedProject):
     agreement = agreement_measurement.agreement
     confusion = model_comparison.confusion
     flips = model_comparison.flips
+    routed_images = model_comparison.routed_images
     difference = model_comparison.difference
     # which knobs are best
     search_objective = search_objective_.search_objective

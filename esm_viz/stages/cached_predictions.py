@@ -36,11 +36,13 @@ class Predictions(NamedTuple):
 
     Attributes:
         chosen: predicted classes, (n,), int32.
+        probabilities: softmax probability that the model gives to its prediction, (n,), float32 (see `Head.answers`).
         routes: task of the adapter of every image at every routed layer, (layers, n), int32; no rows without adapters.
         places: index of each image in the labelled set, n of them.
     """
 
     chosen: Tensor
+    probabilities: Tensor
     routes: Tensor
     places: tuple[int, ...]
 
@@ -75,18 +77,21 @@ def predict(
     if isinstance(tower, RoutedTower):
         tower.take_routes()  # discards routes of earlier images
     chosen: list[Tensor] = []
+    probabilities: list[Tensor] = []
     places: list[int] = []
     device = next(tower.parameters()).device
     for read in batches:
         features = encode(tower, read.on(device))
         if not torch.isfinite(features).all():  # argmax would give a meaningless prediction
             raise NumericsError("the model's features hold NaN or Inf", "look for extreme weights, or lower α", where)
-        chosen.append(head.predict(features).to(torch.int32))
+        answers, sure = head.answers(features)
+        chosen.append(answers.to(torch.int32))
+        probabilities.append(sure)
         places += read.kept
         boundary(len(read.kept))
     predicted = torch.cat(chosen)
     routes = tower.take_routes() if isinstance(tower, RoutedTower) else torch.zeros(0, len(predicted))
-    return Predictions(predicted, routes.to(torch.int32), tuple(places))
+    return Predictions(predicted, torch.cat(probabilities), routes.to(torch.int32), tuple(places))
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def test_flips_from_a_to_b_are_the_pipelines_and_a_click_tells_both_answers(page
     page.wait_for_selector(".flips .thumb[aria-pressed=true]")
     answers = " ".join(page.locator(".flips .answers").inner_text().split())
     true, a, b = (found.classes[at] for at in (flip.label, flip.a, flip.b))
-    assert f"true class {true}. A: {a}" in answers
-    assert f"B: {b}" in answers
+    assert f"true class {true}. Model Prediction Score A {a}" in answers
+    assert f"{100 * flip.a_probability:.0f} % B {b}" in answers
     assert page.evaluate("document.activeElement.dataset.index") == str(flip.index)
 
 

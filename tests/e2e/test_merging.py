@@ -97,6 +97,41 @@ def test_the_differences_are_told_in_words_and_the_bars_stand_against_a(page: Pa
     assert marks == pytest.approx(project.merge(project.recipe).interference.means)
 
 
+STRIP = """() => {
+    const strip = document.querySelector('#stats .strip');
+    const parts = [...strip.children].map((part) => part.getBoundingClientRect());
+    const texts = [...strip.querySelectorAll('*')].filter((part) => part.innerText);
+    return {
+        middles: parts.map((part) => Math.round((part.top + part.bottom) / 2)),
+        room: strip.getBoundingClientRect().right - Math.max(...parts.map((part) => part.right)),
+        smallest: Math.min(...texts.map((part) => parseFloat(getComputedStyle(part).fontSize))),
+        cut: texts.filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth).length,
+    };
+}"""
+
+
+def test_the_numbers_stand_in_one_row_beside_a_pinned_state(page: Page) -> None:
+    """Also while only some images are measured, which takes the longest words."""
+    tab(page, 3)
+    page.keyboard.press("p")
+    page.wait_for_selector("#states .badge.a")
+    page.evaluate(
+        "window.rows = []; new MutationObserver(() => window.rows.push(document.querySelector('#stats .strip')"
+        ".getBoundingClientRect().height)).observe(document.querySelector('#stats'), {childList: true, subtree: true})"
+    )
+    slider(page, "alpha").evaluate(SLIDE, "0.2")
+    page.wait_for_selector("#stats >> text=Points against A")
+    page.wait_for_selector("#stats >> text=Mean on 256 validation images")
+    now = page.evaluate(STRIP)
+    assert len(now["middles"]) == 5
+    assert max(now["middles"]) - min(now["middles"]) <= 2
+    assert now["room"] >= 0
+    assert now["smallest"] >= 13
+    assert now["cut"] == 0
+    heights = page.evaluate("window.rows")
+    assert len({round(height) for height in heights}) == 1
+
+
 def test_all_levels_of_scaling_are_shown_on_demand(page: Page, project: Project) -> None:
     tab(page, 3)
     page.get_by_role("radio", name="All levels").click()

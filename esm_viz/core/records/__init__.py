@@ -24,7 +24,17 @@ from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
 from esm_viz.core.records.file_verdict import ActivationScores, JudgedModel, Judgement, OwnAccuracy, Stance, Verdict
 from esm_viz.core.records.knob import Knob, Role, Setting, Span
 from esm_viz.core.records.merge_report import Interference, LayerNorms, MergeReport, ScalingProfile
-from esm_viz.core.records.prediction_outcome import REFERENCES, Confusion, Difference, Flip, Flips, Paired, Reference
+from esm_viz.core.records.prediction_outcome import (
+    REFERENCES,
+    Confusion,
+    Difference,
+    Flip,
+    Flips,
+    Paired,
+    Reference,
+    RoutedImage,
+    RoutedImages,
+)
 from esm_viz.core.records.search_result import (
     AlphaCurve,
     AlphaPoint,
@@ -92,6 +102,8 @@ __all__ = [
     "ProofRow",
     "Reference",
     "Role",
+    "RoutedImage",
+    "RoutedImages",
     "Routing",
     "ScalingProfile",
     "Score",

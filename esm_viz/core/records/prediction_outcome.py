@@ -52,12 +52,68 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One image on which exactly one of two models is right: its index in the labelled set and three class indices."""
+    """One image on which exactly one of two models is right.
+
+    Attributes:
+        index: index in the labelled set.
+        label: the true class.
+        a, b: predictions of models A and B.
+        a_probability, b_probability: softmax probability that each model gives to its own prediction.
+    """
 
     index: int
     label: int
     a: int
     b: int
+    a_probability: float
+    b_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedImage:
+    """One image that ESM++ routed to a chosen adapter.
+
+    Attributes:
+        index: index in the labelled set.
+        label: the true class.
+        predicted: the routed model's prediction.
+        probability: softmax probability that the model gives to its prediction.
+        layers: number of the considered layers at which the image went to that adapter.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    probability: float
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedImages:
+    """The images of a task that ESM++ routed to one task's adapter: one cell of the table of routes.
+
+    Attributes:
+        task: the images' own task.
+        adapter: the task of the adapter.
+        layers: names of the considered layers: one, or all that are routed.
+        classes: names of all classes of the task, by the indices in the images.
+        n: images of the task.
+        images: those that went to the adapter at one of the layers at least: wrong predictions first, then those that
+            went there at more layers, then in the order of the set.
+    """
+
+    task: str
+    adapter: str
+    split: Split
+    layers: tuple[str, ...]
+    classes: tuple[str, ...]
+    n: int
+    images: tuple[RoutedImage, ...]
+
+    @property
+    def wrong(self) -> int:
+        """Return how many of the images are predicted wrong."""
+        return sum(image.predicted != image.label for image in self.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,10 @@ class Patches:
         direction: i, counted from 1 like λ_1.
         energy: λ_i / Σ λ, the direction's share of the functional energy.
         class_token_share: share of the direction's energy, Σ score² over all images, that comes from class tokens.
-        top: the patches with the largest scores over all images, largest first; without class tokens.
+        top: the patches with the largest scores over all images, largest first; without class tokens and blank patches.
+            If all patches are blank, they are kept.
+        blank_left_out: blank patches (nearly one colour) with at least the smallest score in `top`.
+        all_blank: whether every patch of every image is blank.
         images: the images that hold these patches, in the order of their first patch.
     """
 
@@ -174,4 +177,6 @@ class Patches:
     energy: float
     class_token_share: float
     top: tuple[Patch, ...]
+    blank_left_out: int
+    all_blank: bool
     images: tuple[HeatImage, ...]

@@ -24,6 +24,7 @@ from esm_viz.data.images.image_folder import METADATA, class_levels, open_folder
 from esm_viz.data.images.image_preprocessing import (
     MEAN,
     STD,
+    THUMBNAIL,
     Preprocessing,
     normalise,
     preprocessing_of,
@@ -40,6 +41,7 @@ __all__ = [
     "MEAN",
     "STD",
     "SUFFIXES",
+    "THUMBNAIL",
     "Classes",
     "ImageSet",
     "Preprocessing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.figures.number_format import duration, safe
+from esm_viz.figures.number_format import safe
 from esm_viz.ui.components.html_snippets import (
     AFRESH,
     BAD,
@@ -22,6 +22,7 @@ from esm_viz.ui.components.html_snippets import (
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
+from esm_viz.ui.session.search_time_estimate import estimated
 from esm_viz.ui.session.session_store import EVERYTHING, Session
 from esm_viz.ui.tabs.evaluate.comparison_with_a import compare_models
 from esm_viz.ui.tabs.explore import explore_tab
@@ -134,7 +135,7 @@ def _running(job: Job) -> tuple[str, str]:
     done = round(100 * job.fraction)
     left = ""
     if job.age > 2 and job.fraction > 0.05:  # enough for an estimate of the remaining time
-        left = f", {duration(job.age * (1 - job.fraction) / job.fraction)} left"
+        left = f", {estimated(job.age * (1 - job.fraction) / job.fraction)} left"
     words = f" · {safe(job.words)}" if job.tells and job.words else ""
     if place := job.place:
         words = f" · {ordinal(place)} in line"

@@ -77,6 +77,11 @@ def board_seconds(session: Session) -> float:
     return sum(own.get(method, one) for method in METHODS)
 
 
+def estimated(seconds: float) -> str:
+    """Return an estimate in words, the only form of one on the page: about 12 s, under 1 s, a dash if unknown."""
+    return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
+
+
 def about(seconds: float) -> str:
-    """Return a duration for a button's label; empty if it is unknown or below a second."""
-    return "" if math.isnan(seconds) or seconds < 1 else f", about {duration(seconds)}"
+    """Return an estimate for the end of a button's label; empty if it is unknown or below a second."""
+    return f", {estimated(seconds)}" if seconds >= 1 else ""

@@ -107,6 +107,8 @@ class View:
     confused: str = "b"  # the model of the confusion matrix: "b", "a", "pretrained", "finetuned"
     routes: str = "layers"  # or "where" routes go
     routed: str = ""  # the layer whose routes are shown; the mean of all if empty
+    route: tuple[str, str] | None = None  # the chosen cell of the routes: the images' task, and the adapter's
+    routed_image: int = -1  # index in the labelled set of the clicked image of that cell
     layout: str = ""  # layout of the exported file; the base file's if empty
     levels: bool = False  # whether all levels of scaling are shown, not only the inter-layer level
     agreement: bool = False  # whether agreement is shown in place of accuracy

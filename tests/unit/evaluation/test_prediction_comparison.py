@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
 from esm_viz.core.errors import ImagesError, RecipeError
 from esm_viz.core.recipe import parse_mapping
-from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired
+from esm_viz.core.records import REFERENCES, Confusion, Difference, Flip, Flips, Paired, RoutedImage, RoutedImages
 from esm_viz.evaluation import prediction_comparison
 from esm_viz.evaluation.thumbnails import MOST_THUMBNAILS
 from esm_viz.merge import settle, with_parameters
 from esm_viz.project.project import Project
+from esm_viz.stages.cached_predictions import Predictions
 from tests.support.errors import says
 from tests.support.pictures import picture
 from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, mapping, recipe
@@ -30,6 +32,12 @@ from tests.support.tiny import CLASSES, LABELLED, TASKS, answers, filled, mappin
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 A = torch.tensor([0, 1, 1, 0, 2, 0])
 B = torch.tensor([0, 0, 2, 2, 2, 2])
+
+
+def predicted(chosen: torch.Tensor, first: float) -> Predictions:
+    """Return predictions for every other image of a set, with probabilities that can be told apart."""
+    sure = first + torch.arange(6) / 64  # exact in binary
+    return Predictions(chosen, sure, torch.zeros(0, 6), tuple(range(0, 12, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +99,22 @@ def test_a_confusion_of_many_classes_counts_only_pairs_that_are_shown(monkeypatc
 
 
 def test_flips_are_the_images_on_which_one_of_the_two_is_right() -> None:
-    found = prediction_comparison.flips("ants", "test", ("x", "y", "z"), [0, 2, 4, 6, 8, 10], LABELS, A, B)
+    found = prediction_comparison.flips("ants", "test", ("x", "y", "z"), LABELS, predicted(A, 0.25), predicted(B, 0.5))
     assert found == Flips(
         task="ants",
         split="test",
         classes=("x", "y", "z"),
         n=6,
-        became_right=(Flip(2, 0, 1, 0), Flip(10, 2, 0, 2)),
-        became_wrong=(Flip(4, 1, 1, 2),),
+        became_right=(
+            Flip(2, 0, 1, 0, 0.25 + 1 / 64, 0.5 + 1 / 64),
+            Flip(10, 2, 0, 2, 0.25 + 5 / 64, 0.5 + 5 / 64),
+        ),
+        became_wrong=(Flip(4, 1, 1, 2, 0.25 + 2 / 64, 0.5 + 2 / 64),),
         both_right=2,
         both_wrong=1,
     )
-    assert found.paired == Paired(2, 1, 6) == prediction_comparison.paired(LABELS, A, B)
+    assert found.paired == Paired(2, 1, 6)
+    assert found.paired == prediction_comparison.paired(LABELS, predicted(A, 0.25), predicted(B, 0.5))
 
 
 def test_the_paired_interval_is_bonett_and_prices_by_hand() -> None:
@@ -112,6 +124,21 @@ def test_the_paired_interval_is_bonett_and_prices_by_hand() -> None:
     assert pair.interval == pytest.approx((0.1 - half, 0.1 + half), rel=1e-12)
     assert pair.told
     assert not Paired(12, 10, 198).told
+
+
+def test_images_of_a_route_are_wrong_predictions_first_then_by_layers() -> None:
+    found = predicted(B, 0.5)  # wrong at the third and fourth image
+    routes = torch.tensor([[1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 0, 1], [1, 0, 1, 0, 0, 1]])
+    images = prediction_comparison.routed_images(found, routes, LABELS, adapter=1)
+    assert images == (
+        RoutedImage(6, 1, 2, 0.5 + 3 / 64, layers=2),
+        RoutedImage(4, 1, 2, 0.5 + 2 / 64, layers=1),
+        RoutedImage(0, 0, 0, 0.5, layers=3),
+        RoutedImage(10, 2, 2, 0.5 + 5 / 64, layers=2),
+        RoutedImage(2, 0, 0, 0.5 + 1 / 64, layers=1),
+    )
+    record = RoutedImages("ants", "bees", "test", ("one", "two", "three"), ("x", "y", "z"), 6, images)
+    assert record.wrong == 2
 
 
 @pytest.mark.parametrize("pair", [Paired(0, 0, 1), Paired(5, 0, 5), Paired(0, 5, 5), Paired(0, 0, 600)])
@@ -214,6 +241,15 @@ def test_a_projects_flips_are_those_of_plain_answers(project: Project, tiny_fold
     assert [flip.index for flip in found.became_wrong] == wrong
     assert right or wrong
     assert found.both_right + found.both_wrong + len(right) + len(wrong) == LABELLED
+    head = load_file(tiny_folder / "cats_head.safetensors")["weight"]
+    images = load_file(tiny_folder / "cats_test.safetensors")["images"]
+    towers = filled(load_file(tiny_folder / "base.safetensors")), filled(project.materialize(other))
+    with torch.inference_mode():
+        logits = [F.normalize(tower(images), dim=1) @ head.mT * (30 / head.norm(dim=1).mean()) for tower in towers]
+    a, b = (each.softmax(1).max(1).values for each in logits)
+    for flip in (*found.became_right, *found.became_wrong):
+        assert flip.a_probability == pytest.approx(float(a[flip.index]), rel=1e-4)
+        assert flip.b_probability == pytest.approx(float(b[flip.index]), rel=1e-4)
 
 
 def test_flips_agree_with_the_scores_of_both(project: Project) -> None:
@@ -287,3 +323,20 @@ def test_routes_are_where_the_images_went(tiny_folder: Path) -> None:
         for layer in range(len(routing.layers)):
             wanted = [float((routes[layer] == expert).double().mean()) for expert in range(len(TASKS))]
             assert list(routing.routes[layer][at]) == pytest.approx(wanted)
+            for expert, adapter in enumerate(TASKS):
+                found = routed.routed_images(routed.recipe, task, adapter, routing.layers[layer].name)
+                went = (routes[layer] == expert).nonzero()[:, 0].tolist()
+                assert sorted(image.index for image in found.images) == went
+        anywhere = routed.routed_images(routed.recipe, task, TASKS[0])
+        assert {image.index: image.layers for image in anywhere.images} == {
+            index: count for index, count in enumerate((routes == 0).sum(0).tolist()) if count
+        }
+
+
+def test_only_routed_layers_have_routes(project: Project, tiny_folder: Path) -> None:
+    with says(RecipeError, "esm routes no images, use esmpp"):
+        project.routed_images(project.recipe, "ants", "bees")
+    routed = Project.open(recipe(tiny_folder, "esmpp", alpha=1.5, expert_rank=4, routed="c_proj"), device="cpu")
+    first, second = (layer.name for layer in routed.layers if layer.family == "c_proj")
+    with says(RecipeError, f"'nowhere' is no routed layer, use {first}, {second}"):
+        routed.routed_images(routed.recipe, "ants", "bees", "nowhere")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.records import Patch, Patches
 from esm_viz.data.images.image_source import to_pixels
+from esm_viz.explore.patches import BLANK_RANGE, MOST_PATCHES, blank_patches
 from esm_viz.project.project import Project
 from tests.support.errors import says
-from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, PROXIES
+from tests.support.tiny import C_FC, C_PROJ, IN_PROJ, PROXIES, recipe
 from tests.unit.explore.conftest import shift_basis, tokens
 
 GRID = 2  # 16 pixels a side, patches of 8
@@ -63,6 +67,42 @@ def test_the_top_patches_are_the_largest_of_all_images(project: Project) -> None
     heat = {image.image: image.heat for image in every.images}
     assert every.top[0] == Patch(*places(every)[0], heat[every.top[0].image][every.top[0].row][every.top[0].column])
     assert [image.image for image in few.images] == list(dict.fromkeys(patch.image for patch in few.top))
+
+
+@pytest.mark.parametrize(("levels", "blank"), [(0, True), (BLANK_RANGE, True), (BLANK_RANGE + 1, False)])
+def test_a_patch_is_blank_if_no_colour_varies(levels: int, blank: bool) -> None:
+    pixels = torch.randint(0, 256, (2, 3, 17, 17), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    colours = torch.tensor([200, 30, 100], dtype=torch.uint8)[:, None, None]
+    pixels[1, :, 8:16, :8] = colours  # a colour of its own in each channel is no pattern
+    pixels[1, 2, 12, 3] += levels
+    found = blank_patches(pixels, 8)
+    assert found.shape == (2, 2, 2)
+    assert found.nonzero().tolist() == ([[1, 1, 0]] if blank else [])
+
+
+def test_blank_patches_are_left_out_and_counted(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "files"))
+    images = load_file(folder / "bees_proxies.safetensors")["images"]
+    images[:, :, :8, 8:] = images[:, :, :1, 8:9]  # the upper right patch of every image is of one colour
+    save_file({"images": images.contiguous()}, folder / "bees_proxies.safetensors")
+    project = Project.open(recipe(folder), device="cpu")
+    record = project.patches("bees", C_FC, 1, project.recipe)
+    assert not record.all_blank
+    assert record.top
+    assert not [place for place in places(record) if place[1:] == (0, 1)]
+    every = torch.tensor([image.heat for image in project.patches("bees", C_FC, 1, project.recipe, most=99).images])
+    assert len(every) == PROXIES["bees"]
+    assert record.blank_left_out == int((every[:, 0, 1] >= record.top[-1].score).sum()) > 0
+
+
+def test_where_everything_is_blank_blank_patches_are_shown_and_said_to_be(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "files"))
+    images = load_file(folder / "bees_proxies.safetensors")["images"]
+    save_file({"images": images[:, :, :1, :1].expand_as(images).contiguous()}, folder / "bees_proxies.safetensors")
+    project = Project.open(recipe(folder), device="cpu")
+    record = project.patches("bees", C_FC, 1, project.recipe)
+    assert (record.all_blank, record.blank_left_out) == (True, 0)
+    assert len(record.top) == min(EVERY["bees"], MOST_PATCHES)
 
 
 def test_images_come_with_their_own_pixels(project: Project) -> None:

@@ -119,6 +119,16 @@ def test_answers_are_the_largest_cosine_plus_bias() -> None:
     assert not torch.equal(Head(WEIGHT, None, ()).predict(features), truth)
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_probability_of_an_answer_is_the_softmax_of_the_logits(normalised: bool) -> None:
+    features = normal(50, EMBED, seed=2, dtype=torch.float32)
+    head = Head(3 * WEIGHT, None, (), normalised)
+    chosen, sure = head.answers(features)
+    assert torch.equal(chosen, head.predict(features))
+    assert torch.allclose(sure, head.logits(features).softmax(1).max(1).values)
+    assert 1 / len(WEIGHT) < float(sure.min()) < float(sure.max()) <= 1
+
+
 @pytest.mark.parametrize("other", ["weight", "bias", "order of names"])
 def test_a_heads_digest_depends_on(other: str) -> None:
     head = Head(WEIGHT, torch.zeros(4), ("a", "b", "c", "d"))

@@ -100,6 +100,8 @@ PATCHES = Patches(
     0.4,
     0.125,
     (Patch(7, 0, 1, 2.0), Patch(3, 1, 0, 1.5), Patch(7, 1, 1, 1.0)),
+    0,
+    False,
     (HeatImage(7, b"seven", HEAT, 0.75), HeatImage(3, b"three", ((0.5, 0.5), (1.5, 0.5)), 0.5)),
 )
 
@@ -600,6 +602,20 @@ def test_patches_frame_the_top_ones_where_they_are() -> None:
         "its 3 strongest patches lie in 2 images."
     )
     assert "&lt;b&gt;bees" in EVERY["patches"]["layout"]["xaxis"]["title"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "all_blank", "said"),
+    [
+        (0, False, "lie in 2 images."),
+        (1, False, "lie in 2 images. 1 blank patch that scores as high is left out."),
+        (5, False, "lie in 2 images. 5 blank patches that score as high are left out."),
+        (0, True, "lie in 2 images. Every patch is blank: nearly one colour."),
+    ],
+)
+def test_patches_say_what_is_blank(left_out: int, all_blank: bool, said: str) -> None:
+    record = dataclasses.replace(PATCHES, blank_left_out=left_out, all_blank=all_blank)
+    assert figures.patches_figure(record)["layout"]["meta"]["says"].endswith(said)
 
 
 def test_patches_show_the_first_images_only() -> None:

@@ -6,13 +6,11 @@ from typing import Any
 
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import REFERENCES, Routing
-from esm_viz.figures import accuracy_figure, confusion_figure, routes_figure, routing_figure
-from esm_viz.figures.number_format import percent, safe
+from esm_viz.core.records import REFERENCES
+from esm_viz.figures import accuracy_figure, confusion_figure
+from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
-from esm_viz.ui.components.html_snippets import select
-from esm_viz.ui.components.measured_images import images_of
-from esm_viz.ui.session.session_store import BoardRow, Session
+from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.evaluate import agreement_board
 from esm_viz.ui.tabs.evaluate.compare_all_methods import compare_all
 from esm_viz.ui.tabs.evaluate.comparison_with_a import (
@@ -20,11 +18,16 @@ from esm_viz.ui.tabs.evaluate.comparison_with_a import (
     CHOICES,
     choice_of,
     compare_models_and_wait,
+    enlarge_flip,
+    enlarge_routed,
     fresh,
+    routed_row,
+    row_on_screen,
     task_of,
 )
 from esm_viz.ui.tabs.evaluate.flips_card import MODELS, flips, task_choice
 from esm_viz.ui.tabs.evaluate.leaderboard_table import board, key_of
+from esm_viz.ui.tabs.evaluate.routing_card import routing
 from esm_viz.ui.tabs.merge.live_preview import LIVE, SCORES, set_recipe
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 
@@ -33,10 +36,10 @@ NO_LABELS = "No labelled test images. Add them to the recipe to see accuracy."
 
 
 def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
-    """Handle a message: compare all methods, use a row's recipe, or choose a task, a model, an image or a layer.
+    """Handle a message: compare all methods, use a row's recipe, or choose a task, a model, an image, layer or route.
 
     Raises:
-        RecipeError: there is no such task, model, image, layer or row.
+        RecipeError: there is no such task, model, image, layer, route or row.
     """
     do, value, data = message.get("do"), message.get("value"), message.get("data")
     session.errors.pop("board", None)
@@ -55,7 +58,11 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.image = -1
         compare_models_and_wait(session)
     elif do == "image":
-        session.view.image = _index(message.get("index"))
+        enlarge_flip(session, _index(message.get("index")))
+    elif do == "routed_image":
+        enlarge_routed(session, _index(message.get("index")))
+    elif do == "route":
+        _choose_route(session, data)
     elif do == "look":
         compare_models_and_wait(session)
     elif do == "routes":
@@ -88,11 +95,20 @@ def _choose_task(session: Session, task: object) -> None:
 
 
 def _choose_layer(session: Session, name: object) -> None:
-    found = _routed(session)
+    found = routed_row(session)
     names = [layer.name for layer in found[1].layers] if found else []
     if name not in ("", *names):
         raise RecipeError("there is no such routed layer", "reload the page")
-    session.view.routed, session.view.routes = str(name), "where"
+    session.view.routed, session.view.routes, session.view.routed_image = str(name), "where", -1
+    compare_models_and_wait(session)
+
+
+def _choose_route(session: Session, data: object) -> None:
+    tasks = session.project.tasks
+    if not (isinstance(data, list) and len(data) == 2 and all(name in tasks for name in data)):
+        raise RecipeError("there is no such route", f"use two of {', '.join(tasks)}")
+    session.view.route, session.view.routed_image = (data[0], data[1]), -1
+    compare_models_and_wait(session)
 
 
 def _index(value: object) -> int:
@@ -100,10 +116,6 @@ def _index(value: object) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise RecipeError("there is no such image", "click another one")
     return int(text)
-
-
-def _mine(session: Session) -> BoardRow | None:
-    return next((row for row in session.board if row.recipe == session.recipe), None)
 
 
 def _age(session: Session, shown: bool) -> str:
@@ -118,7 +130,7 @@ def _waiting(session: Session) -> str:
 
 def bars(session: Session) -> dict[str, Any]:
     """Return the bar chart of the recipe on screen, the pre-trained model and the experts."""
-    row = _mine(session)
+    row = row_on_screen(session)
     card: dict[str, Any] = {"title": f"{safe(METHODS[session.recipe.method].title)} on test images", "picks": "task"}
     if row is not None:
         gains = session.comparison_records["gains"][1] if fresh(session, "gains") else None
@@ -147,55 +159,6 @@ def confusion(session: Session) -> dict[str, Any]:
         return card | {"empty": _waiting(session)}
     stale = _age(session, fresh(session, "confusion"))
     return card | {"figure": confusion_figure(session.comparison_records["confusion"][1]), "stale": stale}
-
-
-def _routed(session: Session) -> tuple[BoardRow, Routing] | None:
-    """Return B's routing, or that of a routed row of the leaderboard if B has none."""
-    mine = _mine(session)
-    for row in [*([mine] if mine else []), *reversed(session.board)]:
-        if row.evaluation.routing is not None:
-            return row, row.evaluation.routing
-    return None
-
-
-def routing(session: Session) -> dict[str, Any]:
-    """Return the routing card: the share of images routed to their own task's adapter, or all routes."""
-    found = _routed(session)
-    if found is None:
-        return {
-            "title": "ESM++ routing",
-            "empty": "ESM++ is not measured yet. Compare all methods, or choose it on Merge.",
-        }
-    row, record = found
-    where = session.view.routes == "where"
-    names = [layer.name for layer in record.layers]
-    at = names.index(session.view.routed) if session.view.routed in names else None
-    card: dict[str, Any] = {
-        "title": f"{safe(row.title)}: routing",
-        "choices": [["layers", "By layer"], ["where", "Where wrong routes go"]],
-        "chosen": session.view.routes,
-        "switch": "routes",
-        "picks": "" if where else "routed",
-    }
-    if where:
-        chosen = "" if at is None else session.view.routed
-        return card | {
-            "figure": routes_figure(record, at),
-            "controls": select("routed", "Layer", _layer_choice(record), chosen),
-        }
-    figure = routing_figure(record)
-    images = images_of(row.evaluation, session.project)
-    told = f"Mean accuracy on {images}: {percent(row.evaluation.mean('merged'), 1)} %"
-    if record.oracle:
-        told += f", and {percent(row.evaluation.mean('oracle'), 1)} % when told the task"
-    return card | {
-        "figure": figure,
-        "how": f"{figure['layout']['meta']['how']} {told}. Click a cell to see its routes.",
-    }
-
-
-def _layer_choice(record: Routing) -> list[tuple[str, str]]:
-    return [("", f"mean of {len(record.layers)} layers"), *((layer.name, layer.label) for layer in record.layers)]
 
 
 TAB = Tab(

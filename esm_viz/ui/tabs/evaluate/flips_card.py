@@ -1,18 +1,18 @@
-"""The flips card: test images that became right or wrong from A to B, and both predictions for a clicked image."""
+"""The flips card: test images that became right or wrong from A to B; a click enlarges one, with both predictions."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import REFERENCES, Difference, Flip, Flips
 from esm_viz.figures.figure_parts import task_glyph
-from esm_viz.figures.number_format import safe, short, signed
+from esm_viz.figures.number_format import percent, safe, short, signed
 from esm_viz.merge import METHODS
 from esm_viz.ui.components.html_snippets import button, pill, segments, select, sentence
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.evaluate.comparison_with_a import FlipsSeen, Model, choice_of, fresh, task_of
+from esm_viz.ui.tabs.evaluate.clickable_images import enlarged, more, score_words, thumbnails
+from esm_viz.ui.tabs.evaluate.comparison_with_a import FlipsSeen, Model, choice_of, fresh, own_pixels, task_of
 
 MODELS = {"a": "A", "b": "B", "pretrained": "Pre-trained", "finetuned": "Expert"}
 
@@ -73,10 +73,10 @@ def _body(session: Session, seen: FlipsSeen, before: str, now: str) -> str:
     )
     rows = "".join(
         f'<div class="flip-row">{pill(kind, words)}<span class="thumbs">{_thumbs(session, record, shown)}</span>'
-        f"{_more(len(every) - len(shown))}</div>"
+        f"{more(len(every) - len(shown))}</div>"
         for kind, words, every, shown in kinds
     )
-    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions."
+    how = f"Same test images, {safe(before)} against {safe(now)}. Click one to see both predictions and their scores."
     sums = (
         f"{record.both_right} right with both, {record.both_wrong} wrong with both, of {record.n} test images. "
         f"{_points(paired.difference, paired.interval, paired.told, record.task)}"
@@ -104,39 +104,31 @@ def _points(value: float, interval: tuple[float, float], told: bool, where: str)
 
 
 def _thumbs(session: Session, record: Flips, shown: tuple[tuple[Flip, bytes], ...]) -> str:
-    return "".join(
-        f'<button class="thumb" data-do="image" data-index="{flip.index}" aria-pressed="{_pressed(session, flip)}" '
-        f'title="{_told(record, flip)}"><img alt="{_told(record, flip)}" '
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></button>'
-        for flip, png in shown
-    )
-
-
-def _pressed(session: Session, flip: Flip) -> str:
-    return "true" if session.view.image == flip.index else "false"
+    images = [(flip.index, png, _told(record, flip)) for flip, png in shown]
+    return thumbnails("image", images, session.view.image)
 
 
 def _told(record: Flips, flip: Flip) -> str:
-    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
+    true, a, b = (record.classes[at] for at in (flip.label, flip.a, flip.b))
     return f"{true}: A predicts {a}, B predicts {b}"
 
 
-def _more(count: int) -> str:
-    return f'<span class="ink3">+{count} more</span>' if count else ""
-
-
 def _predictions(session: Session, seen: FlipsSeen) -> str:
-    """Return the true class and both predictions for the clicked image; an empty line if none is clicked."""
+    """Return the clicked image enlarged, its true class, both predictions and their scores; a line of space if none."""
     record = seen.flips
     clicked = [(flip, png) for flip, png in (*seen.right, *seen.wrong) if flip.index == session.view.image]
     flip, png = clicked[0] if clicked else (None, b"")
     if flip is None:
         return '<p class="answers" aria-live="polite">&nbsp;</p>'
-    letter = MODELS[_against(session)]
-    true, a, b = (safe(record.classes[at]) for at in (flip.label, flip.a, flip.b))
-    marks = ["✓" if prediction == flip.label else "✕" for prediction in (flip.a, flip.b)]
-    picture = f'<img alt="{_told(record, flip)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-    return (
-        f'<div class="large">{picture}<p class="answers" aria-live="polite">Image {flip.index + 1}: '
-        f"true class <b>{true}</b>.<br>{letter}: <b>{a}</b> {marks[0]}<br>B: <b>{b}</b> {marks[1]}</p></div>"
+    answers = ((MODELS[_against(session)], flip.a, flip.a_probability), ("B", flip.b, flip.b_probability))
+    rows = "".join(
+        f"<tr><th>{letter}</th><td><b>{safe(record.classes[answer])}</b> {'✓' if answer == flip.label else '✕'}</td>"
+        f'<td class="r num">{percent(probability)} %</td></tr>'
+        for letter, answer, probability in answers
     )
+    told = (
+        f"Image {flip.index + 1}: true class <b>{safe(record.classes[flip.label])}</b>."
+        f'<table class="scores"><tr><th>Model</th><th>Prediction</th><th class="r">Score</th></tr>{rows}</table>'
+        f"{score_words(session, record.task, len(record.classes))}"
+    )
+    return enlarged(own_pixels(session, "enlarged_flip", record.task, flip.index, png), _told(record, flip), told)

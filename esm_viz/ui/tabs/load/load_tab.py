@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from esm_viz.core.records import OwnAccuracy
-from esm_viz.figures.number_format import duration, safe, size
+from esm_viz.figures.number_format import safe, size
 from esm_viz.inspection import file_judgement
 from esm_viz.ui.components.html_snippets import arch_text, button, pill, segments, sentence, stat
 from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate, enumerated
-from esm_viz.ui.session.search_time_estimate import about
+from esm_viz.ui.session.search_time_estimate import about, estimated
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
 from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table
@@ -25,8 +25,8 @@ UPLOADS = (
 )
 LARGE = " Large files need no upload where they lie in this server’s folder."
 HOW = (
-    "One line for each file. Accuracy is the expert’s on its own validation images; the upright line is what "
-    "always answering the commonest class would get. Click a name for its keys, head and data."
+    "Accuracy: each expert on its own validation images. Upright line: always answering the commonest class. "
+    "Click a name for its keys, head and data."
 )
 
 
@@ -214,7 +214,7 @@ def cost(session: Session) -> dict[str, Any]:
     chosen = len(candidate.chosen.models) - len(candidate.in_the_way) if candidate else count
     parts = [
         stat("Memory, at most", f"{size(facts.memory_bytes)}{free}", tight),
-        stat("Time to decompose", duration(facts.seconds), "mid"),
+        stat("Time to decompose", estimated(facts.seconds), "mid"),
         stat("To be merged" if candidate else "Merged", f"{chosen} of {count} experts", "mid"),
     ]
     right = _next(candidate) if candidate else _gate(session)
@@ -235,7 +235,7 @@ def _next(candidate: Candidate) -> str:
     count = len(candidate.chosen.models) - len(candidate.in_the_way)
     experts = f"{count} expert{'s' if count != 1 else ''}"
     decomposed = candidate.ready_made
-    price = "" if reason else (about(facts.seconds) or f", {duration(facts.seconds)}")
+    price = "" if reason else f", {estimated(facts.seconds)}"
     label = f"Go back to {safe(candidate.name)}" if decomposed else f"Decompose {experts}{price}"
     parts.append(button("decompose", label, "pri", off=bool(reason)))
     return "".join(parts)

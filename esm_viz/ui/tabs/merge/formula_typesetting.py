@@ -7,9 +7,15 @@ from html import escape, unescape
 
 _TAG = re.compile(r"(</?(?:sub|sup|strong)>)")
 _TOKEN = re.compile(r"\s+|Δ?[^\W\d_]+|\d+(?:\.\d+)?|.")
+_BRACES = re.compile(r"\{([^{}]*)\}")
 WORDS_FROM = 3  # letters; shorter ones are symbols, except those in SHORT
 SHORT = ("of", "in", "on", "to")
 SPACE = '<mspace width="0.3em"/>'
+
+
+def typeset_parts(html: str) -> str:
+    """Return trusted HTML with the formulas in braces as MathML; lines break between parts, not within a formula."""
+    return _BRACES.sub(lambda part: typeset(part[1]), html)
 
 
 def typeset(html: str) -> str:

@@ -8,12 +8,12 @@ from esm_viz.core.recipe import ModelEntry
 from esm_viz.core.records import Knob, Value
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
-from esm_viz.merge.method_registry import Preset
+from esm_viz.merge.method_registry import Method, Preset
 from esm_viz.merge.preset_lookup import PRESETS, preset_of
 from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.session.task_weight import WEIGHT_RANGE
-from esm_viz.ui.tabs.merge.formula_typesetting import typeset
+from esm_viz.ui.tabs.merge.formula_typesetting import typeset, typeset_parts
 from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
 
 GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
@@ -46,13 +46,17 @@ def rail(session: Session) -> dict[str, Any]:
         "preset": preset.name if preset else "",
         "own": f"{method.title}, own setting",
         "method": recipe.method,
-        "summary": f"{safe(method.summary)} ({safe(method.source)})" if method.source else safe(method.summary),
+        "summary": f"{_summary(method)} ({safe(method.source)})" if method.source else _summary(method),
         "knobs": knobs,
-        "weights": {"live": weights.html, "quiet": weights.quiet},
+        "weights": {"live": weights.html if weights.quiet else typeset(weights.html), "quiet": weights.quiet},
         "moved": f"{', '.join(moved)} moved" if moved else "",
         "error": session.errors.get("rail", ""),
         "recipe": report.recipe_sha256 if report else "",
     }
+
+
+def _summary(method: Method) -> str:
+    return typeset_parts(method.formula) if method.formula else safe(method.summary)
 
 
 def _group(essential: bool) -> list[Preset]:

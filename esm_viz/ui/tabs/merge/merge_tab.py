@@ -143,25 +143,21 @@ def _age(session: Session, fresh: bool) -> str:
 def stats(session: Session) -> dict[str, Any]:
     """Return the strip with the main numbers and the buttons."""
     scores, fresh = _scores(session)
-    pinned = session.pinned
-    old = pinned.evaluation if pinned else None
     parts = []
     if scores:
         between = None if fresh else alpha_curve_card.between_points(session)
         wait = "" if fresh else "wait"
         parts.append(_mean(session, scores, wait) if between is None else _mean_between(session, between))
-        if difference := live_preview.difference_to(session, pinned):
-            parts.append(stat("Against A", f"{against(difference)} <small>points</small>", wait))
-        shares = f"{percent(scores.mean_normalised, 1)} %" + (
-            f" <small>A {percent(old.mean_normalised, 1)}</small>" if old else ""
-        )
-        parts.append(stat("Share of experts", shares, wait))
+        if difference := live_preview.difference_to(session, session.pinned):
+            parts.append(stat("Points against A", against(difference), wait))
+        parts.append(stat("Share of experts", f"{percent(scores.mean_normalised, 1)} %", wait))
     if session.agreement is not None:
         measured, kept = session.agreement
         parts.append(_agreement(kept, fresh=measured == session.recipe))
     objective = session.project.search_objective() if METHODS[session.recipe.method].searches_alpha else None
     pin = button("pin", "Pin B as A", title="Compare everything that follows with what is on screen now")
-    label = f"Search α{about(alpha_search_seconds(session))}"
+    cost = about(alpha_search_seconds(session)).removeprefix(", ")
+    label = f"Search α<small>{cost}</small>" if cost else "Search α"
     seek = button("search", label, "pri", title=f"Find the α that is best {CHOSEN[objective]}") if objective else ""
     error = session.errors.get("live", "")
     told = f'<span class="down">✕ {safe(error)}</span>' if error else ""

@@ -184,7 +184,7 @@ def test_pin_compare_and_go_back(page: Page) -> None:
     page.act("stats", do="pin")
     page.act("rail", do="knob", name="alpha", value=0.2)
     page.rest()
-    assert "Against A" in page.pieces["stats"]["html"]
+    assert "Points against A" in page.pieces["stats"]["html"]
     assert page.act("interference", do="heat", value="difference")["interference"]["chosen"] == "difference"
     page.act("bar", do="undo")
     assert page.session.recipe == page.session.pinned.recipe

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from esm_viz.core.errors import Cancelled, ImagesError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.project.leaderboard import KEPT, agreement_standings, kept_board, standings, write_board
 from esm_viz.project.project import Project
+from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.session.search_time_estimate import board_seconds, evaluation_seconds, trial_seconds
 from esm_viz.ui.session.session_store import BoardRow, Session
 from esm_viz.ui.session.studio_settings import StudioSettings
@@ -90,7 +92,7 @@ def test_the_paired_difference_is_the_pipelines(pinned: Page) -> None:
     assert f"mean of {len(tiny.TASKS)} tasks" in words(pinned, "flips")
 
 
-def test_a_click_shows_both_answers_and_the_truth(page: Page) -> None:
+def test_a_click_shows_both_answers_with_their_scores_and_the_truth(page: Page) -> None:
     with_flips(page)
     project, recipe = page.session.project, page.session.recipe
     found = project.flips("pretrained", recipe, "bees")
@@ -99,9 +101,35 @@ def test_a_click_shows_both_answers_and_the_truth(page: Page) -> None:
     a, b = (found.classes[at] for at in (flip.a, flip.b))
     marks = ("✓", "✕") if flip.a == flip.label else ("✕", "✓")
     true = found.classes[flip.label]
-    wanted = f"Image {flip.index + 1}: true class {true} . Pre-trained: {a} {marks[0]} B: {b} {marks[1]}"
-    assert wanted in words(page, "flips")
+    rows = (
+        f"Pre-trained {a} {marks[0]} {100 * flip.a_probability:.0f} % B {b} {marks[1]} {100 * flip.b_probability:.0f} %"
+    )
+    said = words(page, "flips")
+    assert f"Image {flip.index + 1}: true class {true} . Model Prediction Score {rows}" in said
+    assert "a softmax of 30 × the cosine over 4 classes" in said
     assert page.pieces["flips"]["html"].count('aria-pressed="true"') == 1
+
+
+def test_a_clicked_image_is_enlarged_with_its_own_pixels(tmp_path: Path) -> None:
+    """Thumbnails of the tiny project are whole already, so the test halves them."""
+    with_small = Project.labelled_thumbnails
+
+    def halved(project: Project, task: str, split: Any, indices: Any, side: int = 8) -> list[bytes]:
+        return with_small(project, task, split, indices, side)
+
+    tiny.write_project(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Project, "labelled_thumbnails", halved)
+        made = Studio(Project.open(tiny.recipe(tmp_path), device="cpu"), "tiny", "cpu")
+        page = Page(made)
+        with_flips(page)
+        index = shown(page)[0]
+        page.act("flips", do="image", index=str(index))
+        made.store.close()
+    sent = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", page.pieces["flips"]["html"])]
+    sizes = [Image.open(io.BytesIO(png)).size for png in sent]
+    assert sizes[-1] == (16, 16)
+    assert set(sizes[:-1]) == {(8, 8)}
 
 
 def test_thumbnails_are_the_tasks_own_images(page: Page) -> None:
@@ -186,6 +214,43 @@ def test_routes_are_shown_where_b_is_routed(page: Page) -> None:
     whole = page.act("routing", do="routed", value="")["routing"]
     assert whole["figure"]["data"][0]["z"] == [list(row) for row in routing.mean_routes]
     assert "mean of 4 layers" in whole["figure"]["layout"]["meta"]["how"]
+
+
+def test_a_clicked_route_shows_its_images_wrong_predictions_first(page: Page) -> None:
+    page.act("rail", do="method", value="esmpp")
+    page.rest()
+    open_tab(page)
+    project, recipe = page.session.project, page.session.recipe
+    assert page.act("routing", do="routes", value="where")["routing"]["picks"] == "route"
+    page.act("routing", do="route", data=["cats", "cats"])
+    page.rest()
+    found = project.routed_images(recipe, "cats", "cats")
+    assert 0 < found.wrong < len(found.images)
+    foot = page.pieces["routing"]["foot"]
+    places = [int(at) for at in re.findall(r'data-do="routed_image" data-index="(\d+)"', foot)]
+    assert places == [image.index for image in found.images][: len(places)]
+    sent = [base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", foot)]
+    assert sent == project.labelled_thumbnails("cats", "test", places)
+    assert f"{len(found.images)} of 24 test images of cats" in foot
+    assert f"{found.wrong} of them predicted wrong. Wrong predictions first." in foot
+    image = found.images[0]
+    page.act("routing", do="routed_image", index=str(image.index))
+    told = " ".join(re.sub(r"<[^>]*>", " ", page.pieces["routing"]["foot"]).split())
+    true, predicted = found.classes[image.label], found.classes[image.predicted]
+    assert f"true class {true} , predicted as {predicted} ✕, score {100 * image.probability:.0f} %." in told
+    assert f"It went there at {image.layers} of 4 layers." in told
+
+
+def test_the_images_of_a_route_follow_the_layer(page: Page) -> None:
+    page.act("rail", do="method", value="esmpp")
+    page.rest()
+    open_tab(page)
+    page.act("routing", do="route", data=["cats", "bees"])
+    page.act("routing", do="routed", value=page.session.board[-1].evaluation.routing.layers[2].name)
+    page.rest()
+    found = page.session.project.routed_images(page.session.recipe, "cats", "bees", page.session.view.routed)
+    assert f"{len(found.images)} of 24 test images of cats" in page.pieces["routing"]["foot"]
+    assert "at this layer" in page.pieces["routing"]["foot"]
 
 
 # The leaderboard.
@@ -416,6 +481,9 @@ def test_a_row_of_a_method_that_is_not_there_makes_no_board(kept: Project, tmp_p
         ({"do": "task", "value": "dogs"}, "there is no such task, use ants, bees, cats"),
         ({"do": "task", "value": ["ants"]}, "there is no such task, use ants, bees, cats"),
         ({"do": "task"}, "there is no such task, use ants, bees, cats"),
+        ({"do": "route", "data": ["ants", "dogs"]}, "there is no such route, use two of ants, bees, cats"),
+        ({"do": "route", "data": [["ants"], "bees"]}, "there is no such route, use two of ants, bees, cats"),
+        ({"do": "route"}, "there is no such route, use two of ants, bees, cats"),
         ({"do": "against", "value": "../a"}, "there is no such model, use a, pretrained, finetuned"),
         ({"do": "against", "value": "b"}, "there is no such model, use a, pretrained, finetuned"),
         ({"do": "confused", "value": {"a": 1}}, "there is no such model, use a, b, pretrained, finetuned"),

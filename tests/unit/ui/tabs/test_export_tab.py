@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import zipfile
@@ -119,6 +120,14 @@ def test_the_report_is_of_the_moment_it_was_asked_for(page: Page) -> None:
     page.act("rail", do="knob", name="alpha", value=0.33)
     page.act("map", do="kind", value="norm")
     assert (seen.recipe, seen.view.kind) == (before, "rank90")
+
+
+def test_the_next_exports_time_is_said_as_every_other_estimate(page: Page) -> None:
+    write(page)
+    recipe, proof, token = page.session.proof
+    for seconds, said in ((0.4, "Write and check again<"), (12.3, "Write and check again, about 12 s<")):
+        page.session.proof = (recipe, dataclasses.replace(proof, seconds=seconds), token)
+        assert said in page.act("form", do="layout", value="")["form"]["html"]
 
 
 def test_a_proved_export_stays_and_says_what_changed_since(page: Page) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from esm_viz.merge import METHODS
-from esm_viz.ui.tabs.merge.formula_typesetting import typeset
+from esm_viz.ui.tabs.merge.formula_typesetting import typeset, typeset_parts
 
 FORMULAS = sorted({knob.formula for method in METHODS.values() for knob in method.knobs.values() if knob.formula})
 
@@ -29,3 +29,26 @@ def test_every_formula_is_well_formed_and_loses_no_sign(formula: str) -> None:
     said = "".join(made.itertext())
     plain = re.sub(r"<[^>]*>|\s", "", formula.replace("{live}", "1"))
     assert re.sub(r"\s", "", said) == plain
+
+
+SUMMARIES = [method.name for method in METHODS.values() if " = " in method.summary]
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_a_methods_formula_is_typeset_and_says_what_its_summary_says(name: str) -> None:
+    method = METHODS[name]
+    made = typeset_parts(method.formula)
+    parts = ElementTree.fromstring(f"<p>{made}</p>")
+    assert len(parts.findall("math")) == method.formula.count("{") > 0
+    assert not parts.findall("sub")  # every script stands inside a formula
+    signs = str.maketrans({"ᵀ": "⊤", "⁺": "+"})
+    summary = (
+        method.summary.translate(signs).replace("_", "").replace("floor(min(dout, din) / T)", "⌊min(dout, din) / T⌋")
+    )
+    assert re.sub(r"\s", "", "".join(parts.itertext())) == re.sub(r"\s", "", summary)
+
+
+def test_only_what_stands_in_braces_is_a_formula() -> None:
+    made = ElementTree.fromstring(f"<p>{typeset_parts('the first {k} of {d<sub>out</sub>} rows')}</p>")
+    assert (made.text, [each.tail for each in made]) == ("the first ", [" of ", " rows"])
+    assert ["".join(each.itertext()) for each in made] == ["k", "dout"]

@@ -49,7 +49,8 @@ def test_reset_all_resets_the_weights_too(page: Page) -> None:
     page.act("rail", do="weight", name="bees", value=0.5)
     rail = page.act("rail", do="knob", name="gain", value=1.5)["rail"]
     assert rail["moved"] == "Gain, bees moved"
-    assert rail["weights"]["live"].endswith("<strong>0.50 to 1.00</strong>")
+    assert rail["weights"]["live"].startswith("<math>")
+    assert "<strong>0.50 to 1.00</strong>" in rail["weights"]["live"]
     rail = page.act("rail", do="reset", name="reset")["rail"]
     assert rail["moved"] == ""
     assert rail["weights"] == {"live": "No effect: every weight is 1.", "quiet": True}
@@ -205,7 +206,7 @@ def test_a_state_pinned_before_it_was_measured_gets_its_accuracy(page: Page) -> 
     old = page.session.pinned.evaluation
     truth = page.session.project.evaluate(page.session.pinned.recipe, "validation")
     assert [task.merged for task in old.tasks] == [task.merged for task in truth.tasks]
-    assert "Against A" in page.pieces["stats"]["html"]
+    assert "Points against A" in page.pieces["stats"]["html"]
 
 
 @pytest.mark.parametrize("do", ["levels", "words", "preset"])

@@ -20,7 +20,7 @@ from esm_viz.project.project import Project
 from esm_viz.search import knob_sweep
 from esm_viz.ui.jobs.background_job import UNEXPECTED, Job
 from esm_viz.ui.page.studio_page import Studio
-from esm_viz.ui.session.search_time_estimate import about, evaluation_seconds
+from esm_viz.ui.session.search_time_estimate import about, estimated, evaluation_seconds
 from esm_viz.ui.session.session_jobs import wait_for_live
 from esm_viz.ui.session.session_searches import Searches
 from esm_viz.ui.session.session_store import Session
@@ -432,3 +432,5 @@ def test_what_a_search_costs_is_told_from_measurements(page: Page) -> None:
     assert state.recipe.parameters["alpha"] == 0.123
     assert evaluation_seconds(page.session) == state.evaluation.seconds
     assert [about(seconds) for seconds in (math.nan, 0.4, 12.3, 250)] == ["", "", ", about 12 s", ", about 4 min"]
+    told = [estimated(seconds) for seconds in (math.nan, 0.4, 1.0, 250)]
+    assert told == ["–", "under 1 s", "about 1 s", "about 4 min"]
