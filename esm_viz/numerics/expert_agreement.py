@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -115,9 +116,13 @@ def bootstrapped(values: Tensor, seed: int) -> BootstrappedMean:
     known = values[~values.isnan()]
     if not len(known):
         return BootstrappedMean(math.nan, torch.full((DRAWS,), math.nan, dtype=torch.float64))
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(known), (DRAWS, len(known)), generator=generator)
-    return BootstrappedMean(float(known.mean()), known[chosen].mean(1))
+    return BootstrappedMean(float(known.mean()), known[_samples(len(known), seed)].mean(1))
+
+
+@lru_cache(maxsize=64)  # 64 of 32 images are 16 MB; a recipe asks for two of every task, again and again
+def _samples(count: int, seed: int) -> Tensor:
+    """Return DRAWS samples of `count` images with replacement, (DRAWS, count), int64."""
+    return torch.randint(count, (DRAWS, count), generator=torch.Generator().manual_seed(seed))
 
 
 def mean_of(means: Sequence[BootstrappedMean]) -> BootstrappedMean:

@@ -509,17 +509,22 @@ class Stages:
         return name, self.digests[recipe.base], models, self.device
 
     def _models(self, models: tuple[ModelEntry, ...], arch: str, seed: int, proxies: bool) -> tuple[Hashable, ...]:
-        """Return the experts' digests and weights, in order; cached, since every layer needs them."""
-        key = models, arch, seed, proxies
-        if key not in self._known_models:
-            self._known_models[key] = tuple(
+        """Return the experts' digests and weights, in order; the last ones are kept, since every layer needs them.
+
+        They are told apart by identity: a moved knob leaves the models of a recipe the same object, and a hash of all
+        models for every layer took longer than the rest of a small key.
+        """
+        known = self._last_models.get((arch, seed, proxies))
+        if known is None or known[0] is not models:
+            described = tuple(
                 (self.digests[model.path], model.weight, self._proxies_of(model, arch, seed) if proxies else ())
                 for model in models
             )
-        return self._known_models[key]
+            known = self._last_models[arch, seed, proxies] = models, described
+        return known[1]
 
     @cached_property
-    def _known_models(self) -> dict[Hashable, tuple[Hashable, ...]]:
+    def _last_models(self) -> dict[Hashable, tuple[tuple[ModelEntry, ...], tuple[Hashable, ...]]]:
         return {}
 
 

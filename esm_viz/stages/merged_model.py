@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +19,7 @@ from esm_viz.stages.opened_project import OpenedProject
 from esm_viz.stages.project_question import question
 from esm_viz.stages.routed_adapters import make_adapters
 
+_LEAST = 1 << 20  # entries of a group: fewer are computed sooner than a thread begins and ends
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -58,10 +62,24 @@ def materialize(project: OpenedProject, recipe: Recipe, progress: Progress = NO_
                 raise NumericsError(wrong, "lower α, or choose a wider type", f"at {name}")
             return merged
 
-        names = list(project.headers.arch.shapes)
-        return dict(zip(names, stages.parallel_map(weight, names), strict=True))
+        groups = _in_groups(project.headers.arch.shapes)
+        found = stages.parallel_map(lambda names: {name: weight(name) for name in names}, groups)
+        return {name: tensor for group in found for name, tensor in group.items()}
 
     return stages.cache.get(("weights", project.canonical(recipe), project.device), compute)
+
+
+def _in_groups(shapes: Mapping[str, tuple[int, ...]]) -> list[list[str]]:
+    """Return the names in their order, in groups that are worth handing to a thread."""
+    groups: list[list[str]] = [[]]
+    entries = 0
+    for name, shape in shapes.items():
+        if entries >= _LEAST:
+            groups.append([])
+            entries = 0
+        groups[-1].append(name)
+        entries += math.prod(shape)
+    return groups
 
 
 @question

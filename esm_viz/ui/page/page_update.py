@@ -72,11 +72,11 @@ def encode(piece: dict[str, Any], version: int) -> str:
 
 
 def _whole(names: Iterable[str]) -> dict[str, None]:
-    """Return the names and those of other pieces that show the same recipe."""
+    """Return the names and those of other pieces that show the recipe; they follow a moved knob when it is at rest."""
     wanted = dict.fromkeys(names)
     if EVERYTHING in wanted:
         return dict.fromkeys(PIECES)
-    return wanted | (dict.fromkeys(("recipe", "proof", "form")) if wanted.keys() & {"rail", "history"} else {})
+    return wanted | (dict.fromkeys(("recipe", "proof", "form")) if "history" in wanted else {})
 
 
 def _safely(piece: Piece, session: Session) -> dict[str, Any]:

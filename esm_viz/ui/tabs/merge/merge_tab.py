@@ -64,7 +64,9 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         session.view.words = value == "words"
     elif do in ("undo", "redo", "history"):
         _go(session, {"undo": session.at - 1, "redo": session.at + 1}.get(str(do), _index(message)))
-    return (*live_preview.LIVE, *live_preview.SCORES, *(() if do in ("knob", "weight") else CARDS))  # of those at rest
+    if do in ("knob", "weight"):
+        return (*live_preview.LIVE, "accuracy")  # history and cards follow when the knob is at rest
+    return (*live_preview.LIVE, *live_preview.SCORES, *CARDS)
 
 
 def current(session: Session) -> State | None:
