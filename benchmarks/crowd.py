@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 
 from benchmarks.opening import PORT, ROOT, processor_seconds, wait_for_page
-from benchmarks.page import Page, Pieces, Server
+from benchmarks.http_page import Page, Pieces, Server
 from esm_viz import load_recipe
 from esm_viz.core.recipe import Recipe
 from esm_viz.merge import METHODS, with_parameters
