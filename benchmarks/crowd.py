@@ -18,8 +18,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.opening import PORT, ROOT, processor_seconds, wait_for_page
 from benchmarks.http_page import Page, Pieces, Server
+from benchmarks.opening import PORT, ROOT, processor_seconds, wait_for_page
 from esm_viz import load_recipe
 from esm_viz.core.recipe import Recipe
 from esm_viz.merge import METHODS, with_parameters

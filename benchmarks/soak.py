@@ -22,8 +22,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from benchmarks.crowd import DEMO, Person, Told, calm, settled, start, values
-from benchmarks.opening import PORT, wait_for_page
 from benchmarks.http_page import Page, Pieces, Server
+from benchmarks.opening import PORT, wait_for_page
 from esm_viz import load_recipe
 from esm_viz.project.project import Project
 

@@ -82,9 +82,9 @@ def _recipe_of(session: Session, key: object) -> Recipe:
     """Return the recipe of a row of the leaderboard, with or without labels."""
     keys = {key_of(row): row.recipe for row in session.board}
     keys |= {agreement_board.key_of(row): row.recipe for row in session.agreement_board}
-    if key not in keys:
+    if not isinstance(key, str) or key not in keys:
         raise RecipeError("this row is gone", "click another one")
-    return keys[str(key)]
+    return keys[key]
 
 
 def _choose_task(session: Session, task: object) -> None:

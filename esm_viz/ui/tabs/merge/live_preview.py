@@ -20,7 +20,7 @@ FIRST, MORE = 32, 128  # validation images per task in the first two measurement
 PAINT_SECONDS = 0.3  # seconds after a merge for the page to draw it; while a knob is dragged, nothing is measured
 HISTORY_SECONDS = 0.8  # seconds without a newer value until a recipe gets an entry in the history
 WAIT_SECONDS = 0.6  # seconds that a handler waits for the merge before it answers without it
-MOVING = 8  # proxies per task on which agreement is measured while a knob moves; at rest on all
+MOVING, IN_A_CROWD = 8, 4  # proxies per task for agreement while a knob moves, alone or beside others; at rest all
 AGREEMENT = ("stats", "accuracy")  # pieces that show agreement
 LIVE = ("rail", "stats", "interference", "norms", "states")
 SCORES = ("accuracy", "stats", "states", "history")
@@ -64,7 +64,8 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     project = session.project
     report = project.merge(recipe, job.progress)
 
-    few = project.agreement(recipe, MOVING, job.progress) if _to_agree(session, recipe) else None
+    agrees, others = _to_agree(session, recipe), WORKERS.others(session.id)
+    few = project.agreement(recipe, MOVING, job.progress) if agrees and not others else None
 
     def write() -> None:
         session.report = recipe, report
@@ -78,16 +79,22 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     if project.has_proxies and "own norms" not in session.explore_records:  # of the experts: no knob changes them
         own = project.layer_map("norm", recipe, job.progress)
         keep(session, job, ("norms",), lambda: session.explore_records.update({"own norms": (None, own)}))
+    if agrees and others:  # other people's merges come first
+        yield Turn(SOON)
+        _agree(session, recipe, job, IN_A_CROWD)
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
-    if measure or few:
+    if measure or agrees:
         yield Turn(SOON, PAINT_SECONDS)
-    if few:
-        whole = project.agreement(recipe, 0, job.progress)
-        keep(session, job, AGREEMENT, lambda: setattr(session, "agreement", (recipe, whole)))
+    waits = agrees and measure and WORKERS.others(session.id)  # for accuracy, which takes as long
+    if agrees and not waits:
+        _agree(session, recipe, job, 0)
     first = _measure(session, recipe, job, FIRST) if measure else None
     if session.view.levels and not levels_known(session, recipe):
         record = project.scaling_profile(recipe, job.progress)
         keep(session, job, ("norms",), lambda: session.explore_records.update(levels=(without_alpha(recipe), record)))
+    if waits:
+        yield Turn(LATER)
+        _agree(session, recipe, job, 0)
     if first:
         yield Turn(LATER)
         if any(task.merged.n == FIRST for task in first.tasks) and not WORKERS.others(session.id):
@@ -104,6 +111,12 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     job.resting = True
     yield Turn(SOON, HISTORY_SECONDS)
     keep(session, job, ("history", "states", *CARDS), lambda: remember(session, recipe, report))
+
+
+def _agree(session: Session, recipe: Recipe, job: Job, limit: int) -> None:
+    """Measure agreement on `limit` proxies per task (0 = all), and show it."""
+    found = session.project.agreement(recipe, limit, job.progress)
+    keep(session, job, AGREEMENT, lambda: setattr(session, "agreement", (recipe, found)))
 
 
 def _measure(session: Session, recipe: Recipe, job: Job, limit: int) -> Evaluation:

@@ -302,7 +302,9 @@ def test_a_model_that_is_not_routed_has_no_routing_to_look_at(page: Page) -> Non
 
 
 def test_an_export_is_proved_and_only_then_offered(page: Page) -> None:
-    assert "download" not in page.act("rail", do="knob", name="alpha", value=0.7)["proof"]["html"]
+    page.act("rail", do="knob", name="alpha", value=0.7)
+    page.rest()
+    assert "download" not in page.pieces["proof"]["html"]
     page.act("proof", do="export")
     page.rest()
     html = page.pieces["proof"]["html"]

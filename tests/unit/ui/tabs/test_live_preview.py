@@ -54,6 +54,36 @@ def test_accuracy_grows_in_steps_to_all_images(session: Session, monkeypatch: py
     assert {task.merged.n for task in session.validation[1].tasks} == {tiny.LABELLED}
 
 
+@pytest.mark.parametrize(
+    ("others", "order"),
+    [(0, ["agreement 8", "agreement 0", "accuracy"]), (2, ["agreement 4", "accuracy", "agreement 0"])],
+)
+def test_agreement_is_measured_on_some_proxies_and_then_on_all_and_beside_others_after_accuracy(
+    session: Session, monkeypatch: pytest.MonkeyPatch, others: int, order: list[str]
+) -> None:
+    monkeypatch.setattr(live_preview.WORKERS, "others", lambda owner: others)
+    seen: list[str] = []
+    agreement, evaluate = session.project.agreement, session.project.evaluate
+
+    def agreeing(recipe: Any, limit: int, *rest: Any) -> Any:
+        assert session.live is not None
+        merged_is_shown = session.live.first.is_set()
+        assert merged_is_shown or not others  # beside others, a merge does not wait for it
+        seen.append(f"agreement {limit}")
+        return agreement(recipe, limit, *rest)
+
+    def scoring(*rest: Any, **more: Any) -> Any:
+        seen.append("accuracy")
+        return evaluate(*rest, **more)
+
+    monkeypatch.setattr(session.project, "agreement", agreeing)
+    monkeypatch.setattr(session.project, "evaluate", scoring)
+    show(session, 0.3)
+    assert seen[:3] == order
+    assert session.agreement is not None
+    assert session.agreement[1].limit == 0
+
+
 def test_a_set_smaller_than_the_first_look_takes_no_step_between(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
