@@ -202,7 +202,7 @@ def _table(record: Evaluation, reference: list[Score | None], label: str) -> lis
 
 
 def _how(pinned: Evaluation | None, base: bool) -> str:
-    line = "Line: A. " if pinned else "Line: pre-trained. " if base else ""
+    line = "Upright: A. " if pinned else "Upright line: pre-trained. " if base else ""
     return f"Bar: {'this merge' if base else 'B'} and its 95 % interval. {line}Diamond: own expert."
 
 

@@ -61,7 +61,7 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
     how = "Bar: predicted as the task’s own expert does" if headed else "Bar: likeness to the expert’s features"
     return picture(
         data,
-        f"{how}, 95 % interval.{' Line: A.' if pinned else ''}",
+        f"{how}, 95 % interval.{' Upright: A.' if pinned else ''}",
         record.sentence,
         (0, len(tasks) + 1),
         rows=tasks,
