@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from esm_viz import load_recipe, with_method, with_parameters
+from esm_viz.core.errors import NumericsError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Knob, Value
 from esm_viz.merge import METHODS
@@ -119,7 +120,7 @@ def _recipes(project: Project, meters: Mapping[str, Meter], count: int) -> None:
         recipe = with_parameters(with_method(project.recipe, method.name), **knobs)
         try:
             measured = {name: meter(recipe) for name, meter in meters.items()}
-        except ValueError:  # a rank that leaves nothing
+        except NumericsError:  # a rank that leaves nothing
             continue
         recipes.append(recipe)
         accuracies.append(_tested(project, recipe))
