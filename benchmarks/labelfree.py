@@ -55,7 +55,6 @@ def meters_of(project: Project) -> dict[str, Meter]:
         "labels": lambda recipe: project.evaluate(recipe, "validation", oracle=False).mean_normalised,
         "KL": divergence,
         "agreement": same,
-        "match": lambda recipe: project.agreement(recipe).match.value,
         "direction": lambda recipe: project.agreement(recipe).direction.value,
         "interference": lambda recipe: -project.merge(recipe).interference.mean,
     }

@@ -70,7 +70,7 @@ def evaluation_json(record: Evaluation, beside: EvaluationContext = ALONE) -> di
 
 def _agreement(record: TaskAgreement | ExpertAgreement) -> dict[str, Any]:
     """Return agreement with the experts on n proxies, of a task or of all; `value` and `kl` are null without a head."""
-    same, divergence, direction, match = record.same, record.divergence, record.direction, record.match
+    same, divergence, direction = record.same, record.divergence, record.direction
     return {
         "value": same.accuracy if same else None,
         "interval": list(same.interval) if same else None,
@@ -78,8 +78,6 @@ def _agreement(record: TaskAgreement | ExpertAgreement) -> dict[str, Any]:
         "kl_interval": [_finite(divergence.low), _finite(divergence.high)] if divergence else None,
         "direction": _finite(direction.value),
         "direction_interval": [_finite(direction.low), _finite(direction.high)],
-        "match": _finite(match.value),
-        "match_interval": [_finite(match.low), _finite(match.high)],
         "n": record.n if isinstance(record, TaskAgreement) else record.images,
     }
 

@@ -27,13 +27,13 @@ from esm_viz.search.search_objective import CHOSEN
 OBJECTIVES: dict[Objective, str] = {
     "normalised": "mean normalised validation accuracy",
     "divergence": "minus mean KL(expert ‖ merged) on the proxies, for want of labelled validation images",
-    "match": "mean feature match on the proxies, for want of labelled validation images and heads",
+    "direction": "mean feature direction on the proxies, for want of labelled validation images and heads",
 }
 _SIGNS: dict[Stance, str] = {"ready": "✓", "check": "△", "refused": "✕"}
 _WORDS: dict[Objective, str] = {
     "normalised": "% of the experts",
     "divergence": "KL(expert ‖ merged)",
-    "match": "feature match",
+    "direction": "feature direction",
 }
 
 
@@ -191,13 +191,13 @@ def proof_text(record: ExportProof) -> str:
 def measured_text(record: Sweep) -> str:
     """Say what a sweep's cells hold, and on how much."""
     if record.split is None:
-        measure = "feature match" if _headless(record) else "agreement with the experts"
+        measure = "feature direction" if _headless(record) else "agreement with the experts"
         return f"{measure} on {record.images} unlabelled proxies, for want of labelled images"
     return f"share of the experts' accuracy on {record.images} {record.split} images"
 
 
 def _matrix(record: Sweep, stars: list[str]) -> list[str]:
-    """Return one number a cell: the share of the experts' accuracy or predictions in per cent, or the match."""
+    """Return one number a cell: the share of the experts' accuracy or predictions in per cent, or the direction."""
     (down, rows), (across, columns) = record.grid
     width = max(len(down), *(len(written(value)) for value in rows)) + 2
     lines = [f"{'':<{width}}  {across}", f"{down:<{width}}" + "".join(f"{written(value):>10} " for value in columns)]
@@ -212,7 +212,7 @@ def _matrix(record: Sweep, stars: list[str]) -> list[str]:
 def _list(record: Sweep, stars: list[str]) -> list[str]:
     """Return one line a cell."""
     widths = [max(len(name), *(len(written(value)) for value in values)) + 2 for name, values in record.grid]
-    measure = "match" if _headless(record) else "agreement"
+    measure = "direction" if _headless(record) else "agreement"
     scored = f"{'merged':>8}   {'95 %':<14}{'of expert':>9}" if record.split else f"{measure:>10}{'KL':>8}"
     head = "".join(f"{name:<{width}}" for (name, _), width in zip(record.grid, widths, strict=True))
     lines = [f"{head} {scored}{'interference':>14}"]
@@ -233,7 +233,7 @@ def _list(record: Sweep, stars: list[str]) -> list[str]:
 
 
 def _headless(record: Sweep) -> bool:
-    """Say whether a sweep without labels has feature matches alone, since a task has no head."""
+    """Say whether a sweep without labels has feature directions alone, since a task has no head."""
     return any(cell.agreement is not None and cell.agreement.same is None for cell in record.cells)
 
 
@@ -243,7 +243,7 @@ def _cell_text(cell: SweepCell) -> str:
     if cell.agreement is None:
         return "–"
     same = cell.agreement.same
-    return _pc(same.accuracy) if same else f"{cell.agreement.match.value:.3f}"
+    return _pc(same.accuracy) if same else f"{cell.agreement.direction.value:.3f}"
 
 
 def _height(record: KnobSearch, trial: KnobTrial) -> str:

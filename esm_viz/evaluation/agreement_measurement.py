@@ -8,7 +8,7 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Estimate, ExpertAgreement, Score, TaskAgreement
 from esm_viz.inspection.opened_files import MOST_PROXIES
-from esm_viz.numerics.expert_agreement import BootstrappedMean, bootstrapped, direction, divergence, match, mean_of
+from esm_viz.numerics.expert_agreement import BootstrappedMean, bootstrapped, direction, divergence, mean_of
 from esm_viz.stages.cached_predictions import ScoredModel
 from esm_viz.stages.merged_model import known_alpha, tower
 from esm_viz.stages.opened_project import OpenedProject
@@ -44,12 +44,10 @@ def agreement(
 
     merged = ScoredModel((project.canonical(recipe),), lambda: tower(project, recipe, progress.part(0.0, 0.3)))
     features = proxy_features(project, recipe, merged, limit, boundary)
-    rows, divergences, directions, matches = [], [], [], []
+    rows, divergences, directions = [], [], []
     for seed, (task, found) in enumerate(zip(project.tasks, features, strict=True)):
         turned = bootstrapped(direction(found.expert, found.merged, found.base), seed)
-        alike = bootstrapped(match(found.expert, found.merged, found.metric), seed)
         directions.append(turned)
-        matches.append(alike)
         same = apart = None
         head = project.headers.heads.get(task)
         if head is not None:
@@ -57,7 +55,7 @@ def agreement(
             divergences.append(bootstrapped(divergence(expert, now), seed))
             same = Score(int((expert.argmax(1) == now.argmax(1)).sum()), len(now))
             apart = _estimate(divergences[-1])
-        rows.append(TaskAgreement(task, len(found.merged), same, apart, _estimate(turned), _estimate(alike)))
+        rows.append(TaskAgreement(task, len(found.merged), same, apart, _estimate(turned)))
     return ExpertAgreement(
         recipe_sha256=project.sha256(recipe),
         method=recipe.method,
@@ -67,7 +65,6 @@ def agreement(
         limit=limit,
         divergence=_estimate(mean_of(divergences)) if len(divergences) == len(rows) else None,
         direction=_estimate(mean_of(directions)),
-        match=_estimate(mean_of(matches)),
         seconds=time.perf_counter() - start,
     )
 

@@ -145,7 +145,7 @@ def _accuracy(shown: Evaluation) -> list[str]:
 
 def _agreement(record: ExpertAgreement) -> list[str]:
     lines = ["## Agreement with the experts", record.sentence]
-    if record.objective == "match":
+    if record.objective == "direction":
         lines.append("A task without a head has no predictions to compare; class names are enough to make one.")
     return [*lines, ""]
 

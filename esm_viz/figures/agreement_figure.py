@@ -11,7 +11,7 @@ from esm_viz.figures.number_format import counted, number, percent, safe
 
 
 def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = None) -> Figure:
-    """Draw one bar per task: the share of the expert's predictions, or where a task has no head the feature match.
+    """Draw one bar per task: the share of the expert's predictions, or where a task has no head the feature direction.
 
     Args:
         record: of the merge on screen, B.
@@ -57,8 +57,8 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
             }
         )
     images = counted(row.n for row in record.tasks)
-    what = "predictions as the expert" if headed else "feature match × 100"
-    how = "Bar: predicted as the task’s own expert does" if headed else "Bar: likeness to the expert’s features"
+    what = "predictions as the expert" if headed else "feature direction × 100"
+    how = "Bar: predicted as the task’s own expert does" if headed else "Bar: direction of the change of the features"
     return picture(
         data,
         f"{how}, 95 % interval.{' Upright: A.' if pinned else ''}",
@@ -84,7 +84,7 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
 
 
 def _value(row: TaskAgreement, headed: bool) -> float:
-    return 100 * (row.same.accuracy if headed and row.same else row.match.value)
+    return 100 * (row.same.accuracy if headed and row.same else row.direction.value)
 
 
 def _known(value: float) -> float | None:
@@ -93,7 +93,7 @@ def _known(value: float) -> float | None:
 
 
 def _bounds(row: TaskAgreement, headed: bool) -> tuple[float, float]:
-    low, high = row.same.interval if headed and row.same else (row.match.low, row.match.high)
+    low, high = row.same.interval if headed and row.same else (row.direction.low, row.direction.high)
     return 100 * low, 100 * high
 
 
@@ -105,7 +105,6 @@ def _hover(row: TaskAgreement) -> str:
         lines.append(f"predictions as the expert {share}")
     if row.divergence is not None:
         lines.append(f"KL(expert ‖ merged) {number(row.divergence.value, 3)}")
-    lines.append(f"feature match {number(row.match.value, 3)}")
     return "<br>".join([*lines, f"feature direction {number(row.direction.value, 3)}"])
 
 
@@ -115,15 +114,15 @@ def _shown(record: ExpertAgreement, headed: bool) -> str:
     if not known:
         return ""
     least = min(known, key=lambda row: _value(row, headed))
-    value = f"{_value(least, headed):.0f} %" if headed else f"{least.match.value:.2f}"
+    value = f"{_value(least, headed):.0f} %" if headed else f"{least.direction.value:.2f}"
     return f"Least like its expert: {least.task}, {value}."
 
 
 def _table(record: ExpertAgreement) -> list[list[Any]]:
-    features = ("feature match", "feature direction")
-    lines: list[list[Any]] = [["task", "proxies", "as the expert, %", "from", "to", "KL", *features]]
+    lines: list[list[Any]] = [["task", "proxies", "as the expert, %", "from", "to", "KL", "feature direction"]]
     for row in record.tasks:
         shares = [100 * share for share in (row.same.accuracy, *row.same.interval)] if row.same else [None] * 3
-        apart = row.divergence.value if row.divergence else None
-        lines.append([row.task, row.n, *shares, apart, _known(row.match.value), _known(row.direction.value)])
+        lines.append(
+            [row.task, row.n, *shares, row.divergence.value if row.divergence else None, _known(row.direction.value)]
+        )
     return lines

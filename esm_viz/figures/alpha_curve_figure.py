@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from esm_viz.core.records import AlphaCurve, Evaluation, ExpertAgreement, TaskAgreement, TaskScores
+from esm_viz.core.records import AlphaCurve, Estimate, Evaluation, ExpertAgreement, Score, TaskAgreement, TaskScores
 from esm_viz.figures.figure_parts import (
     Figure,
     axis,
@@ -66,28 +66,28 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
         hovermode="closest",
     )
     rows = ([point.alpha, *_cells(row)] for point in points for row in point.tasks)
-    names = ("KL", "match", "direction") if points and isinstance(points[0], ExpertAgreement) else ()
+    names = ("KL", "direction") if points and isinstance(points[0], ExpertAgreement) else ()
     value = "share of the expert's predictions" if names else "accuracy"
     return with_table(figure, ["alpha", "task", "correct", "images", value, "low", "high", *names], rows)
 
 
 def _task_value(row: TaskScores | TaskAgreement) -> float:
-    """Return a task's value in per cent: accuracy, agreement or, without a head, 100 times the feature match."""
+    """Return a task's value in per cent: accuracy, agreement or, without a head, 100 times the feature direction."""
     if isinstance(row, TaskScores):
         return 100 * row.merged.accuracy
-    return 100 * (row.match.value if row.same is None else row.same.accuracy)
+    return 100 * (row.direction.value if row.same is None else row.same.accuracy)
 
 
 def _mean_value(point: Evaluation | ExpertAgreement) -> float:
     if isinstance(point, Evaluation):
         return 100 * point.mean("merged")
-    return 100 * (point.match.value if point.same is None else point.same.accuracy)
+    return 100 * (point.direction.value if point.same is None else point.same.accuracy)
 
 
 def _best_words(best: Evaluation | ExpertAgreement) -> str:
     if isinstance(best, Evaluation):
         return f"mean {percent(best.mean('merged'), 1)} %"
-    return f"match {best.match.value:.3f}" if best.divergence is None else f"KL {best.divergence.value:.3f}"
+    return f"direction {best.direction.value:.3f}" if best.divergence is None else f"KL {best.divergence.value:.3f}"
 
 
 def _count(row: TaskScores | TaskAgreement) -> int:
@@ -100,7 +100,7 @@ def _axis(points: Sequence[Evaluation | ExpertAgreement], images: str) -> str:
     if not isinstance(first, ExpertAgreement):
         return f"accuracy on {images}<br>validation images a task, %"
     if first.same is None:
-        return f"feature match on {images}<br>proxies a task, × 100"
+        return f"feature direction on {images}<br>proxies a task, × 100"
     return f"agreement with the experts<br>on {images} proxies a task, %"
 
 
@@ -110,8 +110,7 @@ def _cells(row: TaskScores | TaskAgreement) -> list[Any]:
         return [row.task, row.merged.correct, row.merged.n, row.merged.accuracy, *row.merged.interval]
     same = row.same
     shares = [same.correct, row.n, same.accuracy, *same.interval] if same else [None, row.n, None, None, None]
-    apart = row.divergence.value if row.divergence else None
-    return [row.task, *shares, apart, row.match.value, row.direction.value]
+    return [row.task, *shares, row.divergence.value if row.divergence else None, row.direction.value]
 
 
 def _line(record: AlphaCurve, alphas: list[float], at: int, name: str, grey: bool) -> dict[str, Any]:
@@ -154,7 +153,7 @@ def _mean(record: AlphaCurve, alphas: list[float]) -> dict[str, Any]:
 
 def _hover(alpha: float, score: TaskScores | TaskAgreement) -> str:
     if isinstance(score, TaskAgreement):
-        return f"<b>{safe(score.task)}, α {alpha:g}</b><br>{_agreement(score)}"
+        return f"<b>{safe(score.task)}, α {alpha:g}</b><br>{_agreement(score.same, score.divergence, score.direction)}"
     low, high = score.merged.interval
     interval = f"{percent(low, 1)} to {percent(high, 1)}"
     return (
@@ -163,18 +162,16 @@ def _hover(alpha: float, score: TaskScores | TaskAgreement) -> str:
     )
 
 
-def _agreement(found: TaskAgreement | ExpertAgreement) -> str:
-    """Return agreement and KL, those that are known, and feature match and direction as text."""
-    same, divergence = found.same, found.divergence
+def _agreement(same: Score | None, divergence: Estimate | None, direction: Estimate) -> str:
+    """Return agreement, KL and direction as text, those that are known."""
     words = [f"{same.correct} of {same.n} predictions as the expert"] if same else []
     words += [f"KL {number(divergence.value, 3)}"] if divergence else []
-    words.append(f"feature match {number(found.match.value, 3)}")
-    return ", ".join([*words, f"feature direction {number(found.direction.value, 3)}"])
+    return ", ".join([*words, f"feature direction {number(direction.value, 3)}"])
 
 
 def _hover_mean(point: Evaluation | ExpertAgreement) -> str:
     if isinstance(point, ExpertAgreement):
-        return f"<b>mean, α {point.alpha:g}</b><br>{_agreement(point)}"
+        return f"<b>mean, α {point.alpha:g}</b><br>{_agreement(point.same, point.divergence, point.direction)}"
     low, high = point.mean_interval("merged")
     return (
         f"<b>mean, α {point.alpha:g}</b><br>{percent(point.mean('merged'), 1)} % "
@@ -209,6 +206,6 @@ def _says(record: AlphaCurve) -> str:
         return "No α was measured yet."
     best, count = record.points[record.best], f"{len(record.points)} values of α"
     if isinstance(best, ExpertAgreement):
-        kept = _agreement(best)
+        kept = _agreement(best.same, best.divergence, best.direction)
         return f"{count}, measured on unlabelled proxies; best at α {best.alpha:g}: {kept}."
     return f"{count}; best mean accuracy {percent(best.mean('merged'), 1)} % at α {best.alpha:g}."

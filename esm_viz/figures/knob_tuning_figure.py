@@ -17,7 +17,7 @@ BELOW = 10  # per cent below the start that the y axis shows; lower trials are d
 _VALUES: dict[Objective, str] = {
     "normalised": "share of the experts' validation accuracy",
     "divergence": "KL(expert ‖ merged)",
-    "match": "feature match",
+    "direction": "feature direction",
 }
 
 
@@ -97,7 +97,7 @@ def tuning_figure(record: KnobSearch, now: int | None = None, labels: Mapping[st
 
 
 def _height(record: KnobSearch, value: float) -> float:
-    """Return the y value: the share of the experts' accuracy in per cent, KL, or the feature match."""
+    """Return the y value: the share of the experts' accuracy in per cent, KL, or the feature direction."""
     if record.objective == "divergence":
         return max(-value, TINY)  # the axis is logarithmic
     return 100 * value if record.objective == "normalised" else value

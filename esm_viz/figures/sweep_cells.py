@@ -10,8 +10,8 @@ from esm_viz.core.records import ExpertAgreement, Sweep, SweepCell
 from esm_viz.figures.number_format import counted, number, percent, safe, setting
 
 QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
-LABEL_FREE = {"agreement": "agreement with the experts", "match": "feature match, × 100"}
-"""What a sweep shows without labels: shares of the expert's predictions on proxies or, without heads, the match."""
+LABEL_FREE = {"agreement": "agreement with the experts", "direction": "feature direction, × 100"}
+"""What a sweep shows without labels: shares of the expert's predictions on proxies or, without heads, the direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class View:
         """Return the 95 % interval of a cell's value, in per cent; None if the quantity has none."""
         if self.quantity in LABEL_FREE and cell.agreement is not None:
             kept = cell.agreement
-            low, high = kept.same.interval if kept.same else (kept.match.low, kept.match.high)
+            low, high = kept.same.interval if kept.same else (kept.direction.low, kept.direction.high)
             return 100 * low, 100 * high
         if cell.evaluation is None or self.quantity in ("share", "interference"):
             return None
@@ -88,13 +88,13 @@ class View:
         return [100 * (score.normalised if self.quantity == "share" else score.merged.accuracy) for score in scores]
 
     def _kept(self, record: ExpertAgreement | None, at: int | None) -> float:
-        """Return the agreement of a task, or of all (None), in per cent, or the feature match times 100."""
+        """Return the agreement of a task, or of all (None), in per cent, or the feature direction times 100."""
         if record is None:
             return math.nan
         row = record if at is None else record.tasks[at]
         if self.quantity == "agreement" and row.same is not None:
             return 100 * row.same.accuracy
-        return 100 * row.match.value
+        return 100 * row.direction.value
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -177,7 +177,6 @@ class View:
             kept = cell.agreement
             lines += [f"agreement {percent(kept.same.accuracy, 1)} % of {kept.images} proxies"] if kept.same else []
             lines += [f"KL {number(kept.divergence.value, 3)}"] if kept.divergence else []
-            lines.append(f"feature match {number(kept.match.value, 3)}")
             lines.append(f"feature direction {number(kept.direction.value, 3)}")
         if cell.interference:
             lines.append(f"interference {number(cell.interference.mean, 3)}")

@@ -107,7 +107,7 @@ def _y_axis(view: View, heights: Sequence[float], bounds: Sequence[tuple[float, 
     known = [height for height in heights if not math.isnan(height)]
     if not view.accurate:
         return axis("interference, mean over tasks", range=[0, 1.08 * max([1.0, *known])])
-    unit = "" if view.quantity == "match" else ", %"
+    unit = "" if view.quantity == "direction" else ", %"
     title = f"{view.title} on {view.images.replace(' images', '<br>images')}{unit}"
     return axis(title, **percent_ticks(min([100.0, *known, *(low for low, _ in bounds)])))
 

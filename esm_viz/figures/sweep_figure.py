@@ -29,7 +29,7 @@ def _label_free(record: Sweep, wanted: str) -> str:
     if wanted == "interference":
         return wanted
     headless = any(cell.agreement and cell.agreement.same is None for cell in record.cells)
-    return "match" if headless else "agreement"
+    return "direction" if headless else "agreement"
 
 
 def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
@@ -38,7 +38,7 @@ def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
     free = [] if "alpha" in names else ["alpha"]
     scored = next((cell.evaluation for cell in record.cells if cell.evaluation), None)
     tasks = [f"accuracy, {row.task}" for row in scored.tasks] if scored else []
-    kept = () if record.split else ("agreement", "mean KL", "mean match", "mean direction")
+    kept = () if record.split else ("agreement", "mean KL", "mean direction")
     images = f"{record.split} images" if record.split else "proxies"
     measured = ["mean accuracy", "share of experts", "mean interference", *kept, *tasks, images]
     lines = []
@@ -53,13 +53,8 @@ def _table(record: Sweep) -> tuple[list[str], list[list[Any]]]:
 
 
 def _kept(record: ExpertAgreement | None) -> tuple[float | None, ...]:
-    """Return agreement, KL, match and direction; None where unknown."""
+    """Return agreement, KL and direction; None where unknown."""
     if record is None:
-        return None, None, None, None
+        return None, None, None
     same, divergence = record.same, record.divergence
-    return (
-        same.accuracy if same else None,
-        divergence.value if divergence else None,
-        record.match.value,
-        record.direction.value,
-    )
+    return same.accuracy if same else None, divergence.value if divergence else None, record.direction.value

@@ -48,7 +48,7 @@ from esm_viz.runtime.container_limits import free_memory
 
 _TASK_VECTOR = 0.3  # of the base's norms; fine-tuning moves normalisation weights, which start at 1, by a few per cent
 NEAR_CHANCE = "Near chance. Another task’s head?"
-NO_HEAD = "No head: it can be merged and measured by feature match"
+NO_HEAD = "No head: it can be merged and measured by feature direction"
 BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _TEXT = ("token_embedding", "text_model.", "text_projection")

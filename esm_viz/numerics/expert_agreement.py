@@ -1,8 +1,7 @@
 """Agreement of a merged model with an expert on each image, from features and logits (METHOD, choosing without labels).
 
-Of n images: KL(expert ‖ merged) of the predicted probabilities, the cosine of the two models' changes of the image
-features, and the cosine of the features themselves, weighed by where the expert changed images differently. Intervals
-are bootstrap percentiles over the images (B. Efron 1979), with a seed.
+Of n images: KL(expert ‖ merged) of the predicted probabilities, and the cosine of the two models' changes of the image
+features. Intervals are bootstrap percentiles over the images (B. Efron 1979), with a seed.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DRAWS = 1000  # bootstrap samples
-PRIOR_IMAGES = 8
-"""Images whose changes, the same in every direction, are counted beside the n known ones by `change_metric`. From 3 to
-24 the match ranks recipes as well at 32 proxies a task; fewer proxies need some (docs/choosing-without-labels.md)."""
 
 
 def divergence(expert: Tensor, merged: Tensor) -> Tensor:
@@ -37,60 +33,6 @@ def direction(expert: Tensor, merged: Tensor, base: Tensor) -> Tensor:
     moved = own.norm(dim=-1)
     found = F.cosine_similarity(now, own, dim=-1, eps=torch.finfo(torch.float64).tiny)
     return torch.where(moved > 0, found.clamp(-1.0, 1.0), torch.nan)
-
-
-def change_metric(expert: Tensor, base: Tensor) -> Tensor:
-    """Return a weight for each direction of the features, by how differently an expert changed n images along it.
-
-    The gradient of the loss moves an image's features within the span of the rows of the task's head, towards its own
-    class. So the changes f_expert/‖f_expert‖ − f_base/‖f_base‖ vary mostly where the head looks, and their covariance C
-    says where that is without a head. Few images leave most of C unknown; PRIOR_IMAGES stand in for the rest:
-
-        G = (n C + PRIOR_IMAGES · tr(C)/embed_dim · I)^½,  scaled to a trace of embed_dim
-
-    The root lies between the span alone (all its directions alike) and C itself (hardly more than the strongest one).
-
-    Args:
-        expert: the expert's features of the images, (n, embed_dim).
-        base: the pre-trained model's.
-
-    Returns:
-        G, (embed_dim, embed_dim), symmetric, float64. It is I where the images do not differ in their change, as one
-        image does not, or where the expert changed none. NaN if features hold NaN or Inf.
-    """
-    changes = F.normalize(expert.double(), dim=-1) - F.normalize(base.double(), dim=-1)
-    spread, width = changes - changes.mean(0), changes.shape[1]
-    energy = float(spread.square().sum())
-    if math.isnan(energy):
-        return torch.full((width, width), math.nan, dtype=torch.float64)
-    if energy <= len(changes) * torch.finfo(torch.float32).eps ** 2:  # rounding of float32 features of length 1
-        return torch.eye(width, dtype=torch.float64)
-    total = spread.mT @ spread
-    total.diagonal().add_(PRIOR_IMAGES * energy / len(changes) / width)
-    values, vectors = torch.linalg.eigh(total)
-    roots = values.clamp_min(0.0).sqrt()
-    return (vectors * (roots * (width / roots.sum()))) @ vectors.mT
-
-
-def match(expert: Tensor, merged: Tensor, metric: Tensor) -> Tensor:
-    """Return the cosine of the merged model's and the expert's features of each image, (n,), float64, under a metric.
-
-    Measured in docs/choosing-without-labels.md: it chooses between recipes of any method, without a head.
-
-    Args:
-        expert: the expert's features of the images, (n, embed_dim).
-        merged: the merged model's.
-        metric: G from `change_metric`: ⟨a, b⟩ = aᵀ G b.
-
-    Returns:
-        NaN where the expert's features are 0; 0 where only the merged model's are.
-    """
-    own, now = expert.double(), merged.double()
-    weighed = own @ metric
-    known, length = (weighed * own).sum(-1), ((now @ metric) * now).sum(-1)
-    lengths = (known * length).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
-    found = (weighed * now).sum(-1) / lengths
-    return torch.where(known > 0, found.clamp(-1.0, 1.0), torch.nan)
 
 
 class BootstrappedMean(NamedTuple):

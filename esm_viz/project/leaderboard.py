@@ -1,7 +1,6 @@
 """The leaderboard: every method with the same search for its own α, measured on the same images.
 
-They are labelled test images or, without labels, the proxies. There KL(expert ‖ merged) ranks the methods, or feature
-match where a task has no head.
+They are labelled test images or, without labels, the proxies, where KL(expert ‖ merged) ranks the methods.
 
 A board can be kept as `board.json` beside its recipe, so that a project opens with it. A kept row is believed only
 where the recipe's identity (contents of all files, every knob) and the digest of test images and heads are today's.
@@ -74,8 +73,9 @@ def agreement_standings(project: Project, recipe: Recipe, progress: Progress = N
 
     Raises:
         ImagesError: a task has no proxies.
+        HeadError: a task has no head; feature direction does not rank methods (METHOD, choosing without labels).
     """
-    objective_of(project)  # refuses before any method is merged
+    objective_of(project, alpha_alone=False)  # refuses before any method is merged
     for own, begun, inside in _methods(project, recipe, progress):
         found = project.agreement(own, 0, inside)
         yield AgreementEntry(own, found, time.perf_counter() - begun)

@@ -133,14 +133,12 @@ def _agreement(record: ExpertAgreement) -> str:
             str(row.n),
             _with_interval(row.same) if row.same else DASH,
             number(row.divergence.value, 3) if row.divergence else DASH,
-            number(row.match.value, 3),
             number(row.direction.value, 3),
         )
         for row in record.tasks
     ]
     how = f"{record.sentence} Without a head, predictions cannot be compared." if not record.same else record.sentence
-    measures = ("predictions as the expert, %", "KL(expert ‖ merged)", "feature match", "feature direction")
-    head = ("task", "proxies", *measures)
+    head = ("task", "proxies", "predictions as the expert, %", "KL(expert ‖ merged)", "feature direction")
     return section("Agreement with the experts", how, _table(head, rows))
 
 

@@ -50,7 +50,7 @@ def alpha_curve(
         ImagesError: tasks have neither labelled validation images nor proxies.
     """
     recipe = project.settled(recipe)
-    labelled = objective_of(project) == "normalised"
+    labelled = objective_of(project, alpha_alone=True) == "normalised"
     alphas, curve = curve_alphas(_most_alpha(recipe), known_alpha(recipe)), AlphaCurve()
     for done, alpha in enumerate(alphas):
         inside = progress.part(done / len(alphas), (done + 1) / len(alphas), f"α {alpha:g}", fixed=True)
@@ -75,7 +75,7 @@ def search_alpha(
     """Find the α with the highest mean of merged / expert validation accuracy (METHOD, ESM step 4).
 
     Without labels, it is the α with the least KL(expert ‖ merged) on the proxies or, without heads, with the highest
-    feature match (docs/choosing-without-labels.md).
+    feature direction (METHOD, choosing without labels).
 
     Args:
         project: the opened project.
@@ -88,7 +88,7 @@ def search_alpha(
         HeadError: an expert has a validation accuracy of 0, so accuracy cannot be divided by it.
     """
     recipe = with_parameters(project.settled(recipe), alpha=1.0)
-    objective = objective_of(project)
+    objective = objective_of(project, alpha_alone=True)
     visited = 0
 
     def measure(alpha: float) -> float:

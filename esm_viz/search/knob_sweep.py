@@ -15,7 +15,7 @@ from esm_viz.core.records import Knob, Objective, Split, Stage, Sweep, SweepCell
 from esm_viz.evaluation.accuracy_measurement import evaluate
 from esm_viz.evaluation.agreement_measurement import agreement
 from esm_viz.evaluation.label_free_measures import merge
-from esm_viz.merge import METHODS, checked, knob_of, with_parameters
+from esm_viz.merge import METHODS, checked, knob_of, static_part, with_parameters
 from esm_viz.search.alpha_search import with_alpha_found
 from esm_viz.search.search_requirements import images_counted, need_measurable, rank_is_possible
 from esm_viz.stages.opened_project import OpenedProject
@@ -80,7 +80,7 @@ def sweep(
             images=images_counted(project, scored_on, limit),
             cells=cells,
             seconds=time.perf_counter() - begun,
-            search_on=_chosen_by(project, scored_on),
+            search_on=_chosen_by(project, recipe, scored_on, [name for name, _ in known]),
         )
 
     return record(measured(recipe, known, measure, progress, lambda cells: seen(record(cells))))
@@ -204,11 +204,13 @@ def written(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _chosen_by(project: OpenedProject, split: Split | None) -> Objective | None:
-    """Return what cells may be chosen by; None on test images."""
+def _chosen_by(project: OpenedProject, recipe: Recipe, split: Split | None, names: Sequence[str]) -> Objective | None:
+    """Return what cells may be chosen by: not by test images, nor by direction where more than α differs or routed."""
     if split is not None:
         return "normalised" if split == "validation" else None
-    return "divergence" if project.has_heads else "match"
+    if project.has_heads:
+        return "divergence"
+    return "direction" if list(names) == ["alpha"] and static_part(recipe) == recipe else None
 
 
 def _to_score_on(project: OpenedProject, split: Split | Literal["none"] | None) -> Split | None:

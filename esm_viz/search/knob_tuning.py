@@ -71,14 +71,14 @@ def search_knobs(
     Raises:
         RecipeError: a knob or the number of trials is wrong, or the storage belongs to another search.
         ImagesError: tasks have neither labels nor proxies.
-        HeadError: an expert has a validation accuracy of 0.
+        HeadError: an expert has a validation accuracy of 0, or without a head there is nothing to choose knobs by.
         NumericsError: the recipe itself cannot be merged.
         SearchStopped: the user stopped it; the trials so far are in `found` and in the storage.
     """
     recipe = project.settled(recipe)
     space, trials = space_of(recipe, knobs), checked_trials(trials)
     seed = checked_seed(recipe.seed if seed is None else seed, "knob search")
-    objective = objective_of(project)
+    objective = objective_of(project, alpha_alone=list(space) == ["alpha"])
     split: Split | None = "validation" if objective == "normalised" else None
     need_measurable(project, recipe, split, limit)
     identity = {
@@ -94,7 +94,7 @@ def search_knobs(
         own, second = with_alpha_found(project, own, inside.part(0.0, 0.5)), inside.part(0.5, 1.0)
         value = height_of(measured_for_choice(project, own, objective, limit, second))
         if math.isnan(value):
-            raise NumericsError("an expert's image features are all 0", "give fine-tuned models that tell images apart")
+            raise NumericsError("no task changed a layer", "give models fine-tuned from the base")
         return KnobTrial(own.parameters, value)
 
     record = KnobSearch(

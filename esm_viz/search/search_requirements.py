@@ -31,7 +31,7 @@ def need_measurable(project: OpenedProject, recipe: Recipe, split: Split | None,
     elif not project.has_proxies:
         raise ImagesError("there is nothing to measure by", "give every task proxies, or labelled images and a head")
     if recipe.parameters["alpha"] == "search":
-        objective_of(project)
+        objective_of(project, alpha_alone=True)
     project.stages.need_rank(recipe)
 
 

@@ -13,7 +13,6 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.families.routed_tower import RoutedTower
 from esm_viz.families.vision_tower import encode
-from esm_viz.numerics.expert_agreement import change_metric
 from esm_viz.stages.cached_predictions import Boundary, ScoredModel
 from esm_viz.stages.opened_project import OpenedProject
 
@@ -25,13 +24,11 @@ class ModelFeatures(NamedTuple):
         base: the pre-trained model's.
         expert: the task's own expert's.
         merged: the merged model's.
-        metric: weights of the features' directions, from all proxies that were drawn, (embed_dim, embed_dim), float64.
     """
 
     base: Tensor
     expert: Tensor
     merged: Tensor
-    metric: Tensor
 
 
 def proxy_features(
@@ -66,14 +63,8 @@ def proxy_features(
     found = []
     for nth, (task, at) in enumerate(zip(tasks, places, strict=True)):
         expert = _features(project, scorer.expert(task), (keys[nth],), images([task], [every[nth]]), boundary)
-        key = "change metric", scorer.base().identity, scorer.expert(task).identity, keys[nth], project.device
-        metric = project.stages.cache.get(key, _metric_of(expert, before[nth]))
-        found.append(ModelFeatures(before[nth][at], expert[at], now[nth], metric))
+        found.append(ModelFeatures(before[nth][at], expert[at], now[nth]))
     return tuple(found)
-
-
-def _metric_of(expert: Tensor, base: Tensor) -> Callable[[], Tensor]:
-    return lambda: change_metric(expert, base)
 
 
 def _proxies(project: OpenedProject, recipe: Recipe, task: str) -> Tensor:

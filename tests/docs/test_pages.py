@@ -17,7 +17,7 @@ from tests.support.pages import OTHERS, PAGES, README, ROOT, anchors, blocks, co
 
 MOST_LINES = 150  # of the README: what one reads before deciding to go on
 WORDS = {
-    *("agreement", "feature direction", "feature match"),
+    *("agreement", "feature direction"),
     *("adapter", "base", "ESD", "essential subspace", "expert", "family", "head", "interference", "knob", "layout"),
     *("level of polarized scaling", "moments", "prediction", "proof", "prototype", "proxies", "recipe", "routing"),
     *("stage", "task", "task vector ΔW", "verdict"),

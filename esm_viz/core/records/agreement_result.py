@@ -27,8 +27,6 @@ class TaskAgreement:
         same: proxies with the expert's prediction; None without a head.
         divergence: KL(expert ‖ merged) of the predicted probabilities, in nats; None without a head.
         direction: cosine of the merged model's and the expert's change of the image features, in [-1, 1].
-        match: cosine of the two models' image features, weighed by where the expert changed images differently, in
-            [-1, 1].
     """
 
     task: str
@@ -36,7 +34,6 @@ class TaskAgreement:
     same: Score | None
     divergence: Estimate | None
     direction: Estimate
-    match: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,6 @@ class ExpertAgreement:
         limit: requested proxies per task; 0 = all.
         divergence: mean of the tasks' KL; None unless every task has a head.
         direction: mean of the tasks' feature directions.
-        match: mean of the tasks' feature matches.
     """
 
     recipe_sha256: str
@@ -58,7 +54,6 @@ class ExpertAgreement:
     limit: int
     divergence: Estimate | None
     direction: Estimate
-    match: Estimate
     seconds: float
 
     @property
@@ -83,24 +78,20 @@ class ExpertAgreement:
             share = f"{100 * self.same.accuracy:.1f} % ({low:.1f} to {high:.1f})"
             words.append(f"the merged model predicts as the experts do on {share}")
         if self.divergence is not None:
-            words.append(f"KL {_told(self.divergence)}")
-        words.append(f"feature match {_told(self.match)}")
-        if math.isnan(self.direction.value):
+            words.append(f"KL {self.divergence.value:.3f} ({self.divergence.low:.3f} to {self.divergence.high:.3f})")
+        turned = self.direction
+        if math.isnan(turned.value):
             words.append("no feature direction, since no expert changed the features")
         else:
-            words.append(f"feature direction {_told(self.direction)}")
+            words.append(f"feature direction {turned.value:.3f} ({turned.low:.3f} to {turned.high:.3f})")
         return f"On {self.images} unlabelled proxies: {', '.join(words)}."
 
     @property
     def objective(self) -> Objective:
-        """Return by what knobs are chosen here: KL where every task has a head, feature match otherwise."""
-        return "match" if self.divergence is None else "divergence"
+        """Return by what knobs are chosen here: KL where every task has a head, feature direction otherwise."""
+        return "direction" if self.divergence is None else "divergence"
 
     @property
     def height(self) -> float:
-        """Return the objective so that more is better: minus KL, or the feature match (NaN if unknown)."""
-        return self.match.value if self.divergence is None else -self.divergence.value
-
-
-def _told(found: Estimate) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+        """Return the objective so that more is better: minus KL, or the feature direction (NaN if unknown)."""
+        return self.direction.value if self.divergence is None else -self.divergence.value

@@ -9,9 +9,9 @@ Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
 FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
 Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "adapters"]
 Split = Literal["validation", "test"]
-Objective = Literal["normalised", "divergence", "match"]
-"""What knobs are chosen by: normalised accuracy on labels, or without labels KL(expert ‖ merged) or feature match."""
-SEARCH_ON: dict[Objective, str] = {"normalised": "labels", "divergence": "agreement", "match": "match"}
+Objective = Literal["normalised", "divergence", "direction"]
+"""What knobs are chosen by: normalised accuracy on labels, or without labels KL(expert ‖ merged) or the direction."""
+SEARCH_ON: dict[Objective, str] = {"normalised": "labels", "divergence": "agreement", "direction": "direction"}
 """The names of objectives in JSON, under the key `search_on`."""
 Value = float | int | str
 

@@ -26,7 +26,7 @@ class AlphaSearch:
     """The result of the bracketing search for α.
 
     Attributes:
-        value: the objective at the α found, more is better: mean normalised accuracy, minus KL, or feature match.
+        value: the objective at the α found, more is better: mean normalised accuracy, minus KL, or feature direction.
         trace: the steps, in order.
         images: images per step, over all tasks: labelled validation images or, without labels, proxies.
         search_on: what α was chosen by.
@@ -146,7 +146,8 @@ class Sweep:
         start: the recipe's own parameters.
         split: split on which accuracy was measured; None without labels, when cells hold agreement on proxies.
         images: labelled images or, without labels, proxies per cell, over all tasks.
-        search_on: what cells may be chosen by; None if by nothing, on test images.
+        search_on: what cells may be chosen by; None if by nothing: on test images, or where without heads more than α
+            differs.
         cells: cells in the order of `points`, which need not be the order in which they were measured.
     """
 
@@ -207,7 +208,7 @@ class KnobSearch:
     Attributes:
         knobs: the searched knobs; the others kept the recipe's values.
         objective: "normalised": mean of merged / expert validation accuracy, as in the α search; without labels
-            "divergence": minus KL(expert ‖ merged), or without heads "match": feature match.
+            "divergence": minus KL(expert ‖ merged), or "direction": feature direction, for α alone.
         images: validation images or proxies per trial, over all tasks.
         trials: trials in order; the first one has the recipe's own values.
     """

@@ -124,8 +124,8 @@ def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins(
 def cell(value: float) -> SweepCell:
     """Return a cell without labels whose value is this."""
     apart = Estimate(-value, -value, -value)
-    row = TaskAgreement("a", 4, Score(2, 4), apart, apart, apart)
-    kept = ExpertAgreement("0" * 64, "esm", 0.5, {}, (row,), 0, apart, apart, apart, 0.1)
+    row = TaskAgreement("a", 4, Score(2, 4), apart, apart)
+    kept = ExpertAgreement("0" * 64, "esm", 0.5, {}, (row,), 0, apart, apart, 0.1)
     return SweepCell({}, "0" * 64, None, None, 0.0, None if math.isnan(value) else kept)
 
 

@@ -12,11 +12,10 @@ from esm_viz import with_parameters
 from esm_viz.core.errors import Cancelled, ImagesError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import parse_mapping
-from esm_viz.data.images.image_source import evenly_spaced
 from esm_viz.families.classification_head import COSINE_SCALE
 from esm_viz.families.vision_tower import encode
 from esm_viz.merge import settle
-from esm_viz.numerics.expert_agreement import change_metric, direction, divergence, match
+from esm_viz.numerics.expert_agreement import direction, divergence
 from esm_viz.project.project import Project
 from esm_viz.stages.cached_predictions import Scorer
 from tests.support.tiny import TASKS, mapping, recipe
@@ -54,9 +53,6 @@ def test_it_is_what_forward_passes_give(tiny_folder: Path, method: str) -> None:
         turned = direction(expert, merged, base)
         assert row.direction.value == pytest.approx(float(turned.nanmean()), abs=1e-5)
         assert row.divergence.low <= row.divergence.value <= row.divergence.high
-        alike = match(expert, merged, change_metric(expert, base))
-        assert row.match.value == pytest.approx(float(alike.mean()), abs=1e-5)
-        assert row.match.low <= row.match.value <= row.match.high
         assert row.direction.low <= row.direction.value <= row.direction.high
     assert found.divergence.value == pytest.approx(sum(row.divergence.value for row in found.tasks) / len(TASKS))
     assert (found.same.correct, found.same.n) == (sum(row.same.correct for row in found.tasks), found.images)
@@ -70,35 +66,22 @@ def test_an_expert_agrees_with_itself(tiny_folder: Path) -> None:
     assert found.same.accuracy == 1.0
     assert found.divergence.value == pytest.approx(0.0, abs=1e-6)
     assert found.direction.value == pytest.approx(1.0, abs=1e-4)
-    assert found.match.value == pytest.approx(1.0, abs=1e-4)
 
 
 def test_fewer_proxies_are_those_spread_over_all(project: Project) -> None:
     few = project.agreement(project.recipe, 3)
     assert [row.n for row in few.tasks] == [3] * len(TASKS)
     assert few.limit == 3
-    base, expert, merged = (
-        encode(tower, project.stages.proxies(project.recipe, TASKS[0]))
-        for tower in (
-            project.scorer.base().make(),
-            project.scorer.expert(TASKS[0]).make(),
-            project.tower(project.recipe),
-        )
-    )
-    some = list(evenly_spaced(len(merged), 3))
-    alike = match(expert[some], merged[some], change_metric(expert, base))  # the metric is of all proxies
-    assert few.tasks[0].match.value == pytest.approx(float(alike.mean()), abs=1e-5)
     assert project.agreement(project.recipe, 1000).tasks == project.agreement(project.recipe).tasks
 
 
-def test_without_heads_match_and_direction_are_left(tiny_folder: Path) -> None:
+def test_without_heads_direction_is_left(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation", "test", "head", tasks=1)
     found = bare.agreement(bare.recipe)
     assert (found.tasks[0].same, found.tasks[0].divergence) == (None, None)
     assert found.tasks[1].same is not None
-    assert (found.same, found.divergence, found.objective) == (None, None, "match")
-    assert found.height == found.match.value
-    assert "feature match" in found.sentence
+    assert (found.same, found.divergence, found.objective) == (None, None, "direction")
+    assert found.height == found.direction.value
     assert "feature direction" in found.sentence
 
 
@@ -114,7 +97,6 @@ def test_a_base_given_as_an_expert_has_no_direction(tiny_folder: Path, tmp_path:
     part = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
     found = part.agreement(part.recipe)
     assert math.isnan(found.tasks[0].direction.value)
-    assert 0.0 < found.tasks[0].match.value < 1.0  # the merge changed what this task's expert left as it was
     assert found.direction.value == pytest.approx(sum(row.direction.value for row in found.tasks[1:]) / 2)
 
 

@@ -124,12 +124,11 @@ def agreement(*same: int, headed: bool = True) -> ExpertAgreement:
     counts = same * len(TASKS) if len(same) == 1 else same
     apart = [Estimate((100 - count) / 100, (99 - count) / 100, 1.0) for count in counts]
     turned = [Estimate(count / 200, count / 210, count / 190) for count in counts]
-    alike = [Estimate(count / 125, count / 130, count / 120) for count in counts]
     rows = tuple(
-        TaskAgreement(task, 100, Score(count, 100) if headed else None, kl if headed else None, direction, match)
-        for task, count, kl, direction, match in zip(TASKS, counts, apart, turned, alike, strict=True)
+        TaskAgreement(task, 100, Score(count, 100) if headed else None, kl if headed else None, direction)
+        for task, count, kl, direction in zip(TASKS, counts, apart, turned, strict=True)
     )
-    return ExpertAgreement("0" * 64, "esm", 0.5, {}, rows, 0, apart[0] if headed else None, turned[0], alike[0], 0.1)
+    return ExpertAgreement("0" * 64, "esm", 0.5, {}, rows, 0, apart[0] if headed else None, turned[0], 0.1)
 
 
 def sweep(grid: dict[str, tuple[Value, ...]], *numbers: float, split: str | None = "validation") -> Sweep:
@@ -404,11 +403,11 @@ def test_a_sweep_without_labels_shows_agreement_with_the_experts_on_proxies() ->
     )
 
 
-@pytest.mark.parametrize(("headed", "value"), [(True, 80.0), (False, 64.0)])
-def test_bars_of_agreement_are_shares_of_the_experts_predictions_or_matches(headed: bool, value: float) -> None:
+@pytest.mark.parametrize(("headed", "value"), [(True, 80.0), (False, 40.0)])
+def test_bars_of_agreement_are_shares_of_the_experts_predictions_or_directions(headed: bool, value: float) -> None:
     figure = figures.agreement_figure(agreement(80, 50, headed=headed), agreement(60, 60, headed=headed))
     assert figure["data"][0]["x"][0] == pytest.approx(value)
-    assert figure["data"][1]["x"] == pytest.approx([60.0 if headed else 48.0] * 2)
+    assert figure["data"][1]["x"] == pytest.approx([60.0 if headed else 30.0] * 2)
     assert "100 proxies a task" in figure["layout"]["xaxis"]["title"]["text"]
     assert ("%" in figure["layout"]["xaxis"]["title"]["text"]) is headed
     assert "on 200 unlabelled proxies" in figure["layout"]["meta"]["says"].lower()
@@ -424,13 +423,13 @@ def test_bars_between_two_measured_points_are_hatched_without_intervals_and_say_
     assert "not measured at this α, but drawn between α 0.50 and 1.00" in figure["layout"]["meta"]["how"]
 
 
-def test_an_unknown_match_has_no_bar_and_no_number() -> None:
+def test_an_expert_that_changed_nothing_has_no_bar_and_no_number() -> None:
     known = agreement(80, 50, headed=False)
     unknown = Estimate(math.nan, math.nan, math.nan)
-    record = dataclasses.replace(known, tasks=(known.tasks[0], dataclasses.replace(known.tasks[1], match=unknown)))
+    record = dataclasses.replace(known, tasks=(known.tasks[0], dataclasses.replace(known.tasks[1], direction=unknown)))
     figure = figures.agreement_figure(record)
-    assert figure["data"][0]["x"] == [pytest.approx(64.0), None]
-    assert [note["text"] for note in figure["layout"]["annotations"]] == ["<b>64</b>", "<b>–</b>"]
+    assert figure["data"][0]["x"] == [pytest.approx(40.0), None]
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["<b>40</b>", "<b>–</b>"]
     assert "nan" not in json.dumps(figure).lower()
 
 

@@ -446,7 +446,7 @@ def test_a_model_without_a_head_is_not_refused_and_says_how_it_is_measured(folde
     judgement = judge(recipe(folder, headless))
     bees = judgement.experts[1]
     assert (bees.verdict.stance, bees.validation) == ("ready", 0)
-    assert bees.verdict.words == "No head: it can be merged and measured by feature match"
+    assert bees.verdict.words == "No head: it can be merged and measured by feature direction"
     assert "bees, validation images: left out, without a head they cannot be scored" in judgement.notes
 
 

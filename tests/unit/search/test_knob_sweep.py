@@ -12,7 +12,7 @@ import pytest
 from esm_viz.core.errors import Cancelled, ImagesError, NumericsError, RecipeError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.merge import METHODS, settle, with_method, with_parameters
+from esm_viz.merge import METHODS, settle, static_part, with_method, with_parameters
 from esm_viz.project.project import Project
 from esm_viz.search.knob_sweep import MOST_CELLS, checked_grid, points_of, work_order
 from tests.support.errors import says
@@ -239,18 +239,18 @@ def test_without_labels_cells_hold_agreement_on_proxies(tiny_folder: Path) -> No
     assert found.best == max((0, 1), key=lambda at: kept[at].height)
 
 
-@pytest.mark.parametrize(
-    ("method", "grid"), [("esm", {"alpha": [0.9, 0.2]}), ("esm", {"task_exponent": [0, 1]}), ("esmpp", {"alpha": [2]})]
-)
-def test_without_heads_cells_are_chosen_by_feature_match(
-    tiny_folder: Path, method: str, grid: dict[str, list[float]]
-) -> None:
-    bare = without(tiny_folder, "validation", "test", "head", method=method)
-    found = bare.sweep(bare.recipe, grid)
-    assert found.search_on == "match"
-    matches = [bare.agreement(with_parameters(bare.recipe, **cell.parameters)).match.value for cell in found.cells]
-    assert [cell.value for cell in found.cells] == matches
-    assert found.best == matches.index(max(matches))
+def test_without_heads_nothing_but_alpha_is_chosen_by_feature_direction(tiny_folder: Path) -> None:
+    bare = without(tiny_folder, "validation", "test", "head")
+    over_alpha = bare.sweep(bare.recipe, {"alpha": [0.9, 0.2]})
+    assert over_alpha.search_on == "direction"
+    directions = [cell.agreement.direction.value for cell in over_alpha.cells]
+    assert [cell.value for cell in over_alpha.cells] == directions
+    assert over_alpha.best == directions.index(max(directions))
+    routed = without(tiny_folder, "validation", "test", "head", method="esmpp")
+    assert routed.sweep(routed.recipe, {"alpha": [0.9, 0.2]}).search_on is None
+    assert routed.search_alpha(routed.recipe).trace == bare.search_alpha(static_part(routed.recipe)).trace
+    over_more = bare.sweep(bare.recipe, {"task_exponent": [0, 1]})
+    assert (over_more.search_on, over_more.best) == (None, None)
 
 
 def test_without_proxies_cells_hold_accuracy_only(tiny_folder: Path) -> None:

@@ -475,13 +475,19 @@ def test_without_labels_it_lessens_the_divergence_from_the_experts(tiny_folder: 
         assert trial.value == -bare.agreement(own).divergence.value
 
 
-def test_without_heads_knobs_are_chosen_by_feature_match(tiny_folder: Path) -> None:
+def test_without_heads_alpha_alone_is_searched_and_other_knobs_are_refused(tiny_folder: Path) -> None:
     bare = without(tiny_folder, "validation", "test", "head")
-    found = bare.search_knobs(bare.recipe, PAIR, 4)
-    assert found.objective == "match"
+    found = bare.search_knobs(bare.recipe, ["alpha"], 4)
+    assert found.objective == "direction"
     assert [trial.value for trial in found.trials] == [
-        bare.agreement(with_parameters(bare.recipe, **trial.parameters)).match.value for trial in found.trials
+        bare.agreement(with_parameters(bare.recipe, **trial.parameters)).direction.value for trial in found.trials
     ]
+    text = (
+        f"{', '.join(TASKS)} have no head to choose knobs other than α by, "
+        "give `head` in the recipe, class names are enough to make one"
+    )
+    with says(HeadError, text):
+        bare.search_knobs(bare.recipe, PAIR, 2)
 
 
 def test_test_images_are_never_searched_by(tiny_folder: Path) -> None:
@@ -509,13 +515,12 @@ def test_without_labels_alpha_is_searched_inside_by_agreement(tiny_folder: Path)
     assert found.trials[0].parameters["alpha"] == bare.search_alpha(searched).alpha
 
 
-def test_features_of_an_expert_that_are_all_0_match_nothing(tmp_path: Path, tiny_folder: Path) -> None:
+def test_where_no_task_moved_there_is_no_direction(tmp_path: Path, tiny_folder: Path) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "own"))
     for task in TASKS:
-        weights = load_file(folder / f"{task}.safetensors")
-        save_file(weights | {"proj": torch.zeros_like(weights["proj"])}, folder / f"{task}.safetensors")
+        shutil.copy(folder / "base.safetensors", folder / f"{task}.safetensors")
     bare = without(folder, "validation", "test", "head")
-    with says(NumericsError, "an expert's image features are all 0, give fine-tuned models that tell images apart"):
+    with says(NumericsError, "no task changed a layer, give models fine-tuned from the base"):
         bare.search_knobs(bare.recipe, ["alpha"], 2)
 
 

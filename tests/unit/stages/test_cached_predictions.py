@@ -232,7 +232,7 @@ def test_the_search_does_not_depend_on_the_alpha_it_starts_from(project: Project
     assert starts[0] == starts[1] == starts[2]
 
 
-@pytest.mark.parametrize(("fields", "search_on"), [((), "divergence"), (("head", "test"), "match")])
+@pytest.mark.parametrize(("fields", "search_on"), [((), "divergence"), (("head", "test"), "direction")])
 def test_without_labels_the_search_measures_on_proxies(
     tiny_folder: Path, fields: tuple[str, ...], search_on: str
 ) -> None:
@@ -244,7 +244,7 @@ def test_without_labels_the_search_measures_on_proxies(
     assert found.search_on == search_on
     for point in found.trace:
         kept = project.agreement(with_parameters(project.recipe, alpha=point.alpha))
-        truth = -kept.divergence.value if search_on == "divergence" else kept.match.value
+        truth = -kept.divergence.value if search_on == "divergence" else kept.direction.value
         assert point.value == truth
     assert found.value == max(point.value for point in found.trace)
 

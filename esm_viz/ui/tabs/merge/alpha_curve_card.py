@@ -123,5 +123,5 @@ def _searched(session: Session, recipe: Recipe) -> str:
     chose = f"Search α chose {short(found.alpha)}"
     if found.search_on == "normalised":
         return chip(f"{chose}: {percent(found.value, 1)} % of the experts on {found.images} validation images")
-    measure = "KL" if found.search_on == "divergence" else "feature match"
+    measure = "KL" if found.search_on == "divergence" else "feature direction"
     return chip(f"{chose}: {measure} {abs(found.value):.3f} on {found.images} unlabelled images")

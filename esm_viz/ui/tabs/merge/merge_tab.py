@@ -187,8 +187,9 @@ def _mean_on(session: Session, scores: Evaluation) -> str:
 def _agreement(record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
     if record.same is None:
-        value = f"{number(record.match.value)} <small>{record.images} unlabelled images</small>"
-        return stat("Feature match", value, "" if fresh else "wait")
+        turned = record.direction
+        value = f"{number(turned.value)} <small>{record.images} unlabelled images</small>"
+        return stat("Feature direction", value, "" if fresh else "wait")
     share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled images</small>"
     return stat("Agreement with experts", share, "" if fresh else "wait")
 

@@ -57,7 +57,8 @@ def chosen(session: Session) -> tuple[str, ...]:
 def quantities(session: Session) -> list[tuple[str, str]]:
     """Return the quantities that a sweep can show, as (key, words); without labels what is measured on proxies."""
     if not session.project.has_labels("validation"):
-        key = "match" if session.project.search_objective() == "match" else "agreement"
+        headed = session.project.search_objective(alpha_alone=False) is not None
+        key = "agreement" if headed else "direction"
         return [(key, LABEL_FREE[key]), ("interference", "interference")]
     tasks = [(str(at), task) for at, task in enumerate(session.project.tasks)]
     return [*QUANTITIES.items(), *tasks]

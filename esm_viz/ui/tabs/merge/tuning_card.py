@@ -25,8 +25,8 @@ TRIALS = (5, 20, 40, 80)
 _AIMS: dict[Objective | None, str] = {
     "normalised": "a higher share of the experts’ validation accuracy",
     "divergence": "more agreement with the experts on unlabelled images (less KL)",
-    "match": "a higher feature match on unlabelled images",
-    None: "agreement with the experts, for which every task needs proxies",
+    "direction": "a higher feature direction on unlabelled images",
+    None: "agreement with the experts, which needs a head of every task: class names are enough to make one",
 }
 
 
@@ -104,7 +104,7 @@ def card(session: Session) -> dict[str, Any]:
     """Return the trials with their controls."""
     held, error = session.searches.tuning, session.errors.get("tuning", "")
     running = session.runs(WHAT)
-    objective = session.project.search_objective()
+    objective = session.project.search_objective(alpha_alone=chosen(session) == ("alpha",))
     aim = _AIMS[objective]
     piece: dict[str, Any] = {"title": "Tune several knobs", "error": error, "controls": _controls(session, running)}
     if held is None:

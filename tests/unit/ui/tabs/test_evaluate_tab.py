@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from esm_viz.core.errors import Cancelled, ImagesError
+from esm_viz.core.errors import Cancelled, HeadError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.merge import METHODS, settle, with_method, with_parameters
 from esm_viz.project.leaderboard import KEPT, agreement_standings, kept_board, standings, write_board
@@ -383,43 +383,18 @@ def test_without_labels_methods_stand_in_the_order_of_kl_and_a_row_is_used(tiny_
     assert board_seconds(session) == pytest.approx(sum(row.seconds for row in rows))
 
 
-def test_without_a_head_methods_stand_in_the_order_of_feature_match(tiny_folder: Path) -> None:
-    raw = tiny.mapping("averaging")
-    for model in raw["models"]:
-        del model["test"], model["validation"]
-    del raw["models"][1]["head"]  # one is enough to have no KL of all tasks
-    project = Project.open(settle(parse_mapping(raw, tiny_folder)), device="cpu")
-    session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
-    compare_all(session)
-    at_rest(session)
-    ranked = sorted(session.agreement_board, key=lambda row: -row.agreement.match.value)
-    assert [row.recipe.method for row in session.agreement_board] == list(METHODS)
+@pytest.mark.parametrize("field", ["proxies", "head"])
+def test_without_labels_and_proxies_or_heads_the_board_says_what_is_missing(tiny_folder: Path, field: str) -> None:
+    session = without(tiny_folder, "test", "validation", field)
     text = board(session)["html"]
-    assert re.findall(r'<tr class="\w+" data-do="row" data-row="(\w+)"', text) == [
-        row.agreement.recipe_sha256[:16] for row in ranked
-    ]
-    assert ("order of feature match" in text, "As the expert" in text) == (True, False)
-    found = re.search(r'href="data:text/csv;base64,([^"]*)"', text)
-    lines = list(csv.DictReader(io.StringIO(base64.b64decode(found[1]).decode())))
-    for line, row in zip(lines, ranked, strict=True):
-        shown = [float(line[name]) for name in ("match", "match_low", "match_high", "bees")]
-        match = row.agreement.match
-        assert shown == pytest.approx(
-            [match.value, match.low, match.high, row.agreement.tasks[1].match.value], abs=1e-6
-        )
-
-
-def test_without_labels_and_proxies_the_board_says_what_is_missing(tiny_folder: Path) -> None:
-    session = without(tiny_folder, "test", "validation", "proxies")
-    text = board(session)["html"]
-    assert "give every task proxies" in text
+    assert "class names are enough" in text
     assert 'data-do="compare"' not in text
 
 
-def test_proxies_are_asked_for_before_any_method_is_merged(tiny_folder: Path) -> None:
-    project = without(tiny_folder, "test", "validation", "proxies").project
-    text = "there is nothing to measure by, give every task proxies, or labelled images and a head"
-    with says(ImagesError, text):
+def test_heads_are_asked_for_before_any_method_is_merged(tiny_folder: Path) -> None:
+    project = without(tiny_folder, "test", "validation", "head").project
+    missing = "ants, bees, cats have no head to choose knobs other than α by"
+    with says(HeadError, f"{missing}, give `head` in the recipe, class names are enough to make one"):
         next(agreement_standings(project, project.recipe))
 
 
