@@ -188,9 +188,9 @@ def _agreement(record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
     if record.same is None:
         turned = record.direction
-        value = f"{number(turned.value)} <small>{record.images} unlabelled images</small>"
+        value = f"{number(turned.value)} <small>{record.images} unlabelled</small>"
         return stat("Feature direction", value, "" if fresh else "wait")
-    share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled images</small>"
+    share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled</small>"
     return stat("Agreement with experts", share, "" if fresh else "wait")
 
 
