@@ -85,6 +85,7 @@ def _live(session: Session, recipe: Recipe, job: Job, late: threading.Event) -> 
     measure = project.has_labels("validation") and not _measured_whole(session, recipe)
     if measure or agrees:
         yield Turn(SOON, PAINT_SECONDS)
+        keep(session, job, ("history",), lambda: None)  # what shows the recipe follows now, not after minutes of images
     waits = agrees and measure and WORKERS.others(session.id)  # for accuracy, which takes as long
     if agrees and not waits:
         _agree(session, recipe, job, 0)

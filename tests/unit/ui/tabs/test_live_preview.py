@@ -84,6 +84,21 @@ def test_agreement_is_measured_on_some_proxies_and_then_on_all_and_beside_others
     assert session.agreement[1].limit == 0
 
 
+def test_what_shows_the_recipe_follows_a_move_before_images_are_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched: list[bool] = []
+    evaluate = session.project.evaluate
+
+    def scoring(*rest: Any, **more: Any) -> Any:
+        touched.append("history" in session.touched)
+        return evaluate(*rest, **more)
+
+    monkeypatch.setattr(session.project, "evaluate", scoring)
+    show(session, 0.3)
+    assert touched[0]
+
+
 def test_a_set_smaller_than_the_first_look_takes_no_step_between(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
