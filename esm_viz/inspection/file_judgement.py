@@ -37,6 +37,7 @@ from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_second
 from esm_viz.inspection.opened_files import (
     MOST_PROXIES,
     Headers,
+    from_base_notes,
     not_read_notes,
     open_beside,
     same_labelled,
@@ -95,7 +96,7 @@ def judge(
     opened = [base]
     notes: list[str] = []
     for model in recipe.models:
-        checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch, base)
         opened.append(checkpoint)
         beside = open_beside(model, recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
@@ -116,8 +117,9 @@ def judge(
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in opened if found is not None)
+    lent = from_base_notes(model.facts for model in models)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
-    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes, *searched))
+    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *lent, *notes, *searched))
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -148,7 +150,8 @@ def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgeme
         models.append(dataclasses.replace(model, verdict=_verdict(model, (), alike.get(facts.name), False)))
     whole = _judgement(recipe, headers.arch, models, ())
     not_read = not_read_notes((headers.base, *headers.experts.values()))
-    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *not_read, *headers.left_out))
+    lent = from_base_notes(headers.inspection.files)
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *not_read, *lent, *headers.left_out))
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
@@ -248,10 +251,12 @@ def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
     return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
 
 
-def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
+def _header(
+    title: str, path: Path, arch: Architecture, start: Checkpoint | None = None
+) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
     """Return a file's checkpoint, the facts from its header, and its error; None where there is none."""
     try:
-        checkpoint = Checkpoint(title, path)
+        checkpoint = Checkpoint(title, path, start)
     except CheckpointError as error:
         size = path.stat().st_size if path.is_file() else 0
         return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error

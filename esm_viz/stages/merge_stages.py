@@ -461,8 +461,8 @@ class Stages:
         return "esd", read, layer.name, _useful(recipe, layer), self.device
 
     def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
-        """Return the cache key of an expert's activations."""
-        return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
+        """Return the cache key of an expert's activations; parameters that it does not bring are the base's."""
+        return *self.files(recipe, task), *self.proxy_key(recipe, task), self.device
 
     def kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""

@@ -52,6 +52,7 @@ class FileFacts:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     misshaped: tuple[str, ...] = ()  # tensors with the right name but another shape
+    from_base: tuple[str, ...] = ()  # parameters that a fine-tune does not bring, so they stay the base's
 
 
 @dataclass(frozen=True, slots=True)
