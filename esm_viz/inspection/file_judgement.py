@@ -32,7 +32,8 @@ from esm_viz.core.recipe import ModelEntry, Recipe, parse_mapping
 from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import (
     MOST_PROXIES,
@@ -87,7 +88,7 @@ def judge(
     """
     wrong = wrong or {}
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     sizes = _norm_sizes(base, arch) if base is not None and error is None else {}
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
@@ -180,7 +181,7 @@ def without(recipe: Recipe, names: Collection[str]) -> Recipe:
 
 def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
     """Return PNG files of the first proxies of every task that has some; a merge uses the same images."""
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     found = {}
     for model, known in zip(recipe.models, judgement.experts, strict=True):
@@ -201,7 +202,7 @@ def says_activation(recipe: Recipe) -> bool:
 
 def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
     """Return the recipe with the given activation."""
-    config = Architecture(recipe.arch, recipe.arch_config).config
+    config = architecture_of(recipe.arch, recipe.arch_config).config
     return _with_arch(recipe, architecture_match.confirmed(config, quick_gelu))
 
 

@@ -17,8 +17,9 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
 from esm_viz.core.records import FileFacts, Inspection, Split
 from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
+from esm_viz.families.architecture import Architecture
 from esm_viz.families.classification_head import Head, read_head
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.zeroshot_head import head_from_words
 from esm_viz.inspection.merge_cost_estimate import expected_cost
 
@@ -96,7 +97,7 @@ def open_headers(recipe: Recipe) -> Headers:
     Raises:
         EsmVizError: the first error found, with the name of the model.
     """
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     base = Checkpoint("base", recipe.resolve(recipe.base))
     facts = [base.judge(arch.shapes)]
     experts = {model.name: Checkpoint(model.name, recipe.resolve(model.path), base) for model in recipe.models}

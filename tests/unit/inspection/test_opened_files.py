@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import LayoutError
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.model_families import architecture_of
+from esm_viz.families.vision_tower import encode
 from esm_viz.inspection.file_judgement import judge
 from esm_viz.inspection.recipe_from_folder import find
 from esm_viz.project.project import Project
@@ -48,7 +49,7 @@ def test_a_merge_of_experts_without_a_projection_keeps_that_of_the_base(tmp_path
 
 
 def test_a_missing_last_norm_is_the_base_s_and_a_missing_block_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
-    arch = Architecture("", tiny.CONFIG)
+    arch = architecture_of("", tiny.CONFIG)
     weights = load_file(tiny_folder / "ants.safetensors")
     base = Checkpoint("base", tiny_folder / "base.safetensors")
     bare = {name: tensor for name, tensor in weights.items() if not name.startswith("ln_post")}
