@@ -135,6 +135,21 @@ def read_head(path: Path, embed_dim: int, classifier: str = "") -> Head:
     return Head(weight, bias, classes, not on_top and source.metadata.get("normalize", "true") != "false")
 
 
+def brings_classifier(path: Path, classifier: str) -> bool:
+    """Say whether a model's file brings the classifier of its task; False if it cannot be read, which others report.
+
+    Args:
+        path: path of the file or folder.
+        classifier: start of the names of the classifier; empty for none.
+    """
+    if not classifier:
+        return False
+    try:
+        return bool(classifier_names(Source("the head", path).tensors, classifier))
+    except (CheckpointError, OSError):
+        return False
+
+
 def classifier_names(names: Iterable[str], classifier: str) -> dict[str, str]:
     """Return the names of a classifier's weight and bias in a file, under any prefix; empty without one.
 

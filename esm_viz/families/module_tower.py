@@ -94,16 +94,8 @@ class ModuleTower:
         """Return a new module with these tensors (not copied) that maps images to features."""
         network = copied(self._empty)
         self._load(network, weights)
-        return FeatureTower(network.requires_grad_(False), self._features, self.module_names)
-
-    @property
-    def module_names(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the modules that multiply by each layer's matrix, in the order of its rows."""
-        return {
-            f"{block}.{one.name}": tuple(f"{block}.{module}" for module in one.modules)
-            for block, matrices in zip(self._names, self._matrices, strict=True)
-            for one in matrices
-        }
+        parts = {layer.name: self._own.pieces[layer.name].names for layer in self.layers}
+        return FeatureTower(network.requires_grad_(False), self._features, parts)
 
     @property
     def stem_names(self) -> tuple[str, ...]:
@@ -276,18 +268,18 @@ class FeatureTower(nn.Module):
     """A library's network as a map from images to features.
 
     Attributes:
-        module_names: names of the modules that multiply by each layer's matrix, by the layer's name.
+        part_names: names of the parameters that each layer's matrix is stacked of, by the layer's name.
     """
 
     def __init__(
         self,
         network: nn.Module,
         features: Callable[[nn.Module, Tensor], Tensor],
-        module_names: Mapping[str, tuple[str, ...]],
+        part_names: Mapping[str, tuple[str, ...]],
     ) -> None:
         """Keep the network and the function that calls it."""
         super().__init__()
-        self.network, self._features, self.module_names = network, features, module_names
+        self.network, self._features, self.part_names = network, features, part_names
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features, (n, embed_dim)."""

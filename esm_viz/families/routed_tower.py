@@ -18,7 +18,9 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import DigestMismatch
 from esm_viz.core.records import Layer, LayerRole
 from esm_viz.families.architecture import Architecture
+from esm_viz.families.module_tower import FeatureTower
 from esm_viz.families.prototype_routing import Adapters, Router
+from esm_viz.families.routed_calls import RoutedCalls
 from esm_viz.families.vision_tower import module_of
 
 RUN_ORDER: tuple[LayerRole, ...] = ("in_proj", "out_proj", "c_fc", "c_proj")
@@ -55,15 +57,21 @@ class RoutedTower(nn.Module):
         self.tower = tower
         self._routers = [Router(each) for each in adapters.values()]
         self.routers = nn.ModuleList(self._routers)  # so that they move to a device with the tower
-        for name, router in zip(adapters, self._routers, strict=True):
+        for name, router in zip(adapters, self._routers, strict=True) if not isinstance(tower, FeatureTower) else ():
             module_of(tower, name).register_forward_hook(lambda _module, x, y, router=router: router(x[0], y))
         self._routes: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return image features, (n, embed_dim), before any normalisation."""
-        features = self.tower(images)
+        features = self._features(images)
         self._routes.append(torch.stack([router.routes for router in self._routers]).cpu())
         return features
+
+    def _features(self, images: Tensor) -> Tensor:
+        if not isinstance(self.tower, FeatureTower):
+            return self.tower(images)
+        with RoutedCalls(self.tower, dict(zip(self.layers, self._routers, strict=True)), len(images)):
+            return self.tower(images)
 
     def take_routes(self) -> Tensor:
         """Return the routes of all images since the last call, (layers, n), int64, as indices into `tasks`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
 from esm_viz.core.records import FileFacts, Inspection, Split
 from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
 from esm_viz.families.architecture import Architecture
-from esm_viz.families.classification_head import Head, read_head
+from esm_viz.families.classification_head import Head, brings_classifier, read_head
 from esm_viz.families.model_families import architecture_of
 from esm_viz.families.zeroshot_head import head_from_words
 from esm_viz.inspection.merge_cost_estimate import expected_cost
@@ -148,6 +149,8 @@ def open_beside(
             return None
 
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
+    if not model.head and brings_classifier(recipe.resolve(model.path), arch.own_classifier):
+        model = dataclasses.replace(model, head=model.path)
     proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), how)) if model.proxies else None
     head, classes = None, None
     if isinstance(model.head, HeadWords) and text is None:
