@@ -170,5 +170,5 @@ def test_a_share_that_is_unknown_has_a_sentence_beside_it(tiny_folder: Path, tmp
         session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
         show(session, 0.3)
         said = html.unescape(merge_tab.stats(session)["html"])
-        assert "Share of experts" in said
-        assert ("In the shares, the expert of bees is right on none of its images, so the mean" in said) == told
+        assert "Accuracy ÷ expert’s" in said
+        assert ("The expert of bees is right on none of its images, so accuracy ÷ expert’s is the mean" in said) == told
