@@ -78,9 +78,10 @@ def board_seconds(session: Session) -> float:
 
 
 def export_seconds(session: Session) -> float:
-    """Return the seconds to write and check the model: of the last export here, or else of the images it measures.
+    """Return the seconds to write and check the model: of the last export here, or else of what it measures.
 
-    The model on screen is measured on test images for the report, and the written one on all labelled images.
+    The report measures base, experts and merged model on test images, and decomposes once more for Explore's pictures;
+    the written model is measured on all labelled images.
     """
     if session.proof is not None:
         return session.proof[1].seconds
@@ -90,7 +91,10 @@ def export_seconds(session: Session) -> float:
     }
     validation, test = counts["validation"], counts["test"]
     images = validation or (session.agreement[1].images if session.agreement else 0)
-    return evaluation_seconds(session) * (validation + 2 * test or images) / images if images else math.nan
+    if not images:
+        return math.nan
+    passes = validation + (FIRST + 1) * test or images
+    return evaluation_seconds(session) * passes / images + session.project.inspection.seconds
 
 
 def estimated(seconds: float) -> str:
