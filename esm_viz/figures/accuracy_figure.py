@@ -172,10 +172,10 @@ def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) 
     ]
 
 
-def marks_note(compared: str) -> dict[str, Any]:
+def marks_note(compared: str, expert: bool = True) -> dict[str, Any]:
     """Return the key of the marks, above the plot at its right end; `compared` is what upright marks are, or ""."""
-    upright = f"<b>|</b> {compared}    " if compared else ""
-    return note(1, 1, f"{upright}◇ expert", xref="paper", yref="paper", xanchor="right", yanchor="bottom", yshift=-3)
+    marks = [*([f"<b>|</b> {compared}"] if compared else []), *(["◇ expert"] if expert else [])]
+    return note(1, 1, "    ".join(marks), xref="paper", yref="paper", xanchor="right", yanchor="bottom", yshift=-3)
 
 
 def _heads(difference: Difference | None) -> list[dict[str, Any]]:

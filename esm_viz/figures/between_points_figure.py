@@ -25,8 +25,7 @@ def between_points_figure(record: BetweenPoints, pinned: Evaluation | None = Non
     data = [_bars(record, rows), *(reference_lines(reference, rows) if reference else []), expert_marks(low, rows)]
     return picture(
         data,
-        f"Hatched: not measured at this α, but drawn between {ends}, which were.{' Upright: A.' if pinned else ''} "
-        "Diamond: own expert.",
+        f"Hatched: not measured at this α, but drawn between {ends}.",
         f"Mean about {percent(record.mean, 1)} %, on the straight line between the accuracies measured at {ends}.",
         (0, len(tasks) + 1),
         shown=f"Mean about {percent(record.mean, 1)} %.",

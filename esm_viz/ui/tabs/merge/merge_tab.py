@@ -15,7 +15,7 @@ from esm_viz.figures import (
     norms_figure,
     scaling_figure,
 )
-from esm_viz.figures.number_format import DASH, capitalized, counted, number, percent, safe, short
+from esm_viz.figures.number_format import DASH, capitalized, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.search.search_objective import CHOSEN
@@ -186,7 +186,9 @@ def _mean_on(session: Session, scores: Evaluation) -> str:
 
 def _agreement(record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
-    on = two_lines(f"{record.images} unlabelled", f"images, {counted(task.n for task in record.tasks)} a task")
+    each = {task.n for task in record.tasks}
+    images = f"{len(record.tasks)} × {each.pop()}" if len(each) == 1 else str(record.images)
+    on = two_lines(f"{images} images,", "unlabelled")
     if record.same is None:
         return stat("Feature direction", f"{number(record.direction.value)} {on}", "" if fresh else "wait")
     return stat("Agreement with experts", f"{percent(record.same.accuracy, 1)} % {on}", "" if fresh else "wait")
@@ -321,9 +323,7 @@ def history(session: Session) -> dict[str, Any]:
         state = session.history[index]
         on = state.recipe == session.recipe
         pinned = session.pinned is not None and session.pinned.recipe == state.recipe
-        mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
-        if state.evaluation and images_in_all(state.evaluation, session.project):
-            mean += f" on {images_of(state.evaluation, session.project).removesuffix(' a task')}"
+        mean = _result(session, state)
         what = ", now" if on else ", pinned" if pinned else ""
         sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
         lines.append(
@@ -333,9 +333,22 @@ def history(session: Session) -> dict[str, Any]:
     whole = next(
         (state.evaluation for state in session.history if state.evaluation and not state.evaluation.limit), None
     )
-    images = images_of(whole, session.project) if whole else "validation images"
-    how = f"Click a line to go back. Mean accuracy on {images}."
-    return _told(session, "list", how, "".join(lines))
+    measured = f"Mean accuracy on {images_of(whole, session.project) if whole else 'validation images'}"
+    if not session.project.has_labels("validation"):
+        measured = f"{'Agreement' if session.project.has_heads else 'Feature direction'}, on unlabelled images"
+    return _told(session, "list", f"Click a line to go back. {measured}.", "".join(lines))
+
+
+def _result(session: Session, state: State) -> str:
+    """Return the mean accuracy of an entry of the history, and on which images if not on all; else its agreement."""
+    if state.evaluation is not None:
+        mean = f"{percent(state.evaluation.mean('merged'), 1)} %"
+        few = images_in_all(state.evaluation, session.project)
+        return f"{mean} on {images_of(state.evaluation, session.project).removesuffix(' a task')}" if few else mean
+    kept = state.agreement
+    if kept is None or session.project.has_labels("validation"):
+        return DASH
+    return f"{percent(kept.same.accuracy, 1)} %" if kept.same else number(kept.direction.value)
 
 
 def _words(session: Session) -> dict[str, Any]:
