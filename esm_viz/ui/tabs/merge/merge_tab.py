@@ -206,7 +206,8 @@ def accuracy(session: Session) -> dict[str, Any]:
         recipe, kept = session.agreement
         pinned = session.pinned.agreement if session.pinned else None
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement", "figure": agreement_figure(kept, pinned), "stale": stale}
+        title = "Agreement" if kept.same else "Feature direction"
+        return card | {"title": title, "figure": agreement_figure(kept, pinned), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
