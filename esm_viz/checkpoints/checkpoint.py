@@ -16,6 +16,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces, towers
 from esm_viz.checkpoints.model_config import config_beside, config_for, hints
+from esm_viz.checkpoints.tensor_conversion import IDENTITY
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
@@ -52,15 +53,21 @@ class Checkpoint:
         metadata: metadata of the file.
         read_file: name of the file, or of the list of shards, also where the recipe names its folder.
         not_read: names of weights beside it that a folder's model may be too; empty if the recipe names the file.
+        start: the base, whose parameters outside the blocks stand for those that this file does not bring.
     """
 
-    def __init__(self, title: str, path: Path) -> None:
+    def __init__(self, title: str, path: Path, start: Checkpoint | None = None) -> None:
         """Read the headers.
+
+        Args:
+            title: "base" or the model's name.
+            path: path of the file or folder.
+            start: the base of a fine-tune; None for a model that has to bring everything.
 
         Raises:
             CheckpointError: there is no such file, or it cannot be read safely.
         """
-        self.title, self.path = title, path
+        self.title, self.path, self.start = title, path, start
         self._source = Source(title, path)
         self._opened = self._stamps()
         self._verified = False
@@ -78,6 +85,7 @@ class Checkpoint:
         self.layout = self.layout.fitted(self._file_shapes(), shapes.get("proj", ()))
         pieces = {name: piece for name in shapes if (piece := self._piece(name))}
         parts = {part for piece in pieces.values() for part in piece.names}
+        from_base = tuple(name for name in shapes if self._is_from_base(name))
         fitting = [name for name in pieces if self.shape(name) == shapes[name]]
         return FileFacts(
             name=self.title,
@@ -87,9 +95,10 @@ class Checkpoint:
             parameters=sum(math.prod(self._source.tensors[part].shape) for part in parts),
             bytes=sum(path.stat().st_size for path in self._source.files),
             matched=len(fitting),
-            missing=tuple(sorted(set(shapes) - set(pieces))),
+            missing=tuple(sorted(set(shapes) - set(pieces) - set(from_base))),
             extra=tuple(sorted(set(self.names) - parts)),
             misshaped=tuple(name for name in pieces if self.shape(name) != shapes[name]),
+            from_base=from_base,
         )
 
     def complaint(self, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointError | None:
@@ -173,12 +182,14 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape that one of the tower's parameters has in this file."""
         piece = self._piece(name)
+        if piece is None and self.start is not None and self._is_from_base(name):
+            return self.start.shape(name)
         if piece is None:
             raise KeyError(name)
         return piece.form.shape([self._source.tensors[part].shape for part in piece.names])
 
     def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Read some of the tower's parameters, with the stored type unless `dtype` is given.
+        """Read some of the tower's parameters, with the stored type unless `dtype` is given; lent ones from the base.
 
         Raises:
             NotFinite: one holds NaN or Inf.
@@ -186,6 +197,9 @@ class Checkpoint:
         """
         names = tuple(names)
         found = {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
+        lent = [name for name in names if name not in found]
+        if lent and self.start is not None:
+            found |= self.start.tensors(lent, dtype)
         return {name: found[name] for name in names}
 
     def everything(self) -> Iterator[tuple[str, Tensor]]:
@@ -253,7 +267,26 @@ class Checkpoint:
     def _piece(self, name: str) -> Piece | None:
         """Return how one of the tower's tensors is stored in the file; None if it is missing."""
         piece = self.layout.piece(name)
-        return piece if piece and all(part in self._source.tensors for part in piece.names) else None
+        if piece is None or not all(part in self._source.tensors for part in piece.names):
+            return None
+        no_projection = piece.form is IDENTITY and self.start is not None and self.start.brings_projection
+        return None if no_projection else piece
+
+    def brings(self, name: str) -> bool:
+        """Say whether one of the tower's parameters is in the file."""
+        return self._piece(name) is not None
+
+    @property
+    def brings_projection(self) -> bool:
+        """Say whether the file has a projection; a tower without one gives its pooled output as features."""
+        piece = self._piece("proj")
+        return piece is not None and piece.form is not IDENTITY
+
+    def _is_from_base(self, name: str) -> bool:
+        """Say whether a parameter is not in this file and is the base's: one outside the blocks that the base has."""
+        if self.start is None or self.brings(name) or self.layout.in_block(name):
+            return False
+        return self.start.brings(name)
 
     @property
     def _text(self) -> dict[str, Piece]:
@@ -268,7 +301,7 @@ class Checkpoint:
 
     def _stream(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the tower's tensors, each as soon as all its parts are read."""
-        waiting = {name: piece for name in names if (piece := self.layout.piece(name))}
+        waiting = {name: piece for name in names if (piece := self._piece(name))}
         parts: dict[str, Tensor] = {}
         for part, held in self._read(dict.fromkeys(part for piece in waiting.values() for part in piece.names)):
             parts[part] = held

@@ -71,6 +71,10 @@ class Layout:
         below, start = (self.inside.get(match[2]), self.block.format(match[1])) if match else (self.stem.get(name), "")
         return Piece(tuple(self.prefix + start + part for part in below.names), below.form) if below else None
 
+    def in_block(self, name: str) -> bool:
+        """Say whether one of the tower's tensors belongs to a repeated block."""
+        return _BLOCK.fullmatch(name) is not None
+
     def in_tower(self, name: str) -> str | None:
         """Return open_clip's name of the parameter that a file's tensor is part of; None for tensors outside the tower.
 

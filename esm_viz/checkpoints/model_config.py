@@ -60,7 +60,9 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
     try:
         if ours:
             found = raw.get("model_cfg", raw)
-            return dict(found) if isinstance(found.get("vision_cfg"), dict) and "embed_dim" in found else None
+            if not isinstance(found.get("vision_cfg"), dict) or "embed_dim" not in found:
+                return None
+            return {"quick_gelu": False, **found}  # open_clip leaves its default out of the configs that it writes
         return _from_timm(raw, layout) if layout.name == TIMM.name else _from_hf(raw, layout)
     except LayoutError as error:
         raise error.placed(beside.name, title) from error

@@ -39,9 +39,10 @@ from esm_viz.core.records import (
     WrittenFile,
 )
 from esm_viz.export.model_card import model_card
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.prototype_routing import Adapters
 from esm_viz.families.routed_tower import load_routed
-from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
 from esm_viz.runtime.device import conditions
@@ -248,7 +249,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, p
     """Read all files back and compare them with what was on screen, one row per check."""
     again = Checkpoint("export", aside / WEIGHTS)
     said = again.config() if preview.config is not None else None
-    arch = preview.headers.arch if said is None else Architecture("", said)  # what is written must say it all
+    arch = preview.headers.arch if said is None else architecture_of("", said)  # what is written must say it all
     facts = again.judge(arch.shapes)
     tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))

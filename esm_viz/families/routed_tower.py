@@ -16,18 +16,19 @@ from esm_viz.checkpoints.adapter_file import read_adapters
 from esm_viz.checkpoints.atomic_write import sha256_tensors
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import DigestMismatch
-from esm_viz.core.records import Family, Layer
+from esm_viz.core.records import Layer, LayerRole
+from esm_viz.families.architecture import Architecture
 from esm_viz.families.prototype_routing import Adapters, Router
-from esm_viz.families.vision_tower import Architecture, module_of
+from esm_viz.families.vision_tower import module_of
 
-RUN_ORDER: tuple[Family, ...] = ("in_proj", "out_proj", "c_fc", "c_proj")
-"""Families as a block runs them, which is the order of routed layers everywhere."""
+RUN_ORDER: tuple[LayerRole, ...] = ("in_proj", "out_proj", "c_fc", "c_proj")
+"""Roles as a block runs them, which is the order of routed layers everywhere."""
 
 
-def routed_layers(layers: Iterable[Layer], families: str) -> tuple[Layer, ...]:
-    """Return the layers of some families, joined by "+", in the order in which the tower runs them."""
-    chosen = [layer for layer in layers if layer.family in families.split("+")]
-    return tuple(sorted(chosen, key=lambda layer: (layer.block, RUN_ORDER.index(layer.family))))
+def routed_layers(layers: Iterable[Layer], roles: str) -> tuple[Layer, ...]:
+    """Return the layers of some roles, joined by "+", in the order in which the tower runs them."""
+    chosen = [layer for layer in layers if layer.role in roles.split("+")]
+    return tuple(sorted(chosen, key=lambda layer: (layer.block, RUN_ORDER.index(layer.role))))
 
 
 class RoutedTower(nn.Module):

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esm_viz.core.records import FAMILIES, Layer
+from esm_viz.core.records import Layer, families_of
 from esm_viz.figures.number_format import safe
 
 Figure = dict[str, Any]
@@ -250,7 +250,7 @@ class Columns:
     def of(cls, layers: Sequence[Layer]) -> Columns:
         """Order layers by family and block."""
         places, families, start = [0.0] * len(layers), [], 1.0
-        for family in FAMILIES:
+        for family in families_of(layers):
             members = sorted(
                 (i for i, layer in enumerate(layers) if layer.family == family), key=lambda i: layers[i].block
             )

@@ -24,7 +24,8 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF, HF_VISION, LAYOUTS, TIMM, TOWER, Layout, layout_of
 from esm_viz.core.errors import CheckpointError, LayoutError, ShapeMismatch
 from esm_viz.core.recipe import parse_mapping
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.model_families import architecture_of
+from esm_viz.families.vision_tower import encode
 from esm_viz.families.zeroshot_head import head_from_words
 from esm_viz.inspection.opened_files import open_headers
 from esm_viz.project.project import Project
@@ -32,7 +33,7 @@ from tests.support.errors import says
 from tests.support.tiny import CONFIG, FULL_CONFIG, base_weights, full_clip, mapping, normal, relative, write_project
 
 WEIGHTS = base_weights()
-ARCH = Architecture("", CONFIG)
+ARCH = architecture_of("", CONFIG)
 WIDTH, SIDE, PATCH, JOINT = 32, 32, 8, 24
 CLOSE = 1e-5  # float32, sums in another order
 IMAGES = normal(3, 3, SIDE, SIDE, seed=5, dtype=torch.float32)
@@ -51,7 +52,7 @@ def features(checkpoint: Checkpoint, images: Tensor = IMAGES, config: Mapping[st
     """Return what our tower says of images: its architecture from the file's neighbours, its weights from the file."""
     config = config or checkpoint.config()
     assert config is not None
-    arch = Architecture("", config)
+    arch = architecture_of("", config)
     checkpoint.judge(arch.shapes)
     assert checkpoint.tower_shapes() == arch.shapes
     checkpoint.verify(arch.shapes)
@@ -244,7 +245,7 @@ def test_timms_own_models(tmp_path: Path, case: str) -> None:
     config = checkpoint.config()
     if "projection" in case:  # sizes of no CLIP that there is, so the recipe's arch has to say it
         config = {**config, "embed_dim": JOINT}
-        checkpoint.facts(Architecture("", config).shapes)
+        checkpoint.facts(architecture_of("", config).shapes)
     assert relative(features(checkpoint, config=config), seen) < CLOSE
     assert (config["vision_cfg"].get("norm_kwargs") == {"eps": 1e-6}) is ("CLIP" not in case)
 
@@ -269,7 +270,7 @@ def test_a_timm_projection_with_a_bias_is_no_projection_of_clip(tmp_path: Path) 
     model.head.bias.data[3] = 0.5
     save_file(model.state_dict(), tmp_path / "a.safetensors")
     vision_cfg = {"image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "layers": 2, "head_width": 8}
-    arch = Architecture("", {"embed_dim": JOINT, "quick_gelu": False, "vision_cfg": vision_cfg})
+    arch = architecture_of("", {"embed_dim": JOINT, "quick_gelu": False, "vision_cfg": vision_cfg})
     checkpoint = Checkpoint("ants", tmp_path / "a.safetensors")
     checkpoint.judge(arch.shapes)
     with says(LayoutError, "ants: its projection has a bias, which CLIP's has not, a.safetensors, set it to 0"):

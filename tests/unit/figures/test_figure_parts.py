@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from esm_viz.core.records import FAMILIES, Evaluation, Layer, LayerMap, LayerNorms, Overlap, Score, Spectrum, TaskScores
+from esm_viz.core.records import (
+    LAYER_ROLES,
+    Evaluation,
+    Layer,
+    LayerMap,
+    LayerNorms,
+    Overlap,
+    Score,
+    Spectrum,
+    TaskScores,
+)
 from esm_viz.figures import accuracy_figure, norms_figure, overlap_figure, spectrum_figure
 from esm_viz.figures.figure_parts import Columns
 
-LAYERS = (Layer("b0.c_fc", "c_fc", 0, 8, 4), Layer("b1.c_fc", "c_fc", 1, 8, 4))
+LAYERS = (Layer("b0.c_fc", "c_fc", 0, 8, 4, "c_fc"), Layer("b1.c_fc", "c_fc", 1, 8, 4, "c_fc"))
 TASKS = ("ants", "<b>bees")
 
 
@@ -49,9 +59,9 @@ def test_rows_and_curves_say_whose_they_are() -> None:
 
 
 def test_deep_models_have_round_ticks_and_the_first_block_once() -> None:
-    layers = [Layer(f"{family}.{block}", family, block, 8, 8) for family in FAMILIES for block in range(24)]
+    layers = [Layer(f"{family}.{block}", family, block, 8, 8, family) for family in LAYER_ROLES for block in range(24)]
     ticks = Columns.of(layers).axis()["ticktext"]
-    assert ticks == ["1", *(["6", "12", "18", "24"] * len(FAMILIES))]
+    assert ticks == ["1", *(["6", "12", "18", "24"] * len(LAYER_ROLES))]
     assert Columns.of(layers[:24]).axis(most=3)["ticktext"] == ["1", "12", "24"]
 
 

@@ -51,9 +51,9 @@ from esm_viz.figures.layer_norms_figure import nice_top
 
 TASKS = ("ants", "<b>bees")
 LAYERS = (
-    Layer("b1.c_fc", "c_fc", 1, 8, 4),
-    Layer("b0.c_fc", "c_fc", 0, 8, 4),
-    Layer("b0.in_proj", "in_proj", 0, 6, 4),
+    Layer("b1.c_fc", "c_fc", 1, 8, 4, "c_fc"),
+    Layer("b0.c_fc", "c_fc", 0, 8, 4, "c_fc"),
+    Layer("b0.in_proj", "in_proj", 0, 6, 4, "in_proj"),
 )
 MAP = LayerMap("rank90", TASKS, LAYERS, ((3, 2, 1), (4, 5, 6)), ((0.375, 0.25, 1 / 6), (0.5, 0.625, 1.0)))
 SPECTRUM = Spectrum(

@@ -26,7 +26,7 @@ from esm_viz.figures.alpha_curve_figure import MOST_LABELS, end_labels
 from esm_viz.figures.sweep_cells import Shown
 
 TASKS = ("ants", "<b>bees")
-LAYERS = (Layer("b0.c_fc", "c_fc", 0, 4, 4),)
+LAYERS = (Layer("b0.c_fc", "c_fc", 0, 4, 4, "c_fc"),)
 
 
 def scored(alpha: float, *correct: int, n: int = 100, tasks: tuple[str, ...] = TASKS) -> Evaluation:
