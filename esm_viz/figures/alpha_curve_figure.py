@@ -25,7 +25,7 @@ from esm_viz.figures.figure_parts import (
 from esm_viz.figures.number_format import counted, number, percent, safe, short
 
 MOST_LABELS = 8  # tasks; with more, lines are grey and have their names only in the hover text
-ROOM = 0.6  # of α, that a label at the left of a line needs
+ROOM = 0.6  # of α, that the label of a line needs beside it
 GAP = 8.0  # between two labels, in per cent of the axis' length
 
 
@@ -52,10 +52,10 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
         best = points[record.best]
         text = f"best {_best_words(best)}, α {short(best.alpha)}"
         notes.append(headed(best.alpha, (0.0, max([1.0, *alphas])), text))
-    crossed = pinned is not None and now is not None and ROOM < pinned < now  # B's line would cross A's label
+    crossed = pinned is not None and now is not None and ROOM < pinned < now < pinned + ROOM  # B's line, A's label
     side = "left" if crossed else "right"
-    marks = [marked(pinned, f"A, α {short(pinned)}", pinned=True, side=side)] if pinned is not None else []
-    marks += [marked(now, f"B, α {short(now)}")] if now is not None else []
+    marks = [marked(pinned, f"A {short(pinned)}", pinned=True, side=side)] if pinned is not None else []
+    marks += [marked(now, f"B {short(now)}")] if now is not None else []
     images = counted(_count(row) for point in points for row in point.tasks)
     figure = picture(
         data,
