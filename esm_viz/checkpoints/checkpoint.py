@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces, towers
-from esm_viz.checkpoints.model_config import config_beside, config_for, hints
+from esm_viz.checkpoints.model_config import config_beside, files_beside, hints
 from esm_viz.checkpoints.tensor_conversion import IDENTITY
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
@@ -42,6 +42,9 @@ _MOST_TOLD = 3  # towers in a sentence
 _TEXT = ("token_embedding.weight", "text_model.", "text_projection")
 
 
+LayoutFinder = Callable[[Mapping[str, tuple[int, ...]]], Layout]
+
+
 class Checkpoint:
     """One model's file, files or folder, accessed by open_clip's names of a vision tower's parameters.
 
@@ -56,13 +59,16 @@ class Checkpoint:
         start: the base, whose parameters outside the blocks stand for those that this file does not bring.
     """
 
-    def __init__(self, title: str, path: Path, start: Checkpoint | None = None) -> None:
+    def __init__(
+        self, title: str, path: Path, start: Checkpoint | None = None, layouts: LayoutFinder = layout_of
+    ) -> None:
         """Read the headers.
 
         Args:
             title: "base" or the model's name.
             path: path of the file or folder.
             start: the base of a fine-tune; None for a model that has to bring everything.
+            layouts: returns the layout of a file from its shapes; by default among those of CLIP's tower.
 
         Raises:
             CheckpointError: there is no such file, or it cannot be read safely.
@@ -74,7 +80,7 @@ class Checkpoint:
         self.names = tuple(self._source.tensors)
         self.metadata: Mapping[str, str] = self._source.metadata
         self.read_file, self.not_read = self._source.path.name, self._source.not_read
-        self.layout = layout_of(self._file_shapes())
+        self.layout = layouts(self._file_shapes())
 
     def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
         """Return what the header says of a tower's parameters, also if the file does not fit.
@@ -123,7 +129,7 @@ class Checkpoint:
                 for word, names in (("missing", facts.missing), ("unknown", unknown))
                 if names
             )
-            return self._refused(found, "give an open_clip vision tower or full CLIP of this arch")
+            return self._refused(found, f"give {self.layout.wanted} of this arch")
         if facts.misshaped:
             return self._misshaped(facts.misshaped, shapes)
         odd = {name: kind for name in shapes for kind in self._kinds(name) if kind not in FLOATS.values()}
@@ -161,19 +167,19 @@ class Checkpoint:
         Raises:
             CheckpointError: it cannot be read, or is the config of another kind of model.
         """
-        return config_beside(self._source.path, self.layout, self.title)
+        return config_beside(self._source.path, self.layout, bool(towers(self.names)), self.title)
 
-    def config_for(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the config to write beside a merged model with this base; None if the layout needs none.
+    def files_beside(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the configs to write beside a merged model with this base, by name of the file.
 
         Args:
             layout: layout of the merged model.
-            config: the open_clip model config of its tower.
+            config: the model config of its tower.
 
         Raises:
-            CheckpointError: the config beside this file cannot be read.
+            CheckpointError: a config beside this file cannot be read.
         """
-        return config_for(layout, config, self._source.path)
+        return files_beside(layout, config, self._source.path, layout == self.layout)
 
     def hints(self) -> dict[str, Any]:
         """Return the parts of an open_clip `vision_cfg` that follow from names of tensors but not from shapes."""
@@ -339,12 +345,16 @@ class Checkpoint:
             return None
         if any(mark in name for name in self.names for mark in _TEXT):
             return self._refused("a text tower without a vision tower", "give the vision tower or the full CLIP")
+        if not self.layout.of_clip:
+            return self._refused(f"no {self.layout.title} is in it ({_some(self.names)})", "give a model of this arch")
         return self._refused(
             f"no vision tower of CLIP or timm is in it ({_some(self.names)})", "give a CLIP or its vision tower"
         )
 
     def _several_towers(self) -> LayoutError | None:
         """Return an error that names the towers of a file with more than one; two names of the same numbers are one."""
+        if not self.layout.of_clip:
+            return None
         found: dict[object, str] = {}
         for prefix, mark in towers(self.names):
             stored = self._source.tensors[prefix + mark]

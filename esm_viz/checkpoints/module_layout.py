@@ -27,6 +27,16 @@ class ModuleLayout(Layout):
     blocks: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
 
+    @property
+    def of_clip(self) -> bool:
+        """Say whether it is a layout of CLIP's tower."""
+        return False
+
+    @property
+    def wanted(self) -> str:
+        """Return what a file of this layout should hold, for error messages."""
+        return f"a {self.title}"
+
     def piece(self, name: str) -> Piece | None:
         """Return how one of the tower's tensors is stored in the file."""
         return self.pieces.get(name)

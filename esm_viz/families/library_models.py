@@ -31,7 +31,7 @@ _MOST_BLOCKS = 200
 _DEPTHS = ("num_hidden_layers", "depth", "depths", "layers", "num_layers")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,100}")
 _NOT_FOR_TIMM = {
-    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "num_classes"),
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
     *("features_only", "scriptable", "exportable", "no_jit"),
 }
 _LOADS_MORE = ("backbone", "backbone_config", "use_timm_backbone", "use_pretrained_backbone", "quantization_config")
@@ -146,7 +146,7 @@ def _timm(config: Mapping[str, Any], _arch: str) -> LibraryModel:
     name = config.get("architecture")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not timm.is_model(name):
         raise RecipeError(f"timm has no model named {name!r:.60}", "correct `architecture` in arch")
-    given = dict(config.get("model_args") or {})
+    given = {key: value for key, value in (config.get("model_args") or {}).items() if key != "num_classes"}
     if "global_pool" in config and "global_pool" not in given and config["global_pool"] is not None:
         given["global_pool"] = config["global_pool"]
     wrong = sorted(key for key in given if key in _NOT_FOR_TIMM or not _is_plain(given[key]))
@@ -155,7 +155,8 @@ def _timm(config: Mapping[str, Any], _arch: str) -> LibraryModel:
     said = config.get("pretrained_cfg") or {}
     known = timm.get_pretrained_cfg(name)
     size = said.get("input_size") or (known.input_size if known else (3, 224, 224))
-    side = int(given.get("img_size") or size[-1])
+    wanted = given.pop("img_size", None) or size[-1]
+    side = int(wanted if isinstance(wanted, int) else max(wanted))
     head = said.get("classifier") or (known.classifier if known else "")
     takes_size = _accepts_size(name)
 
@@ -223,7 +224,7 @@ _SETTINGS = {
 
 def _is_head(name: str, part: nn.Module) -> bool:
     """Say whether a module is the linear layer of a classifier of transformers, which may follow a flattening."""
-    return name.split(".")[0] == "classifier" and isinstance(part, nn.Linear)
+    return name.split(".", maxsplit=1)[0] == "classifier" and isinstance(part, nn.Linear)
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:

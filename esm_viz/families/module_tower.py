@@ -8,6 +8,7 @@ outputs of the earlier blocks in their places.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -262,9 +263,7 @@ class ModuleTower:
         if sorted(order) != list(range(len(blocks))):
             raise RecipeError("the model does not run each of its blocks once", "use another model")
         self._names = tuple(self._names[at] for at in order)  # as they run, which may not be as they are defined
-        follows = tuple(
-            _follows(before, outputs[before[0]], call) for before, call in zip(calls, calls[1:], strict=False)
-        )
+        follows = tuple(_follows(before, outputs[before[0]], call) for before, call in itertools.pairwise(calls))
         first = _first_tensor(calls[0][1], calls[0][2])
         width = first.shape[-1]
         return [called[at] for at in order], follows, (first.numel() // (_DRY * width), width), int(features.shape[-1])

@@ -94,7 +94,7 @@ def load_routed(arch: Architecture, model: Path, adapters: Path) -> RoutedTower:
         CheckpointError: a file cannot be read, does not fit the architecture, or holds NaN or Inf.
         DigestMismatch: the adapters belong to other weights.
     """
-    merged = Checkpoint("model", model)
+    merged = Checkpoint("model", model, layouts=arch.layout_of)
     merged.judge(arch.shapes)
     weights = merged.tensors(arch.shapes)
     found = read_adapters(adapters, {layer.name: (layer.d_out, layer.d_in) for layer in arch.layers})

@@ -257,7 +257,7 @@ def _header(
 ) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
     """Return a file's checkpoint, the facts from its header, and its error; None where there is none."""
     try:
-        checkpoint = Checkpoint(title, path, start)
+        checkpoint = Checkpoint(title, path, start, arch.layout_of)
     except CheckpointError as error:
         size = path.stat().st_size if path.is_file() else 0
         return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error
@@ -402,7 +402,7 @@ def _judgement(
     recipe: Recipe, arch: Architecture, models: Sequence[JudgedModel], left_out: Collection[str]
 ) -> Judgement:
     used = [model for model in models[1:] if model.verdict.stance != "refused" and model.name not in left_out]
-    memory, seconds = expected_cost(arch.layers, arch.shapes, len(used), max((model.used for model in used), default=0))
+    memory, seconds = expected_cost(arch, len(used), max((model.used for model in used), default=0))
     return Judgement(
         arch=arch.title,
         activation=arch.describe(),
@@ -411,7 +411,7 @@ def _judgement(
         layers=arch.layers,
         memory_bytes=memory,
         seconds=seconds,
-        gate_seconds=scoring_seconds(arch.shapes, sum(model.validation for model in used)),
+        gate_seconds=scoring_seconds(arch, sum(model.validation for model in used)),
         free_bytes=free_memory(),
         preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
         notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),

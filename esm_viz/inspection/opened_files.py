@@ -98,9 +98,11 @@ def open_headers(recipe: Recipe) -> Headers:
         EsmVizError: the first error found, with the name of the model.
     """
     arch = architecture_of(recipe.arch, recipe.arch_config)
-    base = Checkpoint("base", recipe.resolve(recipe.base))
+    base = Checkpoint("base", recipe.resolve(recipe.base), layouts=arch.layout_of)
     facts = [base.judge(arch.shapes)]
-    experts = {model.name: Checkpoint(model.name, recipe.resolve(model.path), base) for model in recipe.models}
+    experts = {
+        model.name: Checkpoint(model.name, recipe.resolve(model.path), base, arch.layout_of) for model in recipe.models
+    }
     facts += [expert.judge(arch.shapes) for expert in experts.values()]
     proxies: dict[str, ImageSet] = {}
     heads: dict[str, Head] = {}
@@ -117,7 +119,7 @@ def open_headers(recipe: Recipe) -> Headers:
         for split, images in beside.labelled.items():
             labelled[split][model.name] = images
     images_a_task = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
-    memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images_a_task)
+    memory, seconds = expected_cost(arch, len(experts), images_a_task)
     notes = shared_notes({fact.dtype for fact in facts}, [model.path for model in recipe.models])
     notes += not_read_notes((base, *experts.values())) + from_base_notes(facts)
     inspection = Inspection(arch.title, arch.describe(), tuple(facts), arch.layers, memory, seconds, notes)
@@ -215,7 +217,7 @@ def _open_head(
     path = recipe.resolve(model.head)
     if not path.exists():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)
-    return read_head(path, arch.embed_dim)
+    return read_head(path, arch.embed_dim, arch.own_classifier)
 
 
 def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:

@@ -56,8 +56,9 @@ class Layer:
 
 
 def families_of(layers: Iterable[Layer]) -> tuple[str, ...]:
-    """Return the families of some layers, in the order of the layers."""
-    return tuple(dict.fromkeys(layer.family for layer in layers))
+    """Return the families of some layers, by role and then in the order of their first layers."""
+    roles = {layer.family: LAYER_ROLES.index(layer.role) for layer in sorted(layers, key=lambda layer: layer.block)}
+    return tuple(sorted(roles, key=roles.__getitem__))
 
 
 @dataclass(frozen=True, slots=True)
