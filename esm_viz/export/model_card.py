@@ -139,7 +139,7 @@ def _accuracy(shown: Evaluation) -> list[str]:
         *rows,
         f"| **{shown.mean_title}** | | {means[0]} | {means[1]} | {means[2]} | {_percent(shown.mean_normalised)} |",
         "",
-        *([f"A dash is an unknown share: {shown.shares_missing}.", ""] if shown.shares_missing else []),
+        *([f"A dash: {shown.shares_missing}.", ""] if shown.shares_missing else []),
     ]
 
 

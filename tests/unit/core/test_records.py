@@ -109,9 +109,10 @@ def test_a_share_that_is_unknown_is_explained() -> None:
     one, two = (TaskScores(name, *[Score(0, 4)] * 3) for name in "bc")
     check = "check heads and labels"
     assert evaluation(known).shares_missing == ""
-    told = f"the expert of b is right on none of its images, so the mean share is that of the other tasks; {check}"
+    ratio = "so accuracy ÷ expert’s is"
+    told = f"the expert of b is right on none of its images, {ratio} the mean of the other tasks; {check}"
     assert evaluation(known, one).shares_missing == told
-    told = f"the experts of b, c are right on none of their images, so no share is known; {check}"
+    told = f"the experts of b, c are right on none of their images, {ratio} not known; {check}"
     assert evaluation(one, two).shares_missing == told
 
 

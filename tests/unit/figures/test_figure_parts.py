@@ -72,5 +72,14 @@ def test_the_merge_is_drawn_over_the_range_of_the_experts_own_sizes() -> None:
     assert (band["fill"], band["y"]) == ("toself", [1.5, 8.0, 2.0, 0.5])
     assert merge["y"] == [1.0, 2.0]
     assert figure["layout"]["yaxis"]["range"][1] >= 8.0
-    assert figure["layout"]["meta"]["says"] == ("Largest: c_fc 2, ‖ΔW‖ 2.0; experts there 2.0 to 8.0.")
+    assert figure["layout"]["meta"]["says"] == (
+        "‖ΔW‖: Frobenius norm before α. Largest: c_fc 2, 2.0; its experts’ mean 5.0."
+    )
     assert figure["layout"]["meta"]["table"][1] == ["c_fc 1", 1.0, 1.0, 0.5, 1.5]
+
+
+@pytest.mark.parametrize(("norm", "told"), [(7.9, False), (8.1, True)])
+def test_why_a_merge_is_larger_is_told_only_where_it_is(norm: float, told: bool) -> None:
+    own = LayerMap("norm", TASKS, LAYERS, ((0.5, 8.0), (1.5, 2.0)), ((0.5, 1.0), (0.5, 0.5)))
+    figure = norms_figure(LayerNorms(LAYERS, (1.0, norm), (1.0, norm)), own=own, larger="It adds up.")
+    assert figure["layout"]["meta"]["says"].endswith("It adds up.") == told
