@@ -240,7 +240,7 @@ def _pooled(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _side_of(config: Any) -> int:
-    size = getattr(config, "image_size", None) or 224
+    size = getattr(config, "image_size", None) or getattr(getattr(config, "vision_config", None), "image_size", 224)
     return int(size if isinstance(size, int) else max(size))
 
 

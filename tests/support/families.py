@@ -82,7 +82,7 @@ def _of_transformers(kind: str, head: str = "classifier", **config: Any) -> Kind
         make,
         True,
         lambda model, folder: model.save_pretrained(folder),
-        lambda folder: AutoModelForImageClassification.from_pretrained(folder),
+        AutoModelForImageClassification.from_pretrained,
         lambda model, images: model(pixel_values=images).logits,
         head,
     )
@@ -95,7 +95,7 @@ def _without_head(kind: str, **config: Any) -> Kind:
         lambda classes: AutoModel.from_config(AutoConfig.for_model(kind, **config)),
         False,
         lambda model, folder: model.save_pretrained(folder),
-        lambda folder: AutoModel.from_pretrained(folder),
+        AutoModel.from_pretrained,
         lambda model, images: model(pixel_values=images).pooler_output,
     )
 
@@ -105,6 +105,7 @@ def _of_timm(name: str, head: str = "head", **given: Any) -> Kind:
         return timm.create_model(name, num_classes=classes, **given)
 
     def save(model: nn.Module, folder: Path) -> None:
+        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, SIDE, SIDE)}
         timm.models.save_for_hf(model, folder, model_args=given, safe_serialization=True)
         (folder / "pytorch_model.bin").unlink(missing_ok=True)
 
@@ -171,11 +172,10 @@ KINDS = (
     _of_timm("beit_base_patch16_224", **_TIMM),
     _of_timm("deit3_small_patch16_224", **_TIMM),
     _of_timm("cait_s24_224", **_TIMM, depth_token_only=1),
-    _of_timm("mixer_b16_224", img_size=SIDE, patch_size=8, embed_dim=32, num_blocks=2),
     _of_timm("swin_tiny_patch4_window7_224", "head.fc", **_TIMM_STAGES),
     _of_timm("swinv2_tiny_window8_256", "head.fc", **_TIMM_STAGES),
-    _of_timm("convnext_tiny", "head.fc", depths=[1, 2], dims=[16, 32]),
-    _of_timm("convnextv2_tiny", "head.fc", depths=[1, 2], dims=[16, 32]),
+    _of_timm("convnext_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
+    _of_timm("convnextv2_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
     _of_timm("resnet18", "fc", layers=[1, 1, 1, 2], channels=[16, 16, 32, 32]),
     _of_open_clip("plain CLIP tower", layers=2, width=32, head_width=16, patch_size=8),
     _of_open_clip(
