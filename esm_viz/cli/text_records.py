@@ -170,6 +170,7 @@ def judgement_text(record: Judgement) -> str:
         lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
         lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
+    lines.append(record.treatment.sentence)
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {duration(record.seconds)} to decompose and merge"
     )

@@ -188,6 +188,7 @@ def export(
             recipe_sha256=preview.sha256,
             tensors_sha256=preview.tensors_sha256,
             layout=preview.layout.name,
+            layout_title=preview.layout.title,
             rows=tuple(rows),
             seconds=time.perf_counter() - start,
             conditions=preview.conditions,

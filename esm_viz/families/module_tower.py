@@ -137,8 +137,8 @@ class ModuleTower:
         return self._next(block + 1, output, stream)
 
     def describe(self) -> str:
-        """Return the library whose network it is."""
-        return f"as in {self._library}"
+        """Return where the activation is from: unlike CLIP's, these configs always say it."""
+        return "the activation of its config"
 
     def _next(self, block: int, output: Any, stream: BlockCall) -> BlockCall:
         passed = (*stream.passed, output) if stream.stem is not None else ()
