@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain_pytorch import merge_singular_vectors
 from esm_viz.core.records import LAYER_ROLES, Layer
+from esm_viz.families.classification_head import read_head
 from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import encode
 from esm_viz.inspection.recipe_from_folder import find
@@ -120,6 +121,12 @@ def test_an_export_opens_by_the_library_s_call(opened: Opened, tmp_path: Path) -
     kind, project, _, _ = opened
     proof = project.export(project.recipe, tmp_path)
     assert all(row.equal for row in proof.rows)
+    if kind.classified:
+        for task, head in project.headers.heads.items():
+            kept = read_head(tmp_path / "heads" / f"{task}.safetensors", project.headers.arch.embed_dim)
+            assert kept.digest == head.digest
+    assert (tmp_path / "heads").exists() is kind.classified
+    project.export(project.recipe, tmp_path)  # over the export before
     again = kind.reopen(tmp_path).eval()
     shown = families.images(4, 51)
     ours = encode(project.headers.arch.tower(project.materialize(project.recipe)), shown)
