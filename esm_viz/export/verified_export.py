@@ -117,9 +117,9 @@ class Preview:
     def classifiers(self) -> dict[str, Head]:
         """Return the heads that are classifiers of the fine-tunes' own files, by task."""
         own = self.headers.arch.own_classifier
-        given = {model.name: model.head for model in self.recipe.models}
+        brought = {model.name for model in self.recipe.models if model.head in ("", model.path)}
         heads = self.headers.heads.items()
-        return {task: head for task, head in heads if own and not head.normalised and not given[task]}
+        return {task: head for task, head in heads if own and not head.normalised and task in brought}
 
     @cached_property
     def conditions(self) -> str:
