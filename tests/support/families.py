@@ -51,6 +51,7 @@ class Kind:
         answer: (model, images) -> logits, or features of a model without a classifier.
         head: name of its classifier.
         arch: the recipe's arch; None where a config lies beside the files.
+        published: the arch of a published size of this kind, an open_clip name or a config.
     """
 
     library: str
@@ -62,6 +63,7 @@ class Kind:
     answer: Callable[[nn.Module, Tensor], Tensor]
     head: str = ""
     arch: Mapping[str, Any] | None = None
+    published: str | Mapping[str, Any] = ""
 
     @property
     def title(self) -> str:
@@ -85,6 +87,7 @@ def _of_transformers(kind: str, head: str = "classifier", **config: Any) -> Kind
         AutoModelForImageClassification.from_pretrained,
         lambda model, images: model(pixel_values=images).logits,
         head,
+        published={"library": "transformers", "model_type": kind, "architectures": [f"{kind}ForImageClassification"]},
     )
 
 
@@ -97,6 +100,7 @@ def _without_head(kind: str, **config: Any) -> Kind:
         lambda model, folder: model.save_pretrained(folder),
         AutoModel.from_pretrained,
         lambda model, images: model(pixel_values=images).pooler_output,
+        published={"library": "transformers", "model_type": kind},
     )
 
 
@@ -118,10 +122,11 @@ def _of_timm(name: str, head: str = "head", **given: Any) -> Kind:
         lambda folder: timm.create_model(f"local-dir:{folder}", pretrained=True),
         lambda model, images: model(images),
         head,
+        published={"library": "timm", "architecture": name},
     )
 
 
-def _of_open_clip(name: str, **vision: Any) -> Kind:
+def _of_open_clip(name: str, published: str, **vision: Any) -> Kind:
     config = {"embed_dim": 16, "vision_cfg": {"image_size": SIDE, **vision}}
 
     def make(classes: int) -> nn.Module:
@@ -141,7 +146,7 @@ def _of_open_clip(name: str, **vision: Any) -> Kind:
         found = model(images)
         return found[0] if isinstance(found, tuple) else found
 
-    return Kind("open_clip", name, make, False, save, reopen, answer, arch=config)
+    return Kind("open_clip", name, make, False, save, reopen, answer, arch=config, published=published)
 
 
 KINDS = (
@@ -177,13 +182,20 @@ KINDS = (
     _of_timm("convnext_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
     _of_timm("convnextv2_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
     _of_timm("resnet18", "fc", layers=[1, 1, 1, 2], channels=[16, 16, 32, 32]),
-    _of_open_clip("plain CLIP tower", layers=2, width=32, head_width=16, patch_size=8),
+    _of_open_clip("plain CLIP tower", "ViT-B-32", layers=2, width=32, head_width=16, patch_size=8),
     _of_open_clip(
-        "CoCa tower", layers=2, width=32, head_width=16, patch_size=8, attentional_pool=True, output_tokens=True
+        "CoCa tower",
+        "coca_ViT-B-32",
+        layers=2,
+        width=32,
+        head_width=16,
+        patch_size=8,
+        attentional_pool=True,
+        output_tokens=True,
     ),
-    _of_open_clip("CLIP's ResNet", layers=[1, 1, 1, 2], width=8, head_width=8),
-    _of_open_clip("SigLIP tower", timm_model_name="test_vit", timm_pool="token", timm_proj="linear"),
-    _of_open_clip("ConvNeXt tower", timm_model_name="test_convnext", timm_pool="", timm_proj="linear"),
+    _of_open_clip("CLIP's ResNet", "RN50", layers=[1, 1, 1, 2], width=8, head_width=8),
+    _of_open_clip("SigLIP tower", "ViT-B-16-SigLIP", timm_model_name="test_vit", timm_pool="token", timm_proj="linear"),
+    _of_open_clip("ConvNeXt tower", "convnext_base", timm_model_name="test_convnext", timm_pool="", timm_proj="linear"),
 )
 """Every kind of model that the battery runs."""
 
