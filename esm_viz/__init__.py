@@ -16,6 +16,7 @@ from esm_viz.core.errors import EsmVizError
 from esm_viz.core.recipe import Recipe
 from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.hub.recipe_names import downloaded as download
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
@@ -29,6 +30,7 @@ __all__ = [
     "Project",
     "Recipe",
     "__version__",
+    "download",
     "encode",
     "inspect",
     "load_recipe",

@@ -68,6 +68,8 @@ def argument_parser() -> argparse.ArgumentParser:
             sub.add_argument("--preset", metavar="NAME", help=f"set all knobs: {', '.join(PRESETS)}")
             sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
             sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        if name not in ("app", "check"):
+            sub.add_argument("--yes", action="store_true", help="download more than 1 GB where the recipe has names")
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
         sub.add_argument("--cache", type=float, metavar="GB", help="memory for cached stages; a quarter of it all")
         sub.add_argument("--spill", type=expanded_path, metavar="DIR", help="disk for what leaves that memory; none")

@@ -20,6 +20,8 @@ from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.core.records import Value
 from esm_viz.data.images.image_source import open_images
+from esm_viz.hub.recipe_names import downloaded
+from esm_viz.hub.remote_headers import judgeable
 from esm_viz.inspection.file_judgement import judge, says_activation, with_activation
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.inspection.recipe_from_folder import find
@@ -95,8 +97,9 @@ def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
 
 def run_check(options: argparse.Namespace) -> tuple[Any, str]:
     """Judge every model of a recipe by headers alone."""
-    judgement = judge(changed_recipe(options))
-    result = json_records.judgement_json(judgement), text_records.judgement_text(judgement)
+    with judgeable(changed_recipe(options), printed_progress()) as (recipe, plan):
+        judgement = judge(recipe, unread=plan.unread)
+    result = json_records.judgement_json(judgement, plan), text_records.judgement_text(judgement, plan)
     if judgement.refused:
         print_result(options, *result)
         raise EsmVizError(judgement.refused[0].verdict.sentence, "")
@@ -161,6 +164,7 @@ def run_sweep(options: argparse.Namespace) -> tuple[Any, str]:
     checked_grid(recipe, grid)  # before the files are read
     if options.out:
         _expect_free(options.out, options, recipe)
+    recipe = with_downloads(recipe, options)
     project = Project.open(recipe, device=options.device, progress=printed_progress())
     record = project.sweep(recipe, grid, options.split, options.limit, printed_progress())
     result = json_records.sweep_json(record)
@@ -181,6 +185,7 @@ def run_tune(options: argparse.Namespace) -> tuple[Any, str]:
         _expect_free(path, options, recipe)
     if options.storage and options.storage.resolve() in (out.resolve(), trace.resolve()):
         raise RecipeError("--storage is what --out writes", "give it a file of its own", options.storage.name)
+    recipe = with_downloads(recipe, options)
     project = Project.open(recipe, device=options.device, progress=printed_progress())
     record = project.search_knobs(
         recipe,
@@ -215,8 +220,15 @@ def run_encode(options: argparse.Namespace) -> tuple[Any, str]:
 
 def opened_project(options: argparse.Namespace) -> tuple[Recipe, Project]:
     """Return the recipe with its changes, and its files opened."""
-    recipe = changed_recipe(options)
+    recipe = with_downloads(changed_recipe(options), options)
     return recipe, Project.open(recipe, device=options.device, cache=stage_cache(options), progress=printed_progress())
+
+
+def with_downloads(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """Return the recipe with the files of its names on a hub, which are downloaded where they are missing."""
+    if not recipe.names:
+        return recipe
+    return downloaded(recipe, confirmed=options.yes, progress=printed_progress())
 
 
 def stage_cache(options: argparse.Namespace) -> StageCache:

@@ -19,7 +19,8 @@ from esm_viz.core.records import (
     Sweep,
     SweepCell,
 )
-from esm_viz.figures.number_format import duration, percent
+from esm_viz.figures.number_format import duration, percent, size
+from esm_viz.hub.download_plan import DownloadPlan
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 from esm_viz.search.search_objective import CHOSEN
@@ -152,8 +153,8 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
     return lines
 
 
-def judgement_text(record: Judgement) -> str:
-    """Return every model's verdict and what the headers said, for people."""
+def judgement_text(record: Judgement, plan: DownloadPlan) -> str:
+    """Return every model's verdict and what the headers said, and what is to be downloaded, for people."""
     said = "" if record.activation_said else " (not said, to be confirmed)"
     count = f"{len(record.layers)} matrices in {len(record.models)} files"
     lines = [f"{record.arch}, {record.activation}{said}, {count}"]
@@ -170,6 +171,9 @@ def judgement_text(record: Judgement) -> str:
         lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
         lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
+    lines += [f"  {each.pinned.written}: {size(each.size)}" for each in plan.names]
+    if plan.names:
+        lines.append(plan.sentence)
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {duration(record.seconds)} to decompose and merge"
     )

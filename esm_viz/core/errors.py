@@ -119,6 +119,19 @@ class NotFinite(CheckpointError):
     kind = "not-finite"
 
 
+class HubError(EsmVizError):
+    """A name on a hub is wrong, cannot be reached, or its files cannot be downloaded."""
+
+    kind = "hub"
+
+
+class DownloadUnconfirmed(HubError):
+    """A download is so large that it must be confirmed; `size` is what is missing, in bytes."""
+
+    kind = "download-unconfirmed"
+    size: int = 0
+
+
 class ImagesError(EsmVizError):
     """Images are missing, broken, or not of the size the tower reads."""
 

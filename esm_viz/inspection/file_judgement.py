@@ -71,6 +71,7 @@ def judge(
     wrong: Mapping[str, EsmVizError] | None = None,
     same: Mapping[str, str] | None = None,
     decomposing: bool = False,
+    unread: Collection[str] = (),
 ) -> Judgement:
     """Return a verdict on every model of a recipe, from headers and lists of images alone.
 
@@ -80,6 +81,7 @@ def judge(
         wrong: errors found when the whole files were read, by model.
         same: the result of `same_weights`, if known: the model whose weights a task shares.
         decomposing: whether all experts will be decomposed, which needs proxies with any method.
+        unread: names on a hub that are not downloaded: of their models only headers are there, of their images nothing.
 
     Raises:
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
@@ -88,7 +90,8 @@ def judge(
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
     arch = Architecture(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
-    sizes = _norm_sizes(base, arch) if base is not None and error is None else {}
+    has_numbers = base is not None and error is None and recipe.base not in unread
+    sizes = _norm_sizes(base, arch) if base is not None and has_numbers else {}
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
@@ -97,7 +100,7 @@ def judge(
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
         opened.append(checkpoint)
-        beside = open_beside(model, recipe, arch, text=None)
+        beside = open_beside(_without_images(model, unread), recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         notes += [f"{model.name}, {note}" for note in beside.notes]
         proxies = beside.proxies.count if beside.proxies is not None else 0
@@ -110,14 +113,27 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        change = _change(checkpoint, arch, sizes) if checkpoint is not None and error is None else None
+        has_numbers = checkpoint is not None and error is None and bool(sizes) and model.path not in unread
+        change = _change(checkpoint, arch, sizes) if checkpoint is not None and has_numbers else None
         doubt = alike.get(model.name) or change
-        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
+        remote = model.proxies in unread
+        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies and not remote)
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in opened if found is not None)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
     return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes, *searched))
+
+
+def _without_images(model: ModelEntry, unread: Collection[str]) -> ModelEntry:
+    """Return a model without the images that are not downloaded."""
+
+    def kept(place: str) -> str:
+        return "" if place in unread else place
+
+    return dataclasses.replace(
+        model, proxies=kept(model.proxies), validation=kept(model.validation), test=kept(model.test)
+    )
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -245,7 +261,8 @@ def arch_lines(names: Sequence[str]) -> str:
 
 
 def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
-    return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    changed = parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    return changed.replace(downloaded=recipe.downloaded)
 
 
 def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
