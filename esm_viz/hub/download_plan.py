@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from esm_viz.core.errors import HubError
+from esm_viz.core.errors import HubError, NoRevision
 from esm_viz.core.progress import NO_PROGRESS, Progress
-from esm_viz.hub.hub_errors import NO_REVISION
 from esm_viz.hub.hub_name import DatasetName, HubName, at_commit, parse_name
 from esm_viz.hub.needed_files import NeededFiles, files_of_model, tables_of_split
 from esm_viz.hub.repository_listing import CONVERTED, Listing, RepositoryFile, cached_file, listing_of
@@ -129,9 +128,7 @@ def _planned(text: str, name: HubName, listed: Callable[[HubName, str], Listing]
     if needed is None and not name.revision:  # a repository of another format
         try:
             listing = listed(name, CONVERTED)
-        except HubError as error:
-            if error.kind != NO_REVISION:
-                raise
+        except NoRevision as error:
             wrong = f"the data set holds no parquet files, and the hub has none at {CONVERTED}"
             raise HubError(wrong, "download it yourself and give a folder of images", name.written) from error
         needed = tables_of_split(name, listing)

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils.tqdm import tqdm
 
-from esm_viz.core.errors import DownloadUnconfirmed, HubError
+from esm_viz.core.errors import HubError, Unconfirmed
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.hub.download_plan import DownloadPlan, PlannedName, written_size
 from esm_viz.hub.hub_errors import told
@@ -37,7 +37,7 @@ def download(plan: DownloadPlan, *, confirmed: bool = False, progress: Progress 
         The local path of each name, by the name with its commit: a file of weights, or a folder of tables.
 
     Raises:
-        DownloadUnconfirmed: it is large and not confirmed; nothing was downloaded.
+        Unconfirmed: it is large and not confirmed; nothing was downloaded.
         HubError: the disk is too full, or a file cannot be downloaded.
     """
     whole = plan.missing_bytes
@@ -76,10 +76,10 @@ def expect_confirmed(size: int, confirmed: bool) -> None:
         confirmed: whether a person agreed to it.
 
     Raises:
-        DownloadUnconfirmed: it is larger than CONFIRM_ABOVE.
+        Unconfirmed: it is larger than CONFIRM_ABOVE.
     """
     if size > CONFIRM_ABOVE and not confirmed:
-        error = DownloadUnconfirmed(f"{written_size(size)} are to be downloaded", "confirm it with --yes")
+        error = Unconfirmed(f"{written_size(size)} are to be downloaded", "confirm it with --yes")
         error.size = size
         raise error
 

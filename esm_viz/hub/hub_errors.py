@@ -20,12 +20,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from esm_viz.core.errors import HubError, one_line
+from esm_viz.core.errors import HubError, HubUnreachable, NoRevision, one_line
 
-OFFLINE, UNREACHABLE = "hub-offline", "hub-unreachable"
-"""Kinds of HubError after which what the cache has may still be used."""
-NO_REVISION = "hub-no-revision"
-"""Kind of HubError where a repository is there, but not this branch, tag or commit."""
 _SIGN_IN = "sign in with `hf auth login` or set HF_TOKEN"
 _STATUS = {
     401: ("the hub does not accept the token", f"{_SIGN_IN} to a valid token"),
@@ -92,15 +88,13 @@ def _sentence(error: Exception, where: str) -> HubError:
     if isinstance(error, OfflineModeIsEnabled) or (
         isinstance(error, LocalEntryNotFoundError) and constants.is_offline_mode()
     ):
-        return HubError(
-            "HF_HUB_OFFLINE is set and the cache lacks it", "unset it, or download first", where, kind=OFFLINE
-        )
+        return HubUnreachable("HF_HUB_OFFLINE is set and the cache lacks it", "unset it, or download first", where)
     if isinstance(error, GatedRepoError):
         return HubError("the repository is gated", f"ask for access on its page, then {_SIGN_IN}", where)
     if isinstance(error, DisabledRepoError):
         return HubError("the repository is disabled", "use another one", where)
     if isinstance(error, RevisionNotFoundError):
-        return HubError("the repository has no such revision", "check what follows @", where, kind=NO_REVISION)
+        return NoRevision("the repository has no such revision", "check what follows @", where)
     if isinstance(error, RepositoryNotFoundError):
         return HubError("there is no such repository, or it is private", f"check the name, or {_SIGN_IN}", where)
     if isinstance(error, EntryNotFoundError) and isinstance(error, HfHubHTTPError):
@@ -113,5 +107,5 @@ def _sentence(error: Exception, where: str) -> HubError:
         return HubError("the hub's redirects have no end", "check HF_ENDPOINT", where)
     host = one_line(constants.ENDPOINT)
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
-        return HubError("the connection broke off", "try again", where, kind=UNREACHABLE)
-    return HubError(f"the hub {host} cannot be reached", "check the network and HF_ENDPOINT", where, kind=UNREACHABLE)
+        return HubUnreachable("the connection broke off", "try again", where)
+    return HubUnreachable(f"the hub {host} cannot be reached", "check the network and HF_ENDPOINT", where)

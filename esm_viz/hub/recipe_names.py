@@ -70,7 +70,7 @@ def downloaded(recipe: Recipe, *, confirmed: bool = False, progress: Progress = 
         progress: progress in bytes, may raise Cancelled.
 
     Raises:
-        DownloadUnconfirmed: the download is large and not confirmed; nothing was downloaded.
+        Unconfirmed: the download is large and not confirmed; nothing was downloaded.
         HubError: a name is wrong, or its files cannot be downloaded.
     """
     if not recipe.names:

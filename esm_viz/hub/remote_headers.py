@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +22,7 @@ from esm_viz.hub.download_plan import DownloadPlan, PlannedName
 from esm_viz.hub.file_download import fetch_file, in_cache
 from esm_viz.hub.hub_name import ModelName
 from esm_viz.hub.recipe_names import planned
-from esm_viz.hub.torch_zip_header import write_zip_header
+from esm_viz.hub.torch_zip_header import read_zip_header
 
 _FIRST = 40_000  # bytes of the first request, which hold the whole header of most fine-tunes
 _MOST_HEADER = 25_000_000  # bytes
@@ -98,9 +98,9 @@ def header_file(name: PlannedName, folder: Path) -> Path:
         if cached is not None:
             _copy(cached, target)
         elif file.path.lower().endswith(SUFFIXES[0]):
-            _write_with_hole(target, file.size, {0: _safetensors_header(name, file.path)})
+            _write_with_hole(target, file.size, [(0, _safetensors_header(name, file.path))])
         else:
-            _write_with_hole(target, file.size, write_zip_header(name, file))
+            _write_with_hole(target, file.size, read_zip_header(name, file))
     return folder / PurePosixPath(name.needed.weights).name
 
 
@@ -123,10 +123,10 @@ def _safetensors_header(name: PlannedName, path: str) -> bytes:
     return first[: 8 + length]
 
 
-def _write_with_hole(target: Path, size: int, parts: Mapping[int, bytes]) -> None:
-    """Write a file of a size that holds some parts by their positions; the rest is a hole, read as zeros."""
+def _write_with_hole(target: Path, size: int, parts: Iterable[tuple[int, bytes]]) -> None:
+    """Write a file of a size that holds some parts at their positions; the rest is a hole, read as zeros."""
     with target.open("wb") as file:
         file.truncate(size)
-        for start, part in parts.items():
+        for start, part in parts:
             file.seek(start)
             file.write(part[: max(size - start, 0)])

@@ -15,8 +15,8 @@ from typing import Any
 
 from huggingface_hub import HfApi, cached_assets_path, constants, try_to_load_from_cache
 
-from esm_viz.core.errors import HubError
-from esm_viz.hub.hub_errors import OFFLINE, UNREACHABLE, readable, told
+from esm_viz.core.errors import HubError, HubUnreachable
+from esm_viz.hub.hub_errors import readable, told
 from esm_viz.hub.hub_name import HubName, is_commit
 
 LIBRARY = "esm_viz"  # under which our own files are kept among the assets
@@ -91,10 +91,10 @@ def listing_of(name: HubName, revision: str = "", *, ask: bool = True) -> Listin
             listing = _read(
                 name, HfApi().repo_info(name.repository, repo_type=name.kind, revision=wanted, files_metadata=True)
             )
-    except HubError as error:
-        if error.kind in (OFFLINE, UNREACHABLE) and kept is not None:
-            return kept
-        raise
+    except HubUnreachable:
+        if kept is None:
+            raise
+        return kept
     _keep(name, listing, wanted)
     return listing
 

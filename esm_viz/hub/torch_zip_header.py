@@ -24,8 +24,8 @@ _SIGNATURE = 0x04034B50
 _LONG = 0xFFFFFFFF  # in place of a number of more than 32 bits
 
 
-def write_zip_header(name: PlannedName, file: RepositoryFile) -> dict[int, bytes]:
-    """Return the parts of a zip of torch.save that say what is in it, by their positions.
+def read_zip_header(name: PlannedName, file: RepositoryFile) -> list[tuple[int, bytes]]:
+    """Return the parts of a zip of torch.save that say what is in it, with their positions; later ones count.
 
     Args:
         name: the name that needs the file.
@@ -47,7 +47,7 @@ def write_zip_header(name: PlannedName, file: RepositoryFile) -> dict[int, bytes
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
         wrong = f"{file.path} is a pickle of an old form, whose names cannot be read from a distance"
         raise HubError(wrong, "download it first, or name a revision with safetensors", name.written) from error
-    return {**dict(_local_headers(records)), **remote.read_parts}
+    return [*_local_headers(records), *remote.read_parts.items()]
 
 
 class _RemoteFile(io.RawIOBase):

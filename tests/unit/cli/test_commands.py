@@ -640,7 +640,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
 def test_an_unexpected_failure_is_one_line_without_a_traceback(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("esm_viz.cli.commands.judge", lambda recipe: 1 / 0)
+    monkeypatch.setattr("esm_viz.cli.commands.judge", lambda recipe, **_: 1 / 0)
     status, out, err = run(capsys, "check", project / "recipe.yaml")
     assert (status, out) == (1, "")
     assert err == "error: ZeroDivisionError that should not happen, please report it\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile import pickles
 from tests.support import hub_models
 from tests.support.loopback_hub import TOKEN, LoopbackHub
 
@@ -62,7 +63,9 @@ def test_check_merge_and_merge_again_offline_from_the_exported_recipe(hub: Loopb
     hub_models.put_dataset(hub, "me/ants", 99)  # the repository moves, the recipe stays
     hub.forget()
     out = str(tmp_path / "again")
-    again = run(hub, tmp_path, "merge", str(tmp_path / "out" / "recipe.yaml"), "--out", out, "--json", HF_HUB_OFFLINE="1")
+    again = run(
+        hub, tmp_path, "merge", str(tmp_path / "out" / "recipe.yaml"), "--out", out, "--json", HF_HUB_OFFLINE="1"
+    )
     assert again.returncode == 0, again.stderr
     assert hub.asked == []
     first, second = json.loads(merged.stdout), json.loads(again.stdout)
@@ -89,11 +92,10 @@ def test_evaluate_downloads_first_and_a_token_opens_what_is_private(hub: Loopbac
 
 
 def test_a_pickle_that_asks_to_run_a_program_is_refused_from_a_hub_too(hub: LoopbackHub, tmp_path: Path) -> None:
-    from tests.hostile.pickles import Call, torch_zip
-
     recipe = write_recipe(hub, tmp_path)
     mark = tmp_path / "ran"
-    hub.put("me/tiny-clip_ants", {"pytorch_model.bin": torch_zip(Call("os", "system", (f"touch {mark}",)))})
+    call = pickles.proto(2) + pickles.SYSTEM + b"(" + pickles.word(f"touch {mark}") + b"tR."
+    hub.put("me/tiny-clip_ants", {"pytorch_model.bin": pickles.in_zip(call)})
     for command in (("check",), ("merge", "--out", str(tmp_path / "out"))):
         refused = run(hub, tmp_path, command[0], str(recipe), *command[1:])
         assert refused.returncode == 2, refused.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from esm_viz.core.errors import Cancelled, DownloadUnconfirmed, HubError
+from esm_viz.core.errors import Cancelled, HubError, Unconfirmed
 from esm_viz.core.progress import Progress
 from esm_viz.hub import file_download
 from esm_viz.hub.download_plan import plan_of
@@ -104,7 +104,7 @@ def test_a_large_download_must_be_confirmed_and_says_its_size(
     monkeypatch.setattr(file_download, "CONFIRM_ABOVE", 10_000)
     plan = plan_of([NAME])
     hub.forget()
-    with pytest.raises(DownloadUnconfirmed, match="are to be downloaded, confirm it with --yes") as refused:
+    with pytest.raises(Unconfirmed, match="are to be downloaded, confirm it with --yes") as refused:
         download(plan)
     assert refused.value.size == len(weights) + 2
     assert hub.asked == []
@@ -114,7 +114,7 @@ def test_a_large_download_must_be_confirmed_and_says_its_size(
 
 def test_one_gigabyte_is_the_limit() -> None:
     file_download.expect_confirmed(1_000_000_000, confirmed=False)
-    with pytest.raises(DownloadUnconfirmed, match=r"1\.0 GB are to be downloaded"):
+    with pytest.raises(Unconfirmed, match=r"1\.0 GB are to be downloaded"):
         file_download.expect_confirmed(1_000_000_001, confirmed=False)
 
 
