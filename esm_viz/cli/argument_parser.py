@@ -19,6 +19,7 @@ from esm_viz.cli.commands import (
     run_find,
     run_merge,
     run_papers,
+    run_push,
     run_sweep,
     run_tune,
 )
@@ -29,6 +30,7 @@ from esm_viz.papers.papers_tasks import SIZES
 
 INSTALLED = "esm-viz"  # the command that an installed package has
 _PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
+_PUSH = "upload an exported folder to a repository on a hub, private by default"
 _FIND = "write the recipe of a folder of checkpoints, by their names"
 
 
@@ -130,6 +132,12 @@ def argument_parser() -> argparse.ArgumentParser:
     papers.add_argument("--preset", metavar="NAME", default="esm_journal", help="method and knobs; esm_journal")
     papers.add_argument("--out", type=expanded_path, required=True, metavar="FILE.yaml", help="the recipe to write")
     papers.add_argument("--json", action="store_true", help="print the result as JSON")
+    push = commands.add_parser("push", help=_PUSH, description=_PUSH, allow_abbrev=False)
+    push.set_defaults(run=run_push)
+    push.add_argument("folder", type=expanded_path, help="that `merge` wrote")
+    push.add_argument("repository", metavar="OWNER/NAME", help="on the hub; it is made where it is missing")
+    push.add_argument("--public", action="store_true", help="let everybody see it")
+    push.add_argument("--json", action="store_true", help="print the result as JSON")
     app = command("app", run_app, "start the studio")
     app.add_argument("recipe", type=expanded_path, nargs="?", help="recipe.yaml; the embedded demo where absent")
     app.add_argument("--host", help="to listen on; 127.0.0.1, this machine alone, or with --workshop 0.0.0.0, all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.core.records import Value
 from esm_viz.data.images.image_source import open_images
+from esm_viz.hub.folder_upload import upload
 from esm_viz.hub.recipe_names import downloaded
 from esm_viz.hub.remote_headers import judgeable
 from esm_viz.inspection.file_judgement import judge, says_activation, with_activation
@@ -216,6 +218,16 @@ def run_encode(options: argparse.Namespace) -> tuple[Any, str]:
     sizes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     told = ", ".join(f"{name} {tuple(size)}" for name, size in sizes.items())
     return {"file": str(options.out), **sizes}, f"wrote {told} to {options.out}"
+
+
+def run_push(options: argparse.Namespace) -> tuple[Any, str]:
+    """Upload an exported folder to a hub."""
+    if not options.folder.is_dir():
+        raise RecipeError(f"{options.folder.name} is no folder", "give one that `merge` wrote", "command line")
+    done = upload(options.folder, options.repository, public=options.public, progress=printed_progress())
+    seen = "private" if done.private else "public"
+    text = f"uploaded {', '.join(done.files)} to {done.name}, {seen}: {done.address}"
+    return dataclasses.asdict(done), text
 
 
 def opened_project(options: argparse.Namespace) -> tuple[Recipe, Project]:

@@ -15,16 +15,18 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    XetDownloadError,
 )
 
 from esm_viz.core.errors import HubError, HubUnreachable, NoRevision, one_line
 
 _SIGN_IN = "sign in with `hf auth login` or set HF_TOKEN"
 _STATUS = {
-    401: ("the hub does not accept the token", f"{_SIGN_IN} to a valid token"),
+    401: ("the hub asks for a valid token", _SIGN_IN),
     403: ("the hub does not allow this", "use a token with the rights for it"),
     416: ("the hub has less of this file than it said", "try again"),
     429: ("the hub asks to wait, too many requests came from here", "try again in some minutes, or sign in"),
@@ -53,6 +55,10 @@ def told(where: str) -> Iterator[None]:
         raise HubError("the answer is not that of a hub", "check HF_ENDPOINT and the network", where) from error
     except EntryNotFoundError as error:
         raise HubError("there is no such file", "check the name", where) from error
+    except LocalTokenNotFoundError as error:
+        raise HubError("no token was found", _SIGN_IN, where) from error
+    except (ConnectionError, TimeoutError, XetDownloadError) as error:
+        raise HubUnreachable("the connection broke off", "try again", where) from error
     except OSError as error:  # also a download of another size than the hub said
         broken = "Consistency check failed" in str(error)
         what = (

@@ -89,7 +89,9 @@ class _RemoteFile(io.RawIOBase):
 def _local_headers(records: list[zipfile.ZipInfo]) -> Iterator[tuple[int, bytes]]:
     """Yield each record's own header as torch writes it, by its position."""
     for record in records:
-        name = record.filename.encode()
+        if record.header_offset < 0:  # a directory may say anything
+            continue
+        name = record.filename.encode(errors="replace")
         long = record.file_size >= _LONG or record.header_offset >= _LONG
         fixed = record.header_offset + _LOCAL.size + len(name) + 4  # the last four begin the padding
         if long:

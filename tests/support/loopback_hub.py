@@ -79,6 +79,7 @@ class LoopbackHub:
         self.redirects: dict[str, str] = {}
         self.stranger = 0
         self.ignores_ranges = False
+        self.refuses_uploads = False
         self.rewrites: dict[str, Any] = {}
         self.uploaded: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -116,6 +117,7 @@ class LoopbackHub:
             "HF_HOME": str(home),
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "1",  # large files by plain HTTP
             "NO_PROXY": "127.0.0.1",
         }
         return {**variables, "HF_TOKEN": token} if token else variables
@@ -248,7 +250,13 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [
             {"rfilename": path, "size": len(data), "blobId": _sha256(data)[:40]} for path, data in files.items()
         ]
-        told = {"id": name, "sha": commit, "private": repository.needs_token, "gated": False, "siblings": siblings}
+        told = {
+            "id": name,
+            "sha": commit,
+            "private": repository.needs_token or repository.private,
+            "gated": False,
+            "siblings": siblings,
+        }
         told |= {"tags": [], "downloads": 0, "likes": 0, "cardData": repository.card}
         return self._json({**told, **hub.rewrites.get(name, {})})
 
@@ -285,6 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _content(self, path: str, body: bytes) -> None:
         hub = self.server.hub
         digest, _, file = path.removeprefix("/").partition("/")
+        if self.command == "PUT" and hub.refuses_uploads:
+            return self._refuse(403, "", "no")
         if self.command == "PUT":
             hub.uploaded[digest] = body
             return self._send(200, b"", {"ETag": f'"{digest}"'})
@@ -412,7 +422,7 @@ def used_here(hub: LoopbackHub, home: Path, token: str = "") -> Iterator[None]:
         patch.setattr(constants, "HF_HOME", str(home))
         patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         patch.setattr(constants, "HF_ASSETS_CACHE", str(home / "assets"))
-        patch.setattr(constants, "HF_XET_CACHE", str(home / "xet"))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
         patch.setattr(_http, "_HUB_ORIGINS", frozenset({_http._url_origin(hub.endpoint)}))
         patch.setenv("HF_TOKEN", token) if token else patch.delenv("HF_TOKEN", raising=False)

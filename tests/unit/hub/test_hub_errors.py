@@ -44,7 +44,7 @@ def test_a_token_shows_what_is_private(tmp_path: Path) -> None:
 def test_a_wrong_token_is_told(tmp_path: Path) -> None:
     with LoopbackHub() as hub, used_here(hub, tmp_path, "hf_wrong"):
         hub.put("me/open", FILES)
-        with pytest.raises(HubError, match="the hub does not accept the token, hf://me/open, sign in"):
+        with pytest.raises(HubError, match="the hub asks for a valid token, hf://me/open, sign in"):
             plan_of(["hf://me/open"])
 
 
