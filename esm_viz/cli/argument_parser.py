@@ -29,9 +29,9 @@ from esm_viz.merge.preset_lookup import PRESETS
 from esm_viz.papers.papers_tasks import SIZES
 
 INSTALLED = "esm-viz"  # the command that an installed package has
-_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
+_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets, or by name"
 _PUSH = "upload an exported folder to a repository on a hub, private by default"
-_FIND = "write the recipe of a folder of checkpoints, by their names"
+_FIND = "write the recipe of a folder of checkpoints, by their names, or of names on a hub"
 
 
 class HelpShown(Exception):
@@ -79,7 +79,8 @@ def argument_parser() -> argparse.ArgumentParser:
 
     find = commands.add_parser("find", help=_FIND, description=_FIND, allow_abbrev=False)
     find.set_defaults(run=run_find)
-    find.add_argument("folder", type=expanded_path, help="with the checkpoints, and what belongs to each by name")
+    sources = "a folder with the checkpoints, and what belongs to each by name; or names on a hub, the base's first"
+    find.add_argument("sources", nargs="+", metavar="FOLDER", help=sources)
     find.add_argument("--out", type=expanded_path, required=True, metavar="FILE.yaml", help="the recipe to write")
     find.add_argument("--activation", choices=ACTIVATIONS, help="of the blocks, where no config says it")
     find.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -120,12 +121,9 @@ def argument_parser() -> argparse.ArgumentParser:
     papers.set_defaults(run=run_papers)
     papers.add_argument("--arch", required=True, metavar="NAME", help="ViT-B-32, say, or a file with a model config")
     papers.add_argument("--tasks", type=int, choices=SIZES, required=True, help="how many, in the papers' order")
-    papers.add_argument(
-        "--checkpoints", type=expanded_path, required=True, metavar="DIR", help="a task-vector repository's"
-    )
-    papers.add_argument(
-        "--data", type=expanded_path, required=True, metavar="DIR", help="with a folder for each data set"
-    )
+    papers.add_argument("--checkpoints", type=expanded_path, metavar="DIR", help="a task-vector repository's")
+    papers.add_argument("--data", type=expanded_path, metavar="DIR", help="with a folder for each data set")
+    papers.add_argument("--hub", action="store_true", help="names on a hub in place of both folders")
     papers.add_argument(
         "--base", type=expanded_path, metavar="FILE", help="pre-trained weights, where they lie elsewhere"
     )

@@ -104,7 +104,8 @@ def table_text(recipe: Recipe) -> str:
     for model in recipe.models:
         words = "head of words" if isinstance(model.head, HeadWords) else f"head {model.head}"
         named = f", {len(model.classes)} classes under the images’ own names" if model.classes else ""
-        images = f"proxies {model.proxies}, validation {model.validation}, test {model.test}"
+        places = {"proxies": model.proxies, "validation": model.validation, "test": model.test}
+        images = ", ".join(f"{key} {place}" for key, place in places.items() if place)
         lines.append(f"{model.name:<16}{model.path}, {words}, {images}{named}")
     return "\n".join(lines)
 
