@@ -145,6 +145,11 @@ def argument_parser() -> argparse.ArgumentParser:
         "--allow-folder", type=expanded_path, metavar="DIR", help="let visitors open the projects below it; none"
     )
     app.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let visitors from other machines make this server download; else those of this machine alone",
+    )
+    app.add_argument(
         "--workshop",
         action="store_true",
         help="for a room of strangers: listens on the network, no paths of this server, small uploads and limits",

@@ -86,6 +86,9 @@ class DownloadPlan:
         return {each.written: each.pinned.written for each in self.names}
 
 
+NO_NAMES = DownloadPlan(())
+
+
 def written_size(count: int) -> str:
     """Return a number of bytes for people: under 1 MB, 340 MB, 2.4 GB."""
     if count < 1_000_000:

@@ -18,7 +18,7 @@ from esm_viz.core.errors import HubError
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.hub.byte_range import read_range
-from esm_viz.hub.download_plan import DownloadPlan, PlannedName
+from esm_viz.hub.download_plan import NO_NAMES, DownloadPlan, PlannedName
 from esm_viz.hub.file_download import fetch_file, in_cache
 from esm_viz.hub.hub_name import ModelName
 from esm_viz.hub.recipe_names import planned
@@ -43,14 +43,29 @@ def with_headers(recipe: Recipe, plan: DownloadPlan, progress: Progress = NO_PRO
         HubError: a header cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="esm_viz-headers-") as made:
-        places: dict[str, Path] = {}
-        for at, name in enumerate(plan.names):
-            progress(at / len(plan.names), f"reading the header of {name.listing.repository}")
-            if not name.missing:
-                places |= in_cache(DownloadPlan((name,)))
-            elif isinstance(name.pinned, ModelName):
-                places[name.pinned.written] = header_file(name, Path(made) / str(at))
-        yield recipe.replace(downloaded={**recipe.downloaded, **places})
+        yield with_headers_in(Path(made), recipe, plan, progress)
+
+
+def with_headers_in(folder: Path, recipe: Recipe, plan: DownloadPlan, progress: Progress = NO_PROGRESS) -> Recipe:
+    """Return a recipe whose remote models can be judged, as `with_headers`, as long as a folder exists.
+
+    Args:
+        folder: an empty folder, in which the headers are written.
+        recipe: a recipe with the commits of the plan.
+        plan: its names with their files.
+        progress: progress, may raise Cancelled.
+
+    Raises:
+        HubError: a header cannot be read.
+    """
+    places: dict[str, Path] = {}
+    for at, name in enumerate(plan.names):
+        progress(at / len(plan.names), f"reading the header of {name.listing.repository}")
+        if not name.missing:
+            places |= in_cache(DownloadPlan((name,)))
+        elif isinstance(name.pinned, ModelName):
+            places[name.pinned.written] = header_file(name, folder / str(at))
+    return recipe.replace(downloaded={**recipe.downloaded, **places})
 
 
 @contextmanager
@@ -67,7 +82,7 @@ def judgeable(recipe: Recipe, progress: Progress = NO_PROGRESS) -> Iterator[tupl
         HubError: a name is wrong, cannot be resolved, or its header cannot be read.
     """
     if not recipe.names:
-        yield recipe, DownloadPlan(())
+        yield recipe, NO_NAMES
         return
     pinned, plan = planned(recipe, progress.part(0.0, 0.4))
     with with_headers(pinned, plan, progress.part(0.4, 1.0)) as located:

@@ -23,6 +23,7 @@ from esm_viz.core.errors import (
     DigestMismatch,
     EsmVizError,
     HeadError,
+    HubError,
     ImagesError,
     LayoutError,
     NotFinite,
@@ -59,6 +60,7 @@ _WORDS = {
     DigestMismatch.kind: "not the recipe’s file",
     HeadError.kind: "its head does not fit",
     ImagesError.kind: "its images cannot be read",
+    HubError.kind: "not downloaded",
     CheckpointError.kind: "not a file of weights",
 }
 """Short descriptions of refused files by the kind of error; for layouts and shapes, `_refusal` makes them."""
