@@ -70,10 +70,10 @@ class DownloadPlan:
         """Say how much is to be downloaded."""
         missing = self.missing_bytes
         if not missing:
-            return "Everything is downloaded."
+            return "Nothing is to be downloaded."
         images = any(isinstance(each.pinned, DatasetName) and each.missing for each in self.names)
-        also = ", and its images are not counted yet" if images else ""
-        return f"{written_size(missing)} are to be downloaded; until then verdicts are from headers alone{also}."
+        also = ", and images are not counted" if images else ""
+        return f"To download: {written_size(missing)}. Until then verdicts are from headers alone{also}."
 
     @property
     def unread(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,7 +70,12 @@ class LoopbackHub:
         asked: all requests so far.
         breaks: how often the connection of a download breaks off in its middle, by the file's path.
         redirects: where a file leads, in place of the content server, by its path.
+        waits: seconds before a file is sent, by its path.
         stranger: status of every answer, where it is not 0: a hub that does not work.
+        ignores_ranges: whether whole files are sent where a part is asked for.
+        refuses_uploads: whether the content server takes no files.
+        rewrites: what a repository's description says in place of the truth, by its name.
+        uploaded: files that were uploaded and are in no commit yet, by their SHA-256.
     """
 
     def __init__(self) -> None:
@@ -77,6 +83,7 @@ class LoopbackHub:
         self.asked: list[Asked] = []
         self.breaks: dict[str, int] = {}
         self.redirects: dict[str, str] = {}
+        self.waits: dict[str, float] = {}
         self.stranger = 0
         self.ignores_ranges = False
         self.refuses_uploads = False
@@ -360,6 +367,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(416, "", "out of range", {"Content-Range": f"bytes */{len(data)}"})
             more = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
         piece = data[start:end]
+        if self.command == "GET" and path in hub.waits:
+            time.sleep(hub.waits[path])
         if self.command == "GET" and hub.breaks.get(path):
             hub.breaks[path] -= 1
             self._send(status, piece, {**headers, **more}, most=len(piece) // 2)

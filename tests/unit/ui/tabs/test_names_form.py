@@ -63,7 +63,7 @@ def test_names_are_judged_by_headers_then_downloaded_then_opened(visitor: Page, 
     assert not [each for each in hub.requests("content") if not each.range]
     assert "Download under 1 MB" in html
     assert 'data-do="decompose"' not in html
-    assert "are to be downloaded" in visitor.act("source", do="nothing")["source"]["html"]
+    assert "To download: under 1 MB." in visitor.act("source", do="nothing")["source"]["html"]
     visitor.act("cost", do="download")
     visitor.rest()
     candidate = visitor.session.candidate
