@@ -25,7 +25,6 @@ from torch import Tensor
 import esm_viz
 from benchmarks import plain_pytorch, plain_pytorch_run, synthetic
 from esm_viz.core.recipe import Recipe
-from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.runtime.stage_cache import StageCache
 
 DEMO = Path(__file__).parents[1] / "assets" / "demo" / "recipe.yaml"
@@ -75,7 +74,7 @@ def _print_errors(recipe: Recipe) -> None:
     print(f"{'error of ΔW against float64, same activations':<54}{'ours':>10}{'plain':>14}")
     project = esm_viz.Project.open(recipe)
     for layer in project.layers:
-        if layer.family in ESSENTIAL and layer.block == project.layers[-1].block // 2:
+        if layer.essential and layer.block == project.layers[-1].block // 2:
             deltas = [project.stages.delta(recipe, task, layer.name) for task in project.tasks]
             inputs = [project.stages.inputs(recipe, task, layer).flatten(0, 1) for task in project.tasks]
             truth = plain_pytorch.merge_layer(deltas, [rows.double() for rows in inputs])
@@ -99,7 +98,7 @@ def _plain(path: Path) -> dict[str, float]:
 def _ours(recipe: Recipe, at: int) -> dict[str, float]:
     project = esm_viz.Project.open(recipe, cache=StageCache(_CACHE))  # nothing is there yet
     stages = project.stages
-    essential = [layer for layer in project.layers if layer.family in ESSENTIAL]
+    essential = [layer for layer in project.layers if layer.essential]
     ready = _timed(lambda: stages.prepare(recipe, essential))
     seconds = {
         "ours: ESD + ESM from scratch": ready + _timed(lambda: stages.run(recipe, False)),

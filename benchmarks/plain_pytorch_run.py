@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 import esm_viz
 from benchmarks import plain_pytorch
 from esm_viz.core.records import Layer
-from esm_viz.families.vision_tower import ESSENTIAL, module_of
+from esm_viz.families.vision_tower import module_of
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "ACTIVE"}
 
@@ -72,7 +72,7 @@ def merge(
     merged = {}
     for layer in layers:
         own = [delta.to(dtype) for delta in deltas[layer.name]]
-        if layer.family in ESSENTIAL:
+        if layer.essential:
             merged[layer.name] = plain_pytorch.merge_layer(own, [rows.to(dtype) for rows in inputs[layer.name]])
         else:
             merged[layer.name] = plain_pytorch.merge_singular_vectors(own)

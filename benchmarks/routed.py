@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from benchmarks.plain_pytorch_run import watch
 from esm_viz.core.records import Layer
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.prototype_routing import Adapters, add_gathered, add_grouped
 from esm_viz.families.routed_tower import RoutedTower, routed_layers
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.vision_tower import encode
 
 ARCH, BATCH, TASKS, RANK = "ViT-B-32-quickgelu", 64, 8, 32
 
@@ -27,7 +28,7 @@ def main(rounds: int) -> None:
     Weights are random. Prototypes are inputs of images of the batch, so that every layer uses several adapters.
     """
     torch.manual_seed(0)
-    arch = Architecture(ARCH, None)
+    arch = architecture_of(ARCH, None)
     weights = {name: 0.02 * torch.randn(shape) for name, shape in arch.shapes.items()}
     images = torch.randn(BATCH, 3, arch.image_size, arch.image_size)
     means = _means(arch.tower(weights), arch.layers, images[:TASKS])

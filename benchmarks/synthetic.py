@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.merge import settle
 
 VIT_B_32 = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
@@ -38,7 +38,7 @@ def write(
     models = [{"name": name, "path": f"{name}.safetensors", "proxies": f"{name}_proxies.safetensors"} for name in names]
     raw = {"merge_method": "esm", "arch": config, "base_model": {"path": "base.safetensors"}, "models": models}
     recipe = settle(parse_mapping({**raw, "parameters": parameters}, folder))
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     draw = torch.Generator().manual_seed(0)
     base = {name: _weights(name, shape, draw) for name, shape in arch.shapes.items()}
     save_file(base, folder / "base.safetensors")

@@ -14,8 +14,9 @@ from esm_viz.version import __version__
 # isort: split
 from esm_viz.core.errors import EsmVizError
 from esm_viz.core.recipe import Recipe
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.routed_tower import load_routed
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.vision_tower import encode
 from esm_viz.hub.recipe_names import downloaded as download
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
@@ -25,11 +26,11 @@ from esm_viz.project.project import Project, inspect
 __all__ = [
     "METHODS",
     "PRESETS",
-    "Architecture",
     "EsmVizError",
     "Project",
     "Recipe",
     "__version__",
+    "architecture_of",
     "download",
     "encode",
     "inspect",

@@ -43,6 +43,8 @@
   const digits = (step) => Math.max(0, (String(step).split(".")[1] ?? "").length);
   const show = (knob, value) => Number(value).toFixed(digits(knob.step)).replace("-", "−");
 
+  const plain = (number) => String(Number(number.toFixed(3))).replace("-", "−");
+
   const sayer = (box) => (html, quiet) => {
     const place = box.querySelector(".f");
     studio.fill(place, html);
@@ -53,9 +55,9 @@
     const box = document.createElement("div");
     box.className = knob.mark ? "knob slim" : "knob";
     box.dataset.knob = knob.name;
-    box.innerHTML = `<div class="l"><b></b><i></i><button class="rs" title="Back to the default">↺</button>
+    box.innerHTML = `<div class="l"><b></b><i></i><small class="best" hidden></small><button class="rs" title="Back to the default">↺<span></span></button>
       <input class="v" inputmode="decimal" autocomplete="off" spellcheck="false"></div>
-      <div class="track"><s></s><input type="range"></div><div class="f"></div>`;
+      <div class="ends"><span></span><div class="track"><s class="default"></s><s class="best" hidden></s><input type="range"></div><span></span></div><div class="f"></div>`;
     const range = box.querySelector("[type=range]"), value = box.querySelector(".v");
     Object.assign(range, { min: knob.least, max: knob.most, step: knob.step });
     box.querySelector("b").textContent = knob.label;
@@ -63,8 +65,11 @@
     box.querySelector("i").innerHTML = knob.mark ?? knob.symbol;
     range.setAttribute("aria-label", knob.label);
     value.setAttribute("aria-label", knob.label + ", value");
-    box.querySelector(".rs").setAttribute("aria-label", "Reset " + knob.label);
-    box.querySelector("s").style.left = `calc(9px + (100% - 18px) * ${(knob.default - knob.least) / (knob.most - knob.least)})`;
+    box.querySelector(".rs").setAttribute("aria-label", `Reset ${knob.label} to ${show(knob, knob.default)}`);
+    box.querySelector(".rs span").textContent = knob.mark ? "" : show(knob, knob.default);
+    box.querySelectorAll(".ends > span").forEach((end, at) => { end.textContent = plain([knob.least, knob.most][at]); });
+    const place = (number) => `calc(9px + (100% - 18px) * ${(number - knob.least) / (knob.most - knob.least)})`;
+    box.querySelector("s.default").style.left = place(knob.default);
     const set = (number) => {
       range.value = number;
       range.style.setProperty("--p", `${(100 * (range.value - knob.least)) / (knob.most - knob.least)}%`);
@@ -86,7 +91,15 @@
       if (Number.isFinite(number)) move(number); else set(range.value);
     });
     box.querySelector(".rs").onclick = () => move(knob.default);
-    return { box, set, say: knob.mark ? () => {} : sayer(box) };
+    /* the value that a search chose, as a mark on the slider and in words above it */
+    const best = (number) => {
+      const words = box.querySelector("small.best"), sign = box.querySelector("s.best");
+      words.hidden = sign.hidden = number == null;
+      if (number == null) return;
+      words.textContent = `▾ best ${show(knob, number)}`;
+      sign.style.left = place(number);
+    };
+    return { box, set, best, say: knob.mark ? () => {} : sayer(box) };
   }
 
   /* many words are a list, a few are buttons side by side */
@@ -149,7 +162,7 @@
 
   studio.rail = (element, props, trigger, watch) => {
     element.innerHTML = `<aside class="card rail"><div class="row pick"><select class="sel" aria-label="Preset"></select><button class="btn reset">Reset all</button></div>
-      <p class="rail-error" role="alert" hidden></p><p class="how about"></p><div class="knobs"></div><details class="more"><summary>More <span></span></summary><div class="knobs"></div></details></aside>`;
+      <p class="rail-error" role="alert" hidden></p><p class="how about"></p><p class="how words"></p><div class="knobs"></div><details class="more"><summary>More <span></span></summary><div class="knobs"></div></details></aside>`;
     const rail = element.firstElementChild, select = rail.querySelector("select"), post = courier(trigger);
     const [main, more] = rail.querySelectorAll(".knobs"), error = rail.querySelector(".rail-error");
     const folded = rail.querySelector(".more");
@@ -187,9 +200,12 @@
         if (calm) made.set(knob.value);
         made.say(knob.math || knob.live, knob.quiet);
       }
+      rows.knobalpha?.best?.(now.best);
       weights.say(now.weights?.live ?? "", now.weights?.quiet);
       rail.querySelector("summary span").textContent = now.moved ?? "";
       rail.querySelector(".about").innerHTML = now.summary ?? "";
+      rail.querySelector(".words").innerHTML = now.words ?? "";
+      rail.querySelector(".words").hidden = !now.words;
       error.hidden = !now.error;
       error.textContent = now.error ?? "";
       rail.dataset.v = now.v;

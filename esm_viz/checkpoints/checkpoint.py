@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import Layout, Piece, layout_of, text_pieces, towers
-from esm_viz.checkpoints.model_config import config_beside, config_for, hints
+from esm_viz.checkpoints.model_config import config_beside, files_beside, hints
+from esm_viz.checkpoints.tensor_conversion import IDENTITY
 from esm_viz.checkpoints.tensor_storage import FLOATS, sha256_file, sha256_text
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
@@ -41,6 +42,9 @@ _MOST_TOLD = 3  # towers in a sentence
 _TEXT = ("token_embedding.weight", "text_model.", "text_projection")
 
 
+LayoutFinder = Callable[[Mapping[str, tuple[int, ...]]], Layout]
+
+
 class Checkpoint:
     """One model's file, files or folder, accessed by open_clip's names of a vision tower's parameters.
 
@@ -52,22 +56,31 @@ class Checkpoint:
         metadata: metadata of the file.
         read_file: name of the file, or of the list of shards, also where the recipe names its folder.
         not_read: names of weights beside it that a folder's model may be too; empty if the recipe names the file.
+        start: the base, whose parameters outside the blocks stand for those that this file does not bring.
     """
 
-    def __init__(self, title: str, path: Path) -> None:
+    def __init__(
+        self, title: str, path: Path, start: Checkpoint | None = None, layouts: LayoutFinder = layout_of
+    ) -> None:
         """Read the headers.
+
+        Args:
+            title: "base" or the model's name.
+            path: path of the file or folder.
+            start: the base of a fine-tune; None for a model that has to bring everything.
+            layouts: returns the layout of a file from its shapes; by default among those of CLIP's tower.
 
         Raises:
             CheckpointError: there is no such file, or it cannot be read safely.
         """
-        self.title, self.path = title, path
+        self.title, self.path, self.start = title, path, start
         self._source = Source(title, path)
         self._opened = self._stamps()
         self._verified = False
         self.names = tuple(self._source.tensors)
         self.metadata: Mapping[str, str] = self._source.metadata
         self.read_file, self.not_read = self._source.path.name, self._source.not_read
-        self.layout = layout_of(self._file_shapes())
+        self.layout = layouts(self._file_shapes())
 
     def facts(self, shapes: Mapping[str, tuple[int, ...]]) -> FileFacts:
         """Return what the header says of a tower's parameters, also if the file does not fit.
@@ -78,6 +91,7 @@ class Checkpoint:
         self.layout = self.layout.fitted(self._file_shapes(), shapes.get("proj", ()))
         pieces = {name: piece for name in shapes if (piece := self._piece(name))}
         parts = {part for piece in pieces.values() for part in piece.names}
+        from_base = tuple(name for name in shapes if self._is_from_base(name))
         fitting = [name for name in pieces if self.shape(name) == shapes[name]]
         return FileFacts(
             name=self.title,
@@ -87,9 +101,10 @@ class Checkpoint:
             parameters=sum(math.prod(self._source.tensors[part].shape) for part in parts),
             bytes=sum(path.stat().st_size for path in self._source.files),
             matched=len(fitting),
-            missing=tuple(sorted(set(shapes) - set(pieces))),
+            missing=tuple(sorted(set(shapes) - set(pieces) - set(from_base))),
             extra=tuple(sorted(set(self.names) - parts)),
             misshaped=tuple(name for name in pieces if self.shape(name) != shapes[name]),
+            from_base=from_base,
         )
 
     def complaint(self, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointError | None:
@@ -114,7 +129,7 @@ class Checkpoint:
                 for word, names in (("missing", facts.missing), ("unknown", unknown))
                 if names
             )
-            return self._refused(found, "give an open_clip vision tower or full CLIP of this arch")
+            return self._refused(found, f"give {self.layout.wanted} of this arch")
         if facts.misshaped:
             return self._misshaped(facts.misshaped, shapes)
         odd = {name: kind for name in shapes for kind in self._kinds(name) if kind not in FLOATS.values()}
@@ -152,19 +167,19 @@ class Checkpoint:
         Raises:
             CheckpointError: it cannot be read, or is the config of another kind of model.
         """
-        return config_beside(self._source.path, self.layout, self.title)
+        return config_beside(self._source.path, self.layout, bool(towers(self.names)), self.title)
 
-    def config_for(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the config to write beside a merged model with this base; None if the layout needs none.
+    def files_beside(self, layout: Layout, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the configs to write beside a merged model with this base, by name of the file.
 
         Args:
             layout: layout of the merged model.
-            config: the open_clip model config of its tower.
+            config: the model config of its tower.
 
         Raises:
-            CheckpointError: the config beside this file cannot be read.
+            CheckpointError: a config beside this file cannot be read.
         """
-        return config_for(layout, config, self._source.path)
+        return files_beside(layout, config, self._source.path, layout == self.layout)
 
     def hints(self) -> dict[str, Any]:
         """Return the parts of an open_clip `vision_cfg` that follow from names of tensors but not from shapes."""
@@ -173,12 +188,14 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape that one of the tower's parameters has in this file."""
         piece = self._piece(name)
+        if piece is None and self.start is not None and self._is_from_base(name):
+            return self.start.shape(name)
         if piece is None:
             raise KeyError(name)
         return piece.form.shape([self._source.tensors[part].shape for part in piece.names])
 
     def tensors(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Read some of the tower's parameters, with the stored type unless `dtype` is given.
+        """Read some of the tower's parameters, with the stored type unless `dtype` is given; lent ones from the base.
 
         Raises:
             NotFinite: one holds NaN or Inf.
@@ -186,6 +203,9 @@ class Checkpoint:
         """
         names = tuple(names)
         found = {name: tensor.to(dtype or tensor.dtype) for name, tensor in self._stream(names)}
+        lent = [name for name in names if name not in found]
+        if lent and self.start is not None:
+            found |= self.start.tensors(lent, dtype)
         return {name: found[name] for name in names}
 
     def everything(self) -> Iterator[tuple[str, Tensor]]:
@@ -253,7 +273,26 @@ class Checkpoint:
     def _piece(self, name: str) -> Piece | None:
         """Return how one of the tower's tensors is stored in the file; None if it is missing."""
         piece = self.layout.piece(name)
-        return piece if piece and all(part in self._source.tensors for part in piece.names) else None
+        if piece is None or not all(part in self._source.tensors for part in piece.names):
+            return None
+        no_projection = piece.form is IDENTITY and self.start is not None and self.start.brings_projection
+        return None if no_projection else piece
+
+    def brings(self, name: str) -> bool:
+        """Say whether one of the tower's parameters is in the file."""
+        return self._piece(name) is not None
+
+    @property
+    def brings_projection(self) -> bool:
+        """Say whether the file has a projection; a tower without one gives its pooled output as features."""
+        piece = self._piece("proj")
+        return piece is not None and piece.form is not IDENTITY
+
+    def _is_from_base(self, name: str) -> bool:
+        """Say whether a parameter is not in this file and is the base's: one outside the blocks that the base has."""
+        if self.start is None or self.brings(name) or self.layout.in_block(name):
+            return False
+        return self.start.brings(name)
 
     @property
     def _text(self) -> dict[str, Piece]:
@@ -268,7 +307,7 @@ class Checkpoint:
 
     def _stream(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the tower's tensors, each as soon as all its parts are read."""
-        waiting = {name: piece for name in names if (piece := self.layout.piece(name))}
+        waiting = {name: piece for name in names if (piece := self._piece(name))}
         parts: dict[str, Tensor] = {}
         for part, held in self._read(dict.fromkeys(part for piece in waiting.values() for part in piece.names)):
             parts[part] = held
@@ -306,12 +345,16 @@ class Checkpoint:
             return None
         if any(mark in name for name in self.names for mark in _TEXT):
             return self._refused("a text tower without a vision tower", "give the vision tower or the full CLIP")
+        if not self.layout.of_clip:
+            return self._refused(f"no {self.layout.title} is in it ({_some(self.names)})", "give a model of this arch")
         return self._refused(
             f"no vision tower of CLIP or timm is in it ({_some(self.names)})", "give a CLIP or its vision tower"
         )
 
     def _several_towers(self) -> LayoutError | None:
         """Return an error that names the towers of a file with more than one; two names of the same numbers are one."""
+        if not self.layout.of_clip:
+            return None
         found: dict[object, str] = {}
         for prefix, mark in towers(self.names):
             stored = self._source.tensors[prefix + mark]

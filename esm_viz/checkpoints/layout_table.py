@@ -59,6 +59,21 @@ class Layout:
     bias: str = ""
     drops: tuple[str, ...] = ()
 
+    @property
+    def like_clip(self) -> bool:
+        """Say whether a tower of timm's names has CLIP's parts: a norm before the blocks, no bias of the patches."""
+        return "ln_pre.weight" in self.stem and len(self.stem["positional_embedding"].names) == 1
+
+    @property
+    def of_clip(self) -> bool:
+        """Say whether it is a layout of CLIP's tower."""
+        return True
+
+    @property
+    def wanted(self) -> str:
+        """Return what a file of this layout should hold, for error messages."""
+        return "an open_clip vision tower or full CLIP"
+
     def piece(self, name: str) -> Piece | None:
         """Return how one of the tower's tensors is stored in the file; None if the layout has no such tensor."""
         if not self.stem:
@@ -70,6 +85,10 @@ class Layout:
         match = _BLOCK.fullmatch(name)
         below, start = (self.inside.get(match[2]), self.block.format(match[1])) if match else (self.stem.get(name), "")
         return Piece(tuple(self.prefix + start + part for part in below.names), below.form) if below else None
+
+    def in_block(self, name: str) -> bool:
+        """Say whether one of the tower's tensors belongs to a repeated block."""
+        return _BLOCK.fullmatch(name) is not None
 
     def in_tower(self, name: str) -> str | None:
         """Return open_clip's name of the parameter that a file's tensor is part of; None for tensors outside the tower.
@@ -335,5 +354,7 @@ def writable(base: Layout, vision: Mapping[str, Any]) -> dict[str, Layout]:
         base: the base file's layout.
         vision: the `vision_cfg` of the tower.
     """
+    if not base.of_clip:
+        return {base.name: base}
     others = (TOWER, CLIP, ENCODER, *((HF_VISION, TIMM) if vision.keys() <= _SIZES else ()))
     return {base.name: base} | {layout.name: layout for layout in others if layout.name != base.name}

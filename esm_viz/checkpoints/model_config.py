@@ -11,12 +11,14 @@ import torch
 from open_clip.model import CLIPVisionCfg
 from torch import nn
 
-from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF, HF_VISION, TIMM, TOWER, Layout
+from esm_viz.checkpoints.layout_table import CLIP, ENCODER, HF_VISION, TIMM, TOWER, Layout
 from esm_viz.checkpoints.weight_files import read_json
-from esm_viz.core.errors import CheckpointError, LayoutError
+from esm_viz.core.errors import CheckpointError, LayoutError, one_line
 
 CONFIG = "config.json"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that transformers writes about the images of a model."""
 _EPS = 1e-5  # of open_clip's norms
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 # Defaults of transformers, which its configs leave out.
@@ -40,19 +42,23 @@ _TIMM_SIZES = frozenset(
 _MOST_BLOCKS = 200
 
 
-def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | None:
+def config_beside(path: Path, layout: Layout, of_clip: bool, title: str) -> dict[str, Any] | None:
     """Return the config beside a model's weights, as an open_clip model config; None without one.
 
     Args:
         path: path of the weights.
         layout: layout of the weights, which decides the kind of config to look for.
+        of_clip: whether the weights hold a whole tower of CLIP.
         title: name of the model, for error messages.
 
     Raises:
         CheckpointError: the config cannot be read.
         LayoutError: it is the config of another kind of model.
     """
-    ours = layout.name in (TOWER.name, CLIP.name, ENCODER.name)
+    ours = layout.name in (TOWER.name, CLIP.name, ENCODER.name, "open_clip")
+    library = _library_config(path, layout, of_clip, title)
+    if library is not None:
+        return library
     beside = path.with_name(OPEN_CLIP_CONFIG if ours else CONFIG)
     if not beside.is_file():
         return None
@@ -60,7 +66,9 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
     try:
         if ours:
             found = raw.get("model_cfg", raw)
-            return dict(found) if isinstance(found.get("vision_cfg"), dict) and "embed_dim" in found else None
+            if not isinstance(found.get("vision_cfg"), dict) or "embed_dim" not in found:
+                return None
+            return {"quick_gelu": False, **found}  # open_clip leaves its default out of the configs that it writes
         return _from_timm(raw, layout) if layout.name == TIMM.name else _from_hf(raw, layout)
     except LayoutError as error:
         raise error.placed(beside.name, title) from error
@@ -68,6 +76,61 @@ def config_beside(path: Path, layout: Layout, title: str) -> dict[str, Any] | No
         raise CheckpointError(
             "its config has values of the wrong kind", "download it again", CONFIG, subject=title
         ) from error
+
+
+def _library_config(path: Path, layout: Layout, of_clip: bool, title: str) -> dict[str, Any] | None:
+    """Return the config beside a model of timm or transformers that is not stored as one of CLIP's towers.
+
+    Words that name no size (class names, training settings) are left out, so that fine-tunes of one model agree.
+
+    Raises:
+        CheckpointError: the config cannot be read.
+    """
+    beside = path.with_name(CONFIG)
+    if not beside.is_file():
+        return None
+    raw = read_json(beside, title)
+    architecture = raw.get("architecture")
+    if isinstance(architecture, str) and "model_type" not in raw:
+        if layout.name == TIMM.name and layout.like_clip:
+            return None
+        known = {key: raw[key] for key in ("architecture", "global_pool", "model_args") if raw.get(key) is not None}
+        said = raw.get("pretrained_cfg")
+        kept = {key: said[key] for key in ("input_size", "classifier") if key in said} if isinstance(said, dict) else {}
+        return {"library": "timm", **known, **({"pretrained_cfg": kept} if kept else {})}
+    if not of_clip and isinstance(raw.get("model_type"), str) and raw["model_type"] not in _OF_CLIP:
+        left_out = {key for key in raw if key in _NO_SIZES or key.startswith("_")}
+        return {"library": "transformers", **{key: value for key, value in raw.items() if key not in left_out}}
+    return None
+
+
+_OF_CLIP = ("clip", "clip_vision_model")
+_NO_SIZES = {
+    *("id2label", "label2id", "num_labels", "transformers_version", "torch_dtype", "dtype", "problem_type", "auto_map"),
+    *("finetuning_task", "license", "tags"),
+}
+
+
+def config_classes(path: Path, rows: int) -> tuple[str, ...]:
+    """Return the class names in the config beside a model's weights, in the order of its classifier's rows.
+
+    transformers writes them as `id2label`, timm as `label_names`; empty if there are none, or not one for each row.
+
+    Args:
+        path: path of the weights.
+        rows: rows of the classifier.
+    """
+    try:
+        raw = read_json(path.with_name(CONFIG), "")
+    except CheckpointError:
+        return ()
+    by_row, listed = raw.get("id2label"), raw.get("label_names")
+    if isinstance(by_row, dict):
+        listed = [by_row.get(str(row)) for row in range(rows)]
+    if not isinstance(listed, list) or len(listed) != rows or not all(isinstance(name, str) for name in listed):
+        return ()
+    unnamed = [f"LABEL_{row}" for row in range(rows)]  # what transformers writes for classes without names
+    return () if listed == unnamed else tuple(one_line(name) for name in listed)
 
 
 def kind_of_config(path: Path) -> str:
@@ -85,21 +148,29 @@ def kind_of_config(path: Path) -> str:
     return f"{CONFIG} beside it is that of {kind!r:.60}" if isinstance(kind, str) else ""
 
 
-def config_for(layout: Layout, config: Mapping[str, Any], base: Path) -> dict[str, Any] | None:
-    """Return the config to write beside a merged model; None if its layout needs none.
+def files_beside(layout: Layout, config: Mapping[str, Any], base: Path, own: bool) -> dict[str, dict[str, Any]]:
+    """Return the configs to write beside a merged model, by name of the file, so that its library opens the folder.
 
     Args:
         layout: layout of the merged model.
-        config: the open_clip model config of its tower.
-        base: path of the base's weights, whose config describes the text tower.
+        config: the model config of its tower.
+        base: path of the base's weights.
+        own: whether the layout is the base's own; then its configs and processors are kept.
 
     Raises:
-        CheckpointError: the base's config cannot be read.
+        CheckpointError: a config of the base cannot be read.
     """
-    if layout.name == HF.name:
-        beside = base.with_name(CONFIG)
-        return read_json(beside, "base") if beside.is_file() else None
-    return _to_hf(config, bool(layout.projection)) if layout.name == HF_VISION.name else None
+    kept = {
+        name: read_json(base.with_name(name), "base")
+        for name in (CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS)
+        if own and layout.name not in (HF_VISION.name, TIMM.name) and base.with_name(name).is_file()
+    }
+    if layout.name != HF_VISION.name:
+        return kept
+    processors = {
+        name: read_json(base.with_name(name), "base") for name in PROCESSORS if base.with_name(name).is_file()
+    }
+    return {CONFIG: _to_hf(config, bool(layout.projection)), **(processors if own else {})}
 
 
 def _to_hf(config: Mapping[str, Any], projected: bool) -> dict[str, Any]:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from esm_viz.checkpoints.model_config import CONFIG, OPEN_CLIP_CONFIG
+from esm_viz.checkpoints.model_config import CONFIG, OPEN_CLIP_CONFIG, PROCESSORS
 from esm_viz.checkpoints.weight_files import read_json
 from esm_viz.core.errors import CheckpointError
 
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-"""Files that transformers writes about the images of a model."""
 _INTERPOLATIONS = ("bicubic", "bilinear")
 _PILLOW = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which transformers writes
 _TIMM_MODES = {"center": "shortest", "squash": "squash", "border": "longest"}

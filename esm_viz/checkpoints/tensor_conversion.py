@@ -86,3 +86,12 @@ PATCHES = Conversion(_patches, _with_bias, _without_bias)
 """Positions of shape (1, tokens, width), possibly with the patches' bias, which open_clip's tower does not have."""
 IDENTITY = Conversion(lambda shapes: 2 * _row(shapes)[-1:], _identity, _is_identity)
 """No projection: the features have the tower's width, which is the length of its class token."""
+
+
+def matrix_of_patches(shape: Shape) -> Conversion:
+    """Return the conversion of a convolution's weight, (d_out, channels, k, k), to the matrix (d_out, channels k k)."""
+
+    def flat(shapes: Sequence[Shape]) -> Shape:
+        return (shapes[0][0], math.prod(shapes[0][1:])) if shapes[0] else shapes[0]
+
+    return Conversion(flat, lambda parts: parts[0].flatten(1), lambda tensor, _: [tensor.unflatten(1, shape[1:])])

@@ -37,6 +37,7 @@ _BASE = ("path", "sha256")
 _MODEL = ("name", "path", "sha256", "weight", "proxies", "head", "classes", "validation", "test")
 _NAME = re.compile(r"[^/\\|]{1,80}")  # a task's name is shown, is a JSON key, and joins pairs as a|b
 _FOLDED = re.compile("[\x85\u2028\u2029]")  # YAML reads these line breaks as spaces unless they are escaped
+_ARCHS = "an open_clip model name, a config with embed_dim and vision_cfg, or one with library: timm or transformers"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -73,7 +74,7 @@ class Recipe:
 
     Attributes:
         method: a registered merge method's name.
-        arch: an open_clip model name, or an open_clip model config as canonical JSON.
+        arch: an open_clip model name; or as canonical JSON an open_clip config, or another library's with `library`.
         base, base_sha256: the pre-trained checkpoint and, where the recipe names it, its digest.
         models: the experts, in the recipe's order.
         parameters: the method's parameters; `merge.settle` checks them and fills in defaults.
@@ -99,7 +100,7 @@ class Recipe:
 
     @property
     def arch_config(self) -> dict[str, Any] | None:
-        """Return the open_clip model config, where the recipe gives one instead of a name."""
+        """Return the model config, where the recipe gives one instead of a name."""
         return json.loads(self.arch) if self.arch.startswith("{") else None
 
     def resolve(self, path: str) -> Path:
@@ -421,16 +422,17 @@ def _words(raw: object, what: str, where: str) -> tuple[str, ...]:
 
 def _arch(raw: object, where: str) -> str:
     if isinstance(raw, dict):
-        if not isinstance(raw.get("vision_cfg"), dict) or type(raw.get("embed_dim")) is not int:
-            _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
+        of_library = raw.get("library", "open_clip") in ("timm", "transformers")
+        if not of_library and (not isinstance(raw.get("vision_cfg"), dict) or type(raw.get("embed_dim")) is not int):
+            _wrong("arch", _ARCHS, raw, where)
         try:
             return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise RecipeError(
-                "arch holds something that is not plain data", "give an open_clip config", where
+                "arch holds something that is not plain data", "give a config as its library writes it", where
             ) from error
     if isinstance(raw, str) and raw.startswith("{"):  # a `Recipe` keeps a config as text that starts with {
-        _wrong("arch", "an open_clip model name or a config with embed_dim and vision_cfg", raw, where)
+        _wrong("arch", _ARCHS, raw, where)
     return _text(raw, "arch", where).replace("/", "-")  # open_clip takes ViT-B/32 for ViT-B-32 too
 
 

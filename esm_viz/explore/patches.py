@@ -44,8 +44,10 @@ def patches(
     Raises:
         RecipeError: there is no direction of that number, or it has no energy.
     """
-    stages, recipe = project.stages, project.settled(recipe)
+    stages, recipe, arch = project.stages, project.settled(recipe), project.headers.arch
     task, layer = project.known_task(task), project.layer(layer_name)
+    if not arch.grid[0]:
+        raise RecipeError(f"the tokens of {arch.title} are no grid of patches", "look at the other cards")
     progress(0.0, f"{task}, {layer.label}: decomposing")
     decomposition = stages.decomposition(recipe, task, layer)
     live = leading(decomposition, len(decomposition.eigenvalues)).shape[1]
@@ -60,17 +62,17 @@ def patches(
         return (stages.inputs(recipe, task, layer).to(reads.dtype) @ reads).abs().cpu()
 
     key = ("scores", direction, layer.name, stages.device, *task_key(stages, recipe, task))
-    scores = stages.cache.get(key, compute)  # (images, tokens), the class token first
-    heat = scores[:, 1:].unflatten(1, stages.headers.arch.grid)
+    scores = stages.cache.get(key, compute)  # (images, tokens), the class token and registers first
+    heat = scores[:, arch.first_tokens :].unflatten(1, arch.grid)
     progress(0.9, f"{task}, {layer.label}: drawing images")
     proxies, how = stages.proxies(recipe, task), stages.headers.proxies[task].how
-    blank = blank_patches(to_pixels(proxies, how), int(stages.headers.arch.shapes["conv1.weight"][-1]))
+    blank = blank_patches(to_pixels(proxies, how), arch.patch_size)
     all_blank = bool(blank.all())
     top = _largest(heat, ~blank | all_blank, most)
     held = list(dict.fromkeys(patch.image for patch in top))
     pictures = to_png(proxies[held], how)
     images = tuple(
-        HeatImage(at, png, tuple(map(tuple, heat[at].tolist())), float(scores[at, 0]))
+        HeatImage(at, png, tuple(map(tuple, heat[at].tolist())), float(scores[at, : arch.first_tokens].sum()))
         for at, png in zip(held, pictures, strict=True)
     )
     return Patches(
@@ -78,7 +80,7 @@ def patches(
         layer=layer,
         direction=direction,
         energy=float(decomposition.eigenvalues[direction - 1] / decomposition.eigenvalues.sum()),
-        class_token_share=float(scores[:, 0].square().sum() / scores.square().sum()),
+        class_token_share=float(scores[:, : arch.first_tokens].square().sum() / scores.square().sum()),
         top=top,
         blank_left_out=0 if all_blank else int((heat[blank] >= top[-1].score).sum()),
         all_blank=all_blank,

@@ -12,7 +12,6 @@ from torch import Tensor
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Layer, Role, ScalingProfile
-from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.merge import METHODS, static_part
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.stages.merge_stages import Stages
@@ -57,7 +56,7 @@ def _shares(stages: Stages, recipe: Recipe, layer: Layer) -> tuple[list[float], 
     """Return each task's share of Σ_t ‖ΔW_t‖_F² at a layer, before and after the inter-task level."""
     norms = torch.stack([update.delta.norm() for update in stages.updates(recipe, layer.name, layer)])
     knob = METHODS[recipe.method].roles.get("task")
-    exponent = recipe.parameters[knob] if knob and layer.family in ESSENTIAL else 0.0
+    exponent = recipe.parameters[knob] if knob and layer.essential else 0.0
     return _squares(norms), _squares(norms * relative_power(norms, float(exponent)))
 
 

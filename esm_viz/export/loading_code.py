@@ -24,6 +24,8 @@ def loading_code(recipe: Recipe, config: Mapping[str, Any], layout: Layout, whol
         layout: of the file.
         whole: whether it holds a text tower too.
     """
+    if not layout.of_clip and layout.name != "open_clip":
+        return _any_timm() if layout.name == "timm" else _any_transformers(layout)
     if layout.name in (HF.name, HF_VISION.name):
         return _transformers(layout)
     if layout.name == TIMM.name:
@@ -33,7 +35,42 @@ def loading_code(recipe: Recipe, config: Mapping[str, Any], layout: Layout, whol
 
 def library(layout: Layout) -> str:
     """Return the name of the library that loads a layout."""
+    if not layout.of_clip:
+        return layout.name
     return {HF.name: "transformers", HF_VISION.name: "transformers", TIMM.name: "timm"}.get(layout.name, "open_clip")
+
+
+def _any_timm() -> list[str]:
+    return [
+        "import timm",
+        "",
+        'tower = timm.create_model("local-dir:.", pretrained=True)  # the folder with config.json',
+        f"tower.reset_classifier(0){_MADE}",
+    ]
+
+
+def _any_transformers(layout: Layout) -> list[str]:
+    kind = layout.title.split()[-1]
+    classified = kind.endswith("ForImageClassification")
+    head = ["for name, part in list(model.named_modules()):"] if classified else []
+    head += ['    if name.startswith("classifier") and isinstance(part, torch.nn.Linear):'] if classified else []
+    head += (
+        ["        model.set_submodule(name, torch.nn.Identity())  # each task has its own classifier"]
+        if classified
+        else []
+    )
+    answer = "logits" if classified else "pooler_output"
+    return [
+        *(["import torch"] if classified else []),
+        f"from transformers import {kind}",
+        "",
+        f'model = {kind}.from_pretrained(".")  # the folder with config.json',
+        *head,
+        "",
+        "",
+        f"def tower(images):{_MADE}",
+        f"    return model(pixel_values=images).{answer}",
+    ]
 
 
 def _open_clip_whole(recipe: Recipe, layout: Layout) -> list[str]:

@@ -101,9 +101,9 @@ def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
         "is routed to. Both together, for features and routes:",
         "",
         "    from pathlib import Path",
-        "    from esm_viz import Architecture, encode, load_routed",
+        "    from esm_viz import architecture_of, encode, load_routed",
         "",
-        f"    arch = Architecture({arch})",
+        f"    arch = architecture_of({arch})",
         '    tower = load_routed(arch, Path("model.safetensors"), Path("experts.safetensors"))',
         "    features, routes = encode(tower, images), tower.take_routes()",
         "",
@@ -144,7 +144,7 @@ def _accuracy(shown: Evaluation) -> list[str]:
         *rows,
         f"| **{shown.mean_title}** | | {means[0]} | {means[1]} | {means[2]} | {_percent(shown.mean_normalised)} |",
         "",
-        *([f"A dash is an unknown share: {shown.shares_missing}.", ""] if shown.shares_missing else []),
+        *([f"A dash: {shown.shares_missing}.", ""] if shown.shares_missing else []),
     ]
 
 

@@ -76,5 +76,5 @@ def layouts(project: OpenedProject) -> dict[str, str]:
 
 
 def _vision(project: OpenedProject) -> Mapping[str, Any]:
-    vision: Mapping[str, Any] = project.headers.arch.config["vision_cfg"]
+    vision: Mapping[str, Any] = project.headers.arch.config.get("vision_cfg", {})
     return vision

@@ -22,7 +22,7 @@ from esm_viz.checkpoints.adapter_file import adapters_metadata, named_tensors, r
 from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors, write_text
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import Layout
-from esm_viz.checkpoints.model_config import CONFIG
+from esm_viz.checkpoints.model_config import CONFIG, OPEN_CLIP_CONFIG, PROCESSORS
 from esm_viz.checkpoints.tensor_storage import sha256_file, sha256_text
 from esm_viz.core import recipe as recipes
 from esm_viz.core.errors import EsmVizError, ExportError, ProofFailed
@@ -39,9 +39,10 @@ from esm_viz.core.records import (
     WrittenFile,
 )
 from esm_viz.export.model_card import model_card
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.prototype_routing import Adapters
 from esm_viz.families.routed_tower import load_routed
-from esm_viz.families.vision_tower import Architecture
 from esm_viz.inspection.opened_files import Headers
 from esm_viz.merge import settle
 from esm_viz.runtime.device import conditions
@@ -51,7 +52,7 @@ WEIGHTS, ADAPTERS, RECIPE, CARD = "model.safetensors", "experts.safetensors", "r
 PAGE = "report.html"
 # Files of an export: a config only if its layout needs one, adapters only if the method has some, the page only if it
 # was requested.
-FILES = (WEIGHTS, CONFIG, ADAPTERS, RECIPE, CARD, PAGE)
+FILES = (WEIGHTS, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS, ADAPTERS, RECIPE, CARD, PAGE)
 ASIDE = ".????????.part"  # a folder of an export that is being written
 PLACING = "placing"  # file in it with the names of its files, written after all checks
 Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
@@ -101,9 +102,14 @@ class Preview:
         return sha256_tensors(self.weights)
 
     @cached_property
-    def config(self) -> dict[str, Any] | None:
-        """Return the config that belongs beside the weights; None where their layout wants none."""
-        return self.headers.base.config_for(self.layout, self.headers.arch.config)
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Return the configs that belong beside the weights, by name of the file."""
+        return self.headers.base.files_beside(self.layout, self.headers.arch.config)
+
+    @property
+    def says_architecture(self) -> bool:
+        """Say whether a config beside the weights tells the architecture."""
+        return bool(self.configs.keys() & {CONFIG, OPEN_CLIP_CONFIG})
 
     @cached_property
     def conditions(self) -> str:
@@ -162,8 +168,8 @@ def export(
         progress(0.0, "writing")
         write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
         digest = sha256_file(aside / WEIGHTS)
-        if preview.config is not None:
-            write_text(aside / CONFIG, json.dumps(preview.config, indent=2))
+        for name, config in preview.configs.items():
+            write_text(aside / name, json.dumps(config, indent=2))
         if preview.adapters:
             write_tensors(aside / ADAPTERS, named_tensors(preview.adapters), _adapters_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
@@ -246,9 +252,9 @@ def _is_export(folder: Path) -> bool:
 
 def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, progress: Progress) -> list[ProofRow]:
     """Read all files back and compare them with what was on screen, one row per check."""
-    again = Checkpoint("export", aside / WEIGHTS)
-    said = again.config() if preview.config is not None else None
-    arch = preview.headers.arch if said is None else Architecture("", said)  # what is written must say it all
+    again = Checkpoint("export", aside / WEIGHTS, layouts=preview.headers.arch.layout_of)
+    said = again.config() if preview.says_architecture else None
+    arch = preview.headers.arch if said is None else architecture_of("", said)  # what is written must say it all
     facts = again.judge(arch.shapes)
     tensors = again.tensors(preview.weights, preview.dtype)
     reread = settle(recipes.parse_text((aside / RECIPE).read_text(encoding="utf-8"), written.folder, RECIPE))
@@ -277,7 +283,7 @@ def _compare(preview: Preview, written: Recipe, aside: Path, rescore: Rescore, p
 
 def _compare_config(preview: Preview, again: Architecture) -> list[ProofRow]:
     """Compare the architecture with that of the written config, if there is one."""
-    if preview.config is None:
+    if not preview.says_architecture:
         return []
     sides = (
         f"{arch.blocks} blocks, {arch.image_size} pixels, {arch.describe()}, {sha256_text(str(arch.shapes))[:12]}"

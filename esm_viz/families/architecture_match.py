@@ -9,7 +9,7 @@ import open_clip
 from open_clip.model import CLIPVisionCfg
 
 from esm_viz.core.errors import RecipeError
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.model_families import architecture_of
 
 ACTIVATION = "quick_gelu"  # key of the activation in a model config
 
@@ -31,7 +31,7 @@ def fitting(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
         if any(vision == other for other, _ in found):
             continue
         try:
-            fits = Architecture(name, None).shapes == dict(shapes)
+            fits = architecture_of(name, None).shapes == dict(shapes)
         except RecipeError:  # not a plain vision transformer
             continue
         if fits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from esm_viz.checkpoints.layout_table import TIMM, layout_of
+from esm_viz.checkpoints.model_config import config_classes
 from esm_viz.checkpoints.tensor_storage import FLOATS
 from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import RUNS_CODE, CheckpointError, HeadError, one_line
@@ -88,18 +89,27 @@ class Head:
         return scores if self.bias is None else scores + self.bias.to(features.device)
 
 
-def read_head(path: Path, embed_dim: int) -> Head:
+def read_head(path: Path, embed_dim: int, classifier: str = "") -> Head:
     """Read a head: `weight` (classes, embed_dim), optional `bias`, optional class names in the metadata.
 
-    The file may hold only the head, the pickled head class of task-vector repositories, or a timm ViT with classifier.
+    The file may hold only the head, the pickled head class of task-vector repositories, or a model with its classifier,
+    whose class names are then those of the config beside it.
+
+    Args:
+        path: path of the file or, for a model with its classifier, of its folder.
+        embed_dim: size of the features.
+        classifier: start of the names of the classifier of the project's models; empty for none.
 
     Raises:
         HeadError: the file is unreadable, or does not fit the tower.
     """
     try:
         source = Source("the head", path)
-        on_top = _on_top(source)
-        names = {"weight": "head.weight", "bias": "head.bias"} if on_top else {"weight": "weight", "bias": "bias"}
+        own = classifier_names(source.tensors, classifier)
+        on_top = bool(own) or _on_top(source)
+        names = own or (
+            {"weight": "head.weight", "bias": "head.bias"} if on_top else {"weight": "weight", "bias": "bias"}
+        )
         if names["weight"] not in source.tensors or not (on_top or set(source.tensors) <= set(names.values())):
             held = ", ".join(sorted(source.tensors)[:3]) or "nothing"
             more = " …" if len(source.tensors) > 3 else ""
@@ -118,9 +128,44 @@ def read_head(path: Path, embed_dim: int) -> Head:
     if not torch.isfinite(weight).all() or (bias is not None and not torch.isfinite(bias).all()):
         raise HeadError("the head holds NaN or Inf", "make it again", path.name)
     classes = _class_names(source.metadata.get("classes", ""), path)
+    if own and not classes:
+        classes = config_classes(source.path, len(weight))
     if classes and len(classes) != len(weight):
         raise HeadError(f"the head names {len(classes)} classes for {len(weight)} rows", "make it again", path.name)
     return Head(weight, bias, classes, not on_top and source.metadata.get("normalize", "true") != "false")
+
+
+def brings_classifier(path: Path, classifier: str) -> bool:
+    """Say whether a model's file brings the classifier of its task; False if it cannot be read, which others report.
+
+    Args:
+        path: path of the file or folder.
+        classifier: start of the names of the classifier; empty for none.
+    """
+    if not classifier:
+        return False
+    try:
+        return bool(classifier_names(Source("the head", path).tensors, classifier))
+    except (CheckpointError, OSError):
+        return False
+
+
+def classifier_names(names: Iterable[str], classifier: str) -> dict[str, str]:
+    """Return the names of a classifier's weight and bias in a file, under any prefix; empty without one.
+
+    Args:
+        names: the file's names.
+        classifier: start of the names of the classifier, such as "head" or "classifier.1".
+    """
+    if not classifier:
+        return {}
+    ends = {"weight": f"{classifier}.weight", "bias": f"{classifier}.bias"}
+    listed = sorted(names, key=len)
+    weight = next((name for name in listed if name == ends["weight"] or name.endswith(f".{ends['weight']}")), None)
+    if weight is None:
+        return {}
+    bias = weight.removesuffix("weight") + "bias"
+    return {"weight": weight, **({"bias": bias} if bias in listed else {})}
 
 
 def _on_top(source: Source) -> bool:

@@ -87,12 +87,18 @@ class Router(nn.Module):
         self.routes = torch.zeros(0, dtype=torch.int64)
         self.given: int | None = None
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the adapters of x, (n, tokens, d_in), to y = x W_ESMᵀ + b, (n, tokens, d_out), in place."""
+    def forward(self, x: Tensor, y: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Add the adapters of x, (n, tokens, d_in), to y = x W_ESMᵀ + b, (n, tokens, d_out), in place.
+
+        Args:
+            x: the layer's input.
+            y: its output, or that of one of the matrices stacked in it; contiguous.
+            rows: the rows of W_ESM that gave y.
+        """
         if self.given is None:
             self.routes = nearest(x.mean(1).double(), self.directions)
         else:
             self.routes = torch.full((len(x),), self.given, device=x.device)
         add = add_gathered if x.is_cuda else add_grouped
-        add(x, y, Adapters(self.A, self.B, self.directions), self.routes)
+        add(x, y, Adapters(self.A, self.B[:, rows], self.directions), self.routes)
         return y

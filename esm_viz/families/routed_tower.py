@@ -16,18 +16,21 @@ from esm_viz.checkpoints.adapter_file import read_adapters
 from esm_viz.checkpoints.atomic_write import sha256_tensors
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.core.errors import DigestMismatch
-from esm_viz.core.records import Family, Layer
+from esm_viz.core.records import Layer, LayerRole
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.module_tower import FeatureTower
 from esm_viz.families.prototype_routing import Adapters, Router
-from esm_viz.families.vision_tower import Architecture, module_of
+from esm_viz.families.routed_calls import RoutedCalls
+from esm_viz.families.vision_tower import module_of
 
-RUN_ORDER: tuple[Family, ...] = ("in_proj", "out_proj", "c_fc", "c_proj")
-"""Families as a block runs them, which is the order of routed layers everywhere."""
+RUN_ORDER: tuple[LayerRole, ...] = ("in_proj", "out_proj", "c_fc", "c_proj")
+"""Roles as a block runs them, which is the order of routed layers everywhere."""
 
 
-def routed_layers(layers: Iterable[Layer], families: str) -> tuple[Layer, ...]:
-    """Return the layers of some families, joined by "+", in the order in which the tower runs them."""
-    chosen = [layer for layer in layers if layer.family in families.split("+")]
-    return tuple(sorted(chosen, key=lambda layer: (layer.block, RUN_ORDER.index(layer.family))))
+def routed_layers(layers: Iterable[Layer], roles: str) -> tuple[Layer, ...]:
+    """Return the layers of some roles, joined by "+", in the order in which the tower runs them."""
+    chosen = [layer for layer in layers if layer.role in roles.split("+")]
+    return tuple(sorted(chosen, key=lambda layer: (layer.block, RUN_ORDER.index(layer.role))))
 
 
 class RoutedTower(nn.Module):
@@ -54,15 +57,21 @@ class RoutedTower(nn.Module):
         self.tower = tower
         self._routers = [Router(each) for each in adapters.values()]
         self.routers = nn.ModuleList(self._routers)  # so that they move to a device with the tower
-        for name, router in zip(adapters, self._routers, strict=True):
+        for name, router in zip(adapters, self._routers, strict=True) if not isinstance(tower, FeatureTower) else ():
             module_of(tower, name).register_forward_hook(lambda _module, x, y, router=router: router(x[0], y))
         self._routes: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Return image features, (n, embed_dim), before any normalisation."""
-        features = self.tower(images)
+        features = self._features(images)
         self._routes.append(torch.stack([router.routes for router in self._routers]).cpu())
         return features
+
+    def _features(self, images: Tensor) -> Tensor:
+        if not isinstance(self.tower, FeatureTower):
+            return self.tower(images)
+        with RoutedCalls(self.tower, dict(zip(self.layers, self._routers, strict=True)), len(images)):
+            return self.tower(images)
 
     def take_routes(self) -> Tensor:
         """Return the routes of all images since the last call, (layers, n), int64, as indices into `tasks`."""
@@ -93,7 +102,7 @@ def load_routed(arch: Architecture, model: Path, adapters: Path) -> RoutedTower:
         CheckpointError: a file cannot be read, does not fit the architecture, or holds NaN or Inf.
         DigestMismatch: the adapters belong to other weights.
     """
-    merged = Checkpoint("model", model)
+    merged = Checkpoint("model", model, layouts=arch.layout_of)
     merged.judge(arch.shapes)
     weights = merged.tensors(arch.shapes)
     found = read_adapters(adapters, {layer.name: (layer.d_out, layer.d_in) for layer in arch.layers})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,37 +12,36 @@ import torch
 from open_clip.model import CLIPVisionCfg
 from torch import Tensor, nn
 
+from esm_viz.checkpoints.layout_table import Layout, layout_of
+from esm_viz.checkpoints.tensor_conversion import Shape
 from esm_viz.core.errors import RecipeError
-from esm_viz.core.records import FAMILIES, Family, Layer
+from esm_viz.core.records import LAYER_ROLES, Layer, LayerRole
+from esm_viz.families.module_copy import copied
 from esm_viz.families.open_clip_private import block_input, build_vision_tower
 from esm_viz.families.self_attention import SelfAttention
 
-_SUFFIXES: dict[str, Family] = {
+_SUFFIXES: dict[str, LayerRole] = {
     "attn.in_proj_weight": "in_proj",
     "mlp.c_fc.weight": "c_fc",
     "mlp.c_proj.weight": "c_proj",
     "attn.out_proj.weight": "out_proj",
 }
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
-ESSENTIAL: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj")
-"""Families that ESD applies to; out_proj is merged by TSV-M (METHOD, ESM)."""
 MOST_BLOCKS = 200  # open_clip's largest tower has 64; building more blocks takes seconds, even without weights
 BATCH = 256  # images a forward pass; larger is not faster on a CPU
 
 
-class Architecture:
-    """The architecture of a vision tower, without weights.
+class NotPlain(RecipeError):
+    """The model is no plain vision transformer of open_clip; `module_tower.py` runs it."""
+
+
+class PlainTower:
+    """CLIP's plain vision transformer without weights, with a pass of its own; attributes as in `Architecture`.
 
     Attributes:
         config: the open_clip model config.
         title: the open_clip name, or "ViT 6 x 128" for a config.
-        image_size: width and height of images in pixels.
-        grid: rows and columns of patches; their tokens follow the class token.
-        embed_dim: size of the image features.
         quick_gelu: whether the blocks use QuickGELU instead of GELU.
-        layers: the matrices that are merged by ESM, by family and then by block.
-        shapes: shapes of all parameters.
-        blocks: number of blocks.
     """
 
     def __init__(self, arch: str, config: Mapping[str, Any] | None) -> None:
@@ -61,7 +59,7 @@ class Architecture:
                 raise RecipeError(f"arch has {vision.layers} blocks", f"use at most {MOST_BLOCKS}")
             # timm could fetch pre-trained weights; a ResNet is built of as many blocks as its list says
             if vision.timm_model_name or isinstance(vision.layers, list | tuple):
-                raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
+                raise NotPlain("arch has no plain vision transformer", "use a ViT of open_clip")
             if min(self.embed_dim, vision.layers, vision.width, vision.head_width, vision.mlp_ratio) <= 0:
                 raise ValueError("a size is not positive")
             with torch.device("meta"):
@@ -81,10 +79,10 @@ class Architecture:
                 "arch is not an open_clip model config", "give embed_dim, vision_cfg, quick_gelu"
             ) from error
         if not isinstance(tower, open_clip.transformer.VisionTransformer) or tower.output_tokens:
-            raise RecipeError("arch has no plain vision transformer", "use a ViT of open_clip")
+            raise NotPlain("arch has no plain vision transformer", "use a ViT of open_clip")
         for block in tower.transformer.resblocks:
             if not isinstance(block.attn, nn.MultiheadAttention):
-                raise RecipeError("arch has blocks with custom attention", "use a plain ViT of open_clip")
+                raise NotPlain("arch has blocks with custom attention", "use a plain ViT of open_clip")
             block.attn = SelfAttention(block.attn)
         sides = set(tower.image_size) if isinstance(tower.image_size, tuple | list) else {tower.image_size}
         if len(sides) > 1:
@@ -92,18 +90,25 @@ class Architecture:
                 f"arch reads {' x '.join(map(str, tower.image_size))} images", "use a ViT of square images"
             )
         self._empty = tower.eval()
-        self._stem = _copied(tower)
+        self._stem = copied(tower)
         self._stem.transformer = nn.Identity()
         self.blocks = len(tower.transformer.resblocks)
         self.title = arch if config is None else f"ViT {vision.layers} x {vision.width}"
         self.image_size = int(sides.pop())
-        self.grid = (int(tower.grid_size[0]), int(tower.grid_size[1]))
+        self.grid, self.first_tokens = (int(tower.grid_size[0]), int(tower.grid_size[1])), 1
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tower.state_dict().items()}
+        self.patch_size = int(self.shapes["conv1.weight"][-1])
+        places, width = self.shapes["positional_embedding"]
+        self.tokens, self.own_classifier = (places, width), ""
         self.layers = tuple(_layers(self.shapes))
+
+    def layout_of(self, shapes: Mapping[str, Shape]) -> Layout:
+        """Return the layout of a file with these tensors."""
+        return layout_of(shapes)
 
     def tower(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Return a new tower with these tensors (not copied); float32 weights give a float32 forward pass."""
-        tower = _copied(self._empty)
+        tower = copied(self._empty)
         tower.load_state_dict(dict(weights), assign=True)
         return tower.requires_grad_(False)
 
@@ -123,7 +128,7 @@ class Architecture:
             weights: the parameters outside the blocks.
             images: preprocessed, (n, 3, H, W).
         """
-        stem = _copied(self._stem)
+        stem = copied(self._stem)
         stem.load_state_dict(dict(weights), assign=True)
         return block_input(stem, images)
 
@@ -139,7 +144,7 @@ class Architecture:
             see: called with each layer's name and input, (n, tokens, d_in).
         """
         prefix = _block_prefix(block)
-        module = _copied(self._empty.transformer.resblocks[block])
+        module = copied(self._empty.transformer.resblocks[block])
         module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()}, assign=True)
         for suffix in _SUFFIXES:
             # in_proj is a parameter of the attention itself; the others are modules of their own
@@ -169,18 +174,6 @@ def encode(tower: nn.Module, images: Tensor, boundary: Callable[[int], None] = l
     return torch.cat(parts)
 
 
-def _copied(module: nn.Module) -> nn.Module:
-    """Return a module whose own modules, parameters and hooks may be replaced; all values are shared with the original.
-
-    A deep copy of the demo's tower takes a third of the time of its forward pass over 64 images.
-    """
-    own = copy.copy(module)
-    parts = vars(own)
-    parts |= {name: value.copy() for name, value in parts.items() if isinstance(value, dict)}  # parameters, hooks, …
-    parts["_modules"] = {name: child and _copied(child) for name, child in parts["_modules"].items()}
-    return own
-
-
 def _block_prefix(block: int) -> str:
     return f"transformer.resblocks.{block}."
 
@@ -206,5 +199,6 @@ def _layers(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Layer]:
     for name, shape in shapes.items():
         match = _BLOCK.fullmatch(name)
         if match and match[2] in _SUFFIXES:
-            found.append(Layer(name, _SUFFIXES[match[2]], int(match[1]), shape[0], shape[1]))
-    return iter(sorted(found, key=lambda layer: (FAMILIES.index(layer.family), layer.block)))
+            role = _SUFFIXES[match[2]]
+            found.append(Layer(name, role, int(match[1]), shape[0], shape[1], role))
+    return iter(sorted(found, key=lambda layer: (LAYER_ROLES.index(layer.role), layer.block)))

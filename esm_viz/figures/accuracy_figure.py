@@ -47,7 +47,7 @@ def accuracy_figure(
         margin={"l": label_margin(tasks), "r": 88 if pinned or base else 48, "t": 20, "b": 44},
         xaxis=accuracy_axis(images, record.split),
         yaxis=task_axis(tasks, above=0.75),
-        annotations=_labels(record, difference, rows) + mark_labels(record, reference, label),
+        annotations=[*_labels(record, difference, rows), marks_note(label if reference else ""), *_heads(difference)],
         bargap=0.4,
     )
 
@@ -172,17 +172,16 @@ def _labels(record: Evaluation, difference: Difference | None, rows: list[int]) 
     ]
 
 
-def mark_labels(record: Evaluation, reference: list[Score | None], label: str) -> list[dict[str, Any]]:
-    """Return labels of the marks above the first row, spread so that they do not overlap."""
-    if not record.tasks:
-        return []
-    expert = 100 * record.tasks[0].finetuned.accuracy
-    heads = [note(min(expert, 96), -0.62, "expert", xanchor="center", yanchor="bottom")]
-    first = reference[0] if reference else None
-    if first:
-        x = min(100 * first.accuracy, expert - 16)
-        heads.append(note(max(x, 2), -0.62, label, xanchor="center", yanchor="bottom"))
-    return heads
+def marks_note(compared: str, expert: bool = True) -> dict[str, Any]:
+    """Return the key of the marks, above the plot at its right end; `compared` is what upright marks are, or ""."""
+    marks = [*([f"<b>|</b> {compared}"] if compared else []), *(["◇ expert"] if expert else [])]
+    return note(1, 1, "    ".join(marks), xref="paper", yref="paper", xanchor="right", yanchor="bottom", yshift=-3)
+
+
+def _heads(difference: Difference | None) -> list[dict[str, Any]]:
+    """Return the head of the numbers at the right: per cent, and points where differences are written."""
+    text = "%    points" if difference else "%"
+    return [note(1.01, 1, text, xref="paper", yref="paper", xanchor="left", yanchor="bottom", yshift=-3)]
 
 
 def _table(record: Evaluation, reference: list[Score | None], label: str) -> list[list[Any]]:

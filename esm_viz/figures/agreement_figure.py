@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from esm_viz.core.records import ExpertAgreement, TaskAgreement
+from esm_viz.figures.accuracy_figure import marks_note
 from esm_viz.figures.figure_parts import LABEL, Figure, axis, label_margin, note, picture, task_axis, task_colour, token
 from esm_viz.figures.number_format import counted, number, percent, safe
 
@@ -58,7 +59,7 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
         )
     images = counted(row.n for row in record.tasks)
     what = "predictions as the expert" if headed else "feature direction × 100"
-    how = "Bar: predicted as the task’s own expert does" if headed else "Bar: direction of the change of the features"
+    how = "Bar: predicts as the own expert" if headed else "Bar: direction of the features’ change"
     return picture(
         data,
         f"{how}, 95 % interval.{' Upright: A.' if pinned else ''}",
@@ -76,8 +77,13 @@ def agreement_figure(record: ExpertAgreement, pinned: ExpertAgreement | None = N
         ),
         yaxis=task_axis(tasks, above=0.75),
         annotations=[
-            note(1.01, at, f"<b>{number(value, 0)}</b>", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
-            for at, value in enumerate(values)
+            *([marks_note("A", expert=False)] if pinned is not None else []),
+            *(
+                note(
+                    1.01, at, f"<b>{number(value, 0)}</b>", xref="paper", xanchor="left", color=token("ink"), size=LABEL
+                )
+                for at, value in enumerate(values)
+            ),
         ],
         bargap=0.4,
     )

@@ -25,6 +25,7 @@ from esm_viz.figures.figure_parts import (
 from esm_viz.figures.number_format import counted, number, percent, safe, short
 
 MOST_LABELS = 8  # tasks; with more, lines are grey and have their names only in the hover text
+ROOM = 0.6  # of α, that the label of a line needs beside it
 GAP = 8.0  # between two labels, in per cent of the axis' length
 
 
@@ -51,8 +52,10 @@ def curve_figure(record: AlphaCurve, now: float | None = None, pinned: float | N
         best = points[record.best]
         text = f"best {_best_words(best)}, α {short(best.alpha)}"
         notes.append(headed(best.alpha, (0.0, max([1.0, *alphas])), text))
-    marks = [marked(pinned, f"A, α {short(pinned)}", pinned=True)] if pinned is not None else []
-    marks += [marked(now, f"B, α {short(now)}")] if now is not None else []
+    crossed = pinned is not None and now is not None and ROOM < pinned < now < pinned + ROOM  # B's line, A's label
+    side = "left" if crossed else "right"
+    marks = [marked(pinned, f"A {short(pinned)}", pinned=True, side=side)] if pinned is not None else []
+    marks += [marked(now, f"B {short(now)}")] if now is not None else []
     images = counted(_count(row) for point in points for row in point.tasks)
     figure = picture(
         data,
@@ -207,5 +210,5 @@ def _says(record: AlphaCurve) -> str:
     best, count = record.points[record.best], f"{len(record.points)} values of α"
     if isinstance(best, ExpertAgreement):
         kept = _agreement(best.same, best.divergence, best.direction)
-        return f"{count}, measured on unlabelled proxies; best at α {best.alpha:g}: {kept}."
-    return f"{count}; best mean accuracy {percent(best.mean('merged'), 1)} % at α {best.alpha:g}."
+        return f"{count}, measured on unlabelled proxies; best at α {short(best.alpha)}: {kept}."
+    return f"{count}; best mean accuracy {percent(best.mean('merged'), 1)} % at α {short(best.alpha)}."

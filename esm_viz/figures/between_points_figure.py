@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.records import BetweenPoints, Evaluation
-from esm_viz.figures.accuracy_figure import accuracy_axis, expert_marks, mark_labels, reference_lines, references
+from esm_viz.figures.accuracy_figure import accuracy_axis, expert_marks, marks_note, reference_lines, references
 from esm_viz.figures.figure_parts import LABEL, Figure, label_margin, note, picture, task_axis, task_colour, token
 from esm_viz.figures.number_format import counted, percent, safe, short
 
@@ -25,8 +25,7 @@ def between_points_figure(record: BetweenPoints, pinned: Evaluation | None = Non
     data = [_bars(record, rows), *(reference_lines(reference, rows) if reference else []), expert_marks(low, rows)]
     return picture(
         data,
-        f"Hatched: not measured at this α, but drawn between {ends}, which were.{' Upright: A.' if pinned else ''} "
-        "Diamond: own expert.",
+        f"Hatched: not measured at this α, but drawn between {ends}.",
         f"Mean about {percent(record.mean, 1)} %, on the straight line between the accuracies measured at {ends}.",
         (0, len(tasks) + 1),
         shown=f"Mean about {percent(record.mean, 1)} %.",
@@ -36,10 +35,12 @@ def between_points_figure(record: BetweenPoints, pinned: Evaluation | None = Non
         xaxis=accuracy_axis(counted(score.merged.n for score in low.tasks), low.split),
         yaxis=task_axis(tasks, above=0.75),
         annotations=[
-            note(1.01, row, f"≈ {percent(share)}", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
-            for row, share in zip(rows, record.accuracy, strict=True)
-        ]
-        + mark_labels(low, reference, "A"),
+            marks_note("A" if reference else ""),
+            *(
+                note(1.01, row, f"≈ {percent(share)}", xref="paper", xanchor="left", color=token("ink"), size=LABEL)
+                for row, share in zip(rows, record.accuracy, strict=True)
+            ),
+        ],
         bargap=0.4,
     )
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esm_viz.core.records import FAMILIES, Layer
+from esm_viz.core.records import Layer, families_of
 from esm_viz.figures.number_format import safe
 
 Figure = dict[str, Any]
@@ -125,13 +125,14 @@ def spread_out(values: Sequence[float], gap: float, low: float, high: float) -> 
     return places
 
 
-def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
+def marked(x: float, text: str, pinned: bool = False, side: str = "right") -> dict[str, Any]:
     """Return a vertical line at a value of the x axis with its label, as parts of a layout.
 
     Args:
         x: the value.
         text: text of the label.
         pinned: True for a reference, which is grey and dashed with a higher label; False for the current value.
+        side: of the line, on which the label stands.
     """
     colour = token("ref" if pinned else "accent")
     line = {"color": colour, "width": 2, "dash": "dash" if pinned else "solid"}
@@ -140,9 +141,9 @@ def marked(x: float, text: str, pinned: bool = False) -> dict[str, Any]:
         0.14 if pinned else 0.03,
         f"<b>{text}</b>",
         yref="paper",
-        xanchor="left",
+        xanchor="left" if side == "right" else "right",
         yanchor="bottom",
-        xshift=6,
+        xshift=6 if side == "right" else -6,
         color=colour,
         size=LABEL,
     )
@@ -249,7 +250,7 @@ class Columns:
     def of(cls, layers: Sequence[Layer]) -> Columns:
         """Order layers by family and block."""
         places, families, start = [0.0] * len(layers), [], 1.0
-        for family in FAMILIES:
+        for family in families_of(layers):
             members = sorted(
                 (i for i, layer in enumerate(layers) if layer.family == family), key=lambda i: layers[i].block
             )

@@ -13,13 +13,14 @@ from esm_viz.figures.number_format import number
 LINE = 18  # px between two names
 
 
-def norms_figure(record: LayerNorms, top: float = 0.0, own: LayerMap | None = None) -> Figure:
+def norms_figure(record: LayerNorms, top: float = 0.0, own: LayerMap | None = None, larger: str = "") -> Figure:
     """Draw both profiles over the range of the experts' own sizes, family by family.
 
     Args:
         record: norms before and after.
         top: least upper end of the y axis, so that the scale does not change while a slider moves.
         own: the map "norm" of the experts; without it their sizes are not drawn.
+        larger: a sentence on why a merge is larger than its experts, told where it is.
     """
     columns = Columns.of(record.layers)
     sizes = [[row[i] for row in own.values] for i in range(len(record.layers))] if own else []
@@ -59,23 +60,24 @@ def norms_figure(record: LayerNorms, top: float = 0.0, own: LayerMap | None = No
         ends = [("<b>merge</b>" if level else "<b>after</b>", record.after[last])]
         ends += [] if level else [("before", record.before[last])]
         ends += [("experts", min(sizes[last]))] if sizes else []
-    how = "Black: the merge, before α." if level else "Dashed: before layer power. Black: after it."
+    merge = "Black: the merge, before α." if level else "Dashed: before layer power. Black: after it."
+    how = f"‖ΔW‖ is the Frobenius norm of a layer's merged change, before α. {merge}"
     experts = ["smallest expert", "largest expert"] if own else []
     return picture(
         data,
         f"{how} Grey: smallest to largest expert." if own else how,
-        _says(record, sizes),
+        _says(record, sizes, larger),
         table=[["layer", "‖ΔW‖ before", "‖ΔW‖ after", *experts]]
         + [
             [layer.label, before, after, *([min(sizes[at]), max(sizes[at])] if sizes else [])]
             for at, (layer, before, after) in enumerate(zip(record.layers, record.before, record.after, strict=True))
         ],
-        margin={"l": 56, "r": 68, "t": 22, "b": 44},
-        xaxis=columns.axis(most=3),
+        margin={"l": 56, "r": 68, "t": 22, "b": 24},
+        xaxis=columns.axis(most=3) | {"title": {"text": ""}},
         yaxis=axis(
             "‖ΔW‖", range=[0, high * 1.04], tickvals=[i * step for i in range(math.floor(high / step + 1e-9) + 1)]
         ),
-        annotations=[*columns.titles(), *_end_labels(ends)],
+        annotations=[*columns.titles(), *_end_labels(ends), _block_note()],
     )
 
 
@@ -117,14 +119,20 @@ def _hover(layer: Layer, name: str, value: float, sizes: Sequence[float]) -> str
     return f"{words}<br>experts {min(sizes):.3g} to {max(sizes):.3g}" if sizes else words
 
 
-def _says(record: LayerNorms, sizes: Sequence[Sequence[float]]) -> str:
+def _block_note() -> dict[str, Any]:
+    """Return the name of the x axis, at the left of its numbers: a line below them would take its height."""
+    return note(0, 0, "block", xref="paper", yref="paper", xanchor="right", yanchor="top", xshift=-4, yshift=-4)
+
+
+def _says(record: LayerNorms, sizes: Sequence[Sequence[float]], larger: str) -> str:
     if not record.after:
         return "No layers."
     at = max(range(len(record.after)), key=lambda i: record.after[i])
-    words = f"Largest: {record.layers[at].label}, ‖ΔW‖ {number(record.after[at], 1)}"
-    return (
-        f"{words}; experts there {number(min(sizes[at]), 1)} to {number(max(sizes[at]), 1)}." if sizes else f"{words}."
-    )
+    words = f"‖ΔW‖: Frobenius norm before α. Largest: {record.layers[at].label}, {number(record.after[at], 1)}"
+    if not sizes:
+        return f"{words}."
+    why = f" {larger}" if larger and record.after[at] > max(sizes[at]) else ""
+    return f"{words}; its experts’ mean {number(sum(sizes[at]) / len(sizes[at]), 1)}.{why}"
 
 
 def nice_top(value: float) -> tuple[float, float]:

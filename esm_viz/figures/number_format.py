@@ -40,6 +40,11 @@ def counted(numbers: Iterable[int]) -> str:
     return "0" if not known else f"{known[0]}" if len(known) == 1 else f"{known[0]} to {known[-1]}"
 
 
+def capitalized(sentence: str) -> str:
+    """Return a sentence with a capital first letter, all others as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def short(value: float) -> str:
     """Return a number with three significant figures."""
     if math.isnan(value):

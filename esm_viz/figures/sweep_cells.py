@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from esm_viz.core.records import ExpertAgreement, Sweep, SweepCell
 from esm_viz.figures.number_format import counted, number, percent, safe, setting
 
-QUANTITIES = {"mean": "mean accuracy", "share": "% of experts", "interference": "interference"}
+QUANTITIES = {"mean": "mean accuracy", "share": "accuracy ÷ expert’s", "interference": "interference"}
 LABEL_FREE = {"agreement": "agreement with the experts", "direction": "feature direction, × 100"}
 """What a sweep shows without labels: shares of the expert's predictions on proxies or, without heads, the direction."""
 

@@ -33,11 +33,13 @@ from esm_viz.core.recipe import ModelEntry, Recipe, parse_mapping
 from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.model_families import architecture_of
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import (
     MOST_PROXIES,
     Headers,
+    from_base_notes,
     not_read_notes,
     open_beside,
     same_labelled,
@@ -90,7 +92,7 @@ def judge(
     """
     wrong = wrong or {}
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
     has_numbers = base is not None and error is None and recipe.base not in unread
     sizes = _norm_sizes(base, arch) if base is not None and has_numbers else {}
@@ -100,7 +102,7 @@ def judge(
     opened = [base]
     notes: list[str] = []
     for model in recipe.models:
-        checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch)
+        checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch, base)
         opened.append(checkpoint)
         beside = open_beside(_without_images(model, unread), recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
@@ -123,8 +125,9 @@ def judge(
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in opened if found is not None)
+    lent = from_base_notes(model.facts for model in models)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
-    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *notes, *searched))
+    return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *lent, *notes, *searched))
 
 
 def _without_images(model: ModelEntry, unread: Collection[str]) -> ModelEntry:
@@ -166,7 +169,8 @@ def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgeme
         models.append(dataclasses.replace(model, verdict=_verdict(model, (), alike.get(facts.name), False)))
     whole = _judgement(recipe, headers.arch, models, ())
     not_read = not_read_notes((headers.base, *headers.experts.values()))
-    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *not_read, *headers.left_out))
+    lent = from_base_notes(headers.inspection.files)
+    return dataclasses.replace(whole, activation_said=True, notes=(*whole.notes, *not_read, *lent, *headers.left_out))
 
 
 def measured(judgement: Judgement, own: Iterable[OwnAccuracy]) -> Judgement:
@@ -195,7 +199,7 @@ def without(recipe: Recipe, names: Collection[str]) -> Recipe:
 
 def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, list[bytes]]:
     """Return PNG files of the first proxies of every task that has some; a merge uses the same images."""
-    arch = Architecture(recipe.arch, recipe.arch_config)
+    arch = architecture_of(recipe.arch, recipe.arch_config)
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
     found = {}
     for model, known in zip(recipe.models, judgement.experts, strict=True):
@@ -216,7 +220,7 @@ def says_activation(recipe: Recipe) -> bool:
 
 def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
     """Return the recipe with the given activation."""
-    config = Architecture(recipe.arch, recipe.arch_config).config
+    config = architecture_of(recipe.arch, recipe.arch_config).config
     return _with_arch(recipe, architecture_match.confirmed(config, quick_gelu))
 
 
@@ -267,10 +271,12 @@ def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
     return changed.replace(downloaded=recipe.downloaded)
 
 
-def _header(title: str, path: Path, arch: Architecture) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
+def _header(
+    title: str, path: Path, arch: Architecture, start: Checkpoint | None = None
+) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
     """Return a file's checkpoint, the facts from its header, and its error; None where there is none."""
     try:
-        checkpoint = Checkpoint(title, path)
+        checkpoint = Checkpoint(title, path, start, arch.layout_of)
     except CheckpointError as error:
         size = path.stat().st_size if path.is_file() else 0
         return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error
@@ -415,7 +421,7 @@ def _judgement(
     recipe: Recipe, arch: Architecture, models: Sequence[JudgedModel], left_out: Collection[str]
 ) -> Judgement:
     used = [model for model in models[1:] if model.verdict.stance != "refused" and model.name not in left_out]
-    memory, seconds = expected_cost(arch.layers, arch.shapes, len(used), max((model.used for model in used), default=0))
+    memory, seconds = expected_cost(arch, len(used), max((model.used for model in used), default=0))
     return Judgement(
         arch=arch.title,
         activation=arch.describe(),
@@ -424,7 +430,7 @@ def _judgement(
         layers=arch.layers,
         memory_bytes=memory,
         seconds=seconds,
-        gate_seconds=scoring_seconds(arch.shapes, sum(model.validation for model in used)),
+        gate_seconds=scoring_seconds(arch, sum(model.validation for model in used)),
         free_bytes=free_memory(),
         preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
         notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Mapping
 
 import torch
 
-from esm_viz.core.records import Layer
+from esm_viz.families.architecture import Architecture
 from esm_viz.runtime.stage_cache import default_limit
 from esm_viz.runtime.thread_pool import cores
 
@@ -17,14 +16,11 @@ _SIDE = 384  # size of the matrix product that measures this machine's speed, wh
 _TRIES = 4  # the first warms up
 
 
-def expected_cost(
-    layers: tuple[Layer, ...], shapes: Mapping[str, tuple[int, ...]], tasks: int, images: int
-) -> tuple[int, float]:
+def expected_cost(arch: Architecture, tasks: int, images: int) -> tuple[int, float]:
     """Estimate peak memory and time of decomposing and merging, from counted operations and this machine's speed.
 
     Args:
-        layers: the tower's layers.
-        shapes: shapes of all its parameters.
+        arch: the model.
         tasks: number of tasks T.
         images: proxies per task.
 
@@ -32,8 +28,8 @@ def expected_cost(
         Bytes, including the stage cache at its default limit, and seconds. The estimate is rough: it distinguishes
         seconds, minutes and hours.
     """
-    parameters = sum(math.prod(shape) for shape in shapes.values())
-    places, width = shapes["positional_embedding"]
+    layers, (places, width) = arch.layers, arch.tokens
+    parameters = sum(math.prod(shape) for shape in arch.shapes.values())
     tokens = images * places
     moments = sum(layer.d_in**2 for layer in layers)
     kept = 8 * tasks * (moments + sum(layer.d_out * layer.d_in for layer in layers))
@@ -48,15 +44,15 @@ def expected_cost(
     return memory, (forward + gram + eigen + fusion) / _operations_a_second()
 
 
-def scoring_seconds(shapes: Mapping[str, tuple[int, ...]], images: int) -> float:
+def scoring_seconds(arch: Architecture, images: int) -> float:
     """Estimate the seconds of running one tower over images.
 
     Args:
-        shapes: shapes of all its parameters.
+        arch: the model.
         images: total number of images.
     """
-    parameters = sum(math.prod(shape) for shape in shapes.values())
-    return 2 * parameters * images * shapes["positional_embedding"][0] / _operations_a_second()
+    parameters = sum(math.prod(shape) for shape in arch.shapes.values())
+    return 2 * parameters * images * arch.tokens[0] / _operations_a_second()
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +16,11 @@ from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
 from esm_viz.core.errors import CheckpointError, EsmVizError, HeadError, located
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
-from esm_viz.core.records import Inspection, Split
+from esm_viz.core.records import FileFacts, Inspection, Split
 from esm_viz.data.images.image_source import Classes, ImageSet, Preprocessing, open_images, preprocessing_of
-from esm_viz.families.classification_head import Head, read_head
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.architecture import Architecture
+from esm_viz.families.classification_head import Head, brings_classifier, read_head
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.zeroshot_head import head_from_words
 from esm_viz.inspection.merge_cost_estimate import expected_cost
 
@@ -96,10 +98,12 @@ def open_headers(recipe: Recipe) -> Headers:
     Raises:
         EsmVizError: the first error found, with the name of the model.
     """
-    arch = Architecture(recipe.arch, recipe.arch_config)
-    base = Checkpoint("base", recipe.resolve(recipe.base))
+    arch = architecture_of(recipe.arch, recipe.arch_config)
+    base = Checkpoint("base", recipe.resolve(recipe.base), layouts=arch.layout_of)
     facts = [base.judge(arch.shapes)]
-    experts = {model.name: Checkpoint(model.name, recipe.resolve(model.path)) for model in recipe.models}
+    experts = {
+        model.name: Checkpoint(model.name, recipe.resolve(model.path), base, arch.layout_of) for model in recipe.models
+    }
     facts += [expert.judge(arch.shapes) for expert in experts.values()]
     proxies: dict[str, ImageSet] = {}
     heads: dict[str, Head] = {}
@@ -116,9 +120,9 @@ def open_headers(recipe: Recipe) -> Headers:
         for split, images in beside.labelled.items():
             labelled[split][model.name] = images
     images_a_task = max((min(listed.count, MOST_PROXIES) for listed in proxies.values()), default=0)
-    memory, seconds = expected_cost(arch.layers, arch.shapes, len(experts), images_a_task)
+    memory, seconds = expected_cost(arch, len(experts), images_a_task)
     notes = shared_notes({fact.dtype for fact in facts}, [model.path for model in recipe.models])
-    notes += not_read_notes((base, *experts.values()))
+    notes += not_read_notes((base, *experts.values())) + from_base_notes(facts)
     inspection = Inspection(arch.title, arch.describe(), tuple(facts), arch.layers, memory, seconds, notes)
     return Headers(arch, base, experts, proxies, labelled, heads, inspection)
 
@@ -145,6 +149,8 @@ def open_beside(
             return None
 
     how = preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size)
+    if not model.head and brings_classifier(recipe.resolve(model.path), arch.own_classifier):
+        model = dataclasses.replace(model, head=model.path)
     proxies = attempt(lambda: open_images(recipe.resolve(model.proxies), how)) if model.proxies else None
     head, classes = None, None
     if isinstance(model.head, HeadWords) and text is None:
@@ -214,7 +220,7 @@ def _open_head(
     path = recipe.resolve(model.head)
     if not path.exists():
         raise HeadError("there is no such head", "check its path in the recipe", path.name)
-    return read_head(path, arch.embed_dim)
+    return read_head(path, arch.embed_dim, arch.own_classifier)
 
 
 def _renamed(classes: Classes, names: tuple[str, ...]) -> Classes:
@@ -287,6 +293,24 @@ def not_read_notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:
         for found in checkpoints
         if found.not_read
     )
+
+
+def from_base_notes(files: Iterable[FileFacts]) -> tuple[str, ...]:
+    """Return a sentence for each model that does not bring some parameters, which are the base's then."""
+    return tuple(
+        f"{facts.name}: {_listed(facts.from_base)} not in its file, so the base's {_is(facts.from_base)} used."
+        for facts in files
+        if facts.from_base
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} {_is(names)}"
+
+
+def _is(names: Sequence[str]) -> str:
+    return "are" if len(names) > 1 else "is"
 
 
 def shared_notes(dtypes: set[str], paths: Sequence[str]) -> tuple[str, ...]:

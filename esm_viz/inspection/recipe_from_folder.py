@@ -18,8 +18,8 @@ from typing import Any
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import TIMM
-from esm_viz.checkpoints.model_config import kind_of_config
-from esm_viz.checkpoints.preparation_config import PROCESSORS, preparation_beside
+from esm_viz.checkpoints.model_config import PROCESSORS, kind_of_config
+from esm_viz.checkpoints.preparation_config import preparation_beside
 from esm_viz.core.errors import CheckpointError, RecipeError
 from esm_viz.core.folder_entries import entries
 from esm_viz.core.recipe import Recipe, parse_mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from esm_viz.core.records import FAMILIES, Knob, Setting
+from esm_viz.core.records import LAYER_ROLES, Knob, Setting
 from esm_viz.merge.esm import AFTER, ALPHA_IN_SCOPE, JOURNAL, JOURNAL_EXPONENTS, esm, live_effects
 from esm_viz.merge.method_registry import Preset, merge_method
 
@@ -16,7 +16,7 @@ from esm_viz.merge.method_registry import Preset, merge_method
 def _count_routed(now: Setting) -> str:
     """Return the number of layers with adapters, as text."""
     routed = str(now.value).split("+")
-    return str(sum(layer.family in routed for layer in now.layers))
+    return str(sum(layer.role in routed for layer in now.layers))
 
 
 EXPERT_RANK = Knob(
@@ -35,7 +35,7 @@ ROUTED = Knob(
     wakes="adapters",
     text="Which families of layers have adapters, joined by +; the others use ESM's weights alone.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
-    choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(FAMILIES, size)),
+    choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(LAYER_ROLES, size)),
     write_value=_count_routed,
     folded=True,
 )

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from esm_viz.checkpoints.layout_table import LAYOUTS
 from esm_viz.core.recipe import Recipe
-from esm_viz.core.records import Evaluation, ExpertAgreement, ExportProof, Inspection, ProofRow, Score
+from esm_viz.core.records import Evaluation, ExpertAgreement, ExportProof, Inspection, Knob, ProofRow, Score
+from esm_viz.figures.formula_typesetting import typeset, typeset_parts
 from esm_viz.figures.html_page import Picture, html_page, section
-from esm_viz.figures.number_format import DASH, ends, number, percent, safe, setting, size
+from esm_viz.figures.number_format import DASH, capitalized, ends, number, percent, safe, setting, size
 from esm_viz.merge import METHODS
 from esm_viz.version import __version__
 
@@ -87,12 +88,12 @@ def _head(proof: ExportProof, written: Recipe, story: Story) -> str:
     method, facts = METHODS[written.method], story.inspection
     agree = sum(row.equal for row in proof.rows)
     knobs = (
-        f"{safe(method.knobs[name].label)} {method.knobs[name].symbol} {setting(value)}"
+        f"{safe(method.knobs[name].label)} {_symbol(method.knobs[name])}{setting(value)}"
         for name, value in written.parameters.items()
     )
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     sentences = [
-        safe(f"{method.summary} Source: {method.source}."),
+        f"{typeset_parts(method.formula) if method.formula else safe(method.summary)} Source: {safe(method.source)}.",
         f"{', '.join(knobs)}.",
         safe(f"{facts.arch} with {facts.activation}, {written.dtype}, {LAYOUTS[proof.layout].title}."),
         f"The written file is what was on screen: {agree} of {len(proof.rows)} checks agree.",
@@ -101,6 +102,11 @@ def _head(proof: ExportProof, written: Recipe, story: Story) -> str:
         f"Made with esm_viz {__version__} on {today} (UTC).",
     ]
     return f'<p class="lead">{"<br>".join(sentences)}</p>'
+
+
+def _symbol(knob: Knob) -> str:
+    """Return a knob's symbol, typeset, with a space behind it; empty if it has none."""
+    return f"{typeset(knob.symbol)} " if knob.symbol else ""
 
 
 def _accuracy(shown: Evaluation) -> str:
@@ -119,10 +125,10 @@ def _accuracy(shown: Evaluation) -> str:
     means = [percent(shown.mean(which), 1) for which in ("pretrained", "merged", "finetuned")]
     interval = f"{means[1]} ({percent(low, 1)} to {percent(high, 1)})"
     rows.append((shown.mean_title, "", means[0], interval, means[2], percent(shown.mean_normalised, 1)))
-    how = f"On all {shown.split} images, %, with Wilson 95 % intervals; the share is merged / expert."
+    how = f"On all {shown.split} images, %, with Wilson 95 % intervals."
     if shown.shares_missing:
-        how += f" A dash is an unknown share: {shown.shares_missing}."
-    head = ("task", "images", "pre-trained", "merged", "expert", "share of expert")
+        how += f" A dash: {shown.shares_missing}."
+    head = ("task", "images", "pre-trained", "merged", "expert", "accuracy ÷ expert’s, %")
     return section(f"Accuracy on {shown.split} images", how, _table(head, rows))
 
 
@@ -159,8 +165,8 @@ def _board(board: Sequence[Ranked]) -> str:
     ]
     how = "Mean accuracy on test images, %, best first; α was searched on validation images, except where it was set."
     if missing := next((row.evaluation.shares_missing for row in board if row.evaluation.shares_missing), ""):
-        how += f" In the shares, {missing}."
-    return section("Leaderboard", how, _table(("method", "α", "mean", "share of experts"), rows))
+        how += f" {capitalized(missing)}."
+    return section("Leaderboard", how, _table(("method", "α", "mean", "accuracy ÷ expert’s, %"), rows))
 
 
 def _proof(rows: Iterable[ProofRow]) -> str:

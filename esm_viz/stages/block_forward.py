@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
-from esm_viz.families.vision_tower import Architecture
+from esm_viz.families.architecture import Architecture
 
 
 class BlockInputs:

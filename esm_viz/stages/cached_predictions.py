@@ -233,7 +233,7 @@ class Scorer:
     def expert(self, task: str) -> ScoredModel:
         """Return the expert of a task."""
         path = next(model.path for model in self.recipe.models if model.name == task)
-        identity = self.recipe.arch, self.digests[path]
+        identity = self.recipe.arch, self.digests[self.recipe.base], self.digests[path]
         return ScoredModel(identity, lambda: self._stored(self.headers.experts[task]), task)
 
     def predictions(

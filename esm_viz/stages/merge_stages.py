@@ -35,7 +35,6 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import ModelEntry, Recipe
 from esm_viz.core.records import Layer, Stage
 from esm_viz.data.images.image_source import drawn
-from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
@@ -89,7 +88,7 @@ class Stages:
     @cached_property
     def narrowest(self) -> Layer:
         """Return the essential layer with the fewest outputs: a rank that fits it fits every layer."""
-        return min((layer for layer in self.layers if layer.family in ESSENTIAL), key=lambda layer: layer.d_out)
+        return min((layer for layer in self.layers if layer.essential), key=lambda layer: layer.d_out)
 
     def need_rank(self, recipe: Recipe) -> None:
         """Refuse a rank that leaves some layer no direction, with the least that fits the whole tower.
@@ -212,7 +211,7 @@ class Stages:
         for model in recipe.models:
             delta = _later(self.delta, recipe, model.name, name)
             moment = _later(self.moment, recipe, model.name, layer) if layer else None
-            essential = layer is not None and layer.family in ESSENTIAL
+            essential = layer is not None and layer.essential
             decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
             cutoff = partial(self.cutoff, recipe, model.name)
             made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
@@ -352,7 +351,7 @@ class Stages:
         return [
             layer
             for layer in layers
-            if layer.family in ESSENTIAL
+            if layer.essential
             and not all(self.cache.has(self._decomposition_key(recipe, task, layer)) for task in recipe.tasks)
         ]
 
@@ -406,7 +405,7 @@ class Stages:
         alpha = float(recipe.parameters["alpha"])
         reach = dict.fromkeys(self.headers.arch.shapes, alpha)
         if recipe.parameters.get("alpha_scope") == "essential":
-            essential = {layer.name for layer in self.layers if layer.family in ESSENTIAL}
+            essential = {layer.name for layer in self.layers if layer.essential}
             reach = {name: alpha if name in essential else 1.0 for name in reach}
         factors = self.layer_factors(recipe)
         return {name: reach[name] * factors.get(name, 1.0) for name in reach}
@@ -461,8 +460,8 @@ class Stages:
         return "esd", read, layer.name, _useful(recipe, layer), self.device
 
     def _forward_key(self, recipe: Recipe, task: str) -> tuple[Hashable, ...]:
-        """Return the cache key of an expert's activations."""
-        return self.digests[_entry(recipe, task).path], *self.proxy_key(recipe, task), self.device
+        """Return the cache key of an expert's activations; parameters that it does not bring are the base's."""
+        return *self.files(recipe, task), *self.proxy_key(recipe, task), self.device
 
     def kept(self, key: Hashable, compute: Callable[[], T], spills: bool = False) -> T:
         """Return a stage's value from the cache; computed by one thread, so that its bits are always the same."""

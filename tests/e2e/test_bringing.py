@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.model_families import architecture_of
+from esm_viz.families.vision_tower import encode
 from tests.e2e.conftest import sync_api
 from tests.support import foreign, tiny
 
@@ -58,7 +59,7 @@ def merged(page: Page, layout: str, folder: Path) -> Path:
 def features(model: Path) -> torch.Tensor:
     """Return what our own reading of an exported file says of a few images."""
     checkpoint = Checkpoint("merged", model)
-    arch = Architecture("", tiny.CONFIG)
+    arch = architecture_of("", tiny.CONFIG)
     return encode(arch.tower(checkpoint.tensors(arch.shapes)), tiny.images(3, 7))
 
 

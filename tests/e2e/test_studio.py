@@ -112,7 +112,7 @@ def test_a_knob_changes_the_numbers_to_the_pipelines(page: Page, project: Projec
     heat = page.evaluate("document.querySelector('#card-interference .fig').data[0].customdata[0][0][2]")
     assert heat == pytest.approx(project.merge(wanted).interference.directions[0][0])
     kept = project.agreement(wanted).same
-    page.wait_for_selector(f"#stats >> text={kept.n} unlabelled")
+    page.wait_for_selector(f"#stats >> text={len(project.tasks)} × {kept.n // len(project.tasks)} images")
     assert f"{100 * kept.accuracy:.1f} %" in page.locator("#stats .stat .n").last.inner_text()
 
 

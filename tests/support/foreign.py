@@ -62,8 +62,14 @@ class ClassificationHead(nn.Linear):
             self.bias.zero_()
 
 
-def hugging_face(folder: Path) -> None:
-    """Write base/ as a whole CLIPModel, and each expert as a folder of its vision model with its head and images."""
+def hugging_face(folder: Path, projected: bool = True) -> None:
+    """Write base/ as a whole CLIPModel, and each expert as a folder of its vision model with its head and images.
+
+    Args:
+        folder: where to write.
+        projected: whether the experts bring the projection; the most used public fine-tunes of CLIP do not.
+    """
+    kind = transformers.CLIPVisionModelWithProjection if projected else transformers.CLIPVisionModel
     torch.manual_seed(0)
     config = transformers.CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=tiny.EMBED)
     base = transformers.CLIPModel(config).eval()
@@ -73,8 +79,8 @@ def hugging_face(folder: Path) -> None:
     base.save_pretrained(folder / "base")
     state = base.state_dict()
     for at, task in enumerate(tiny.TASKS[:2]):
-        tuned = transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**VISION))
-        own = {name: state[name] for name in tuned.state_dict()}
+        tuned = kind(transformers.CLIPVisionConfig(**VISION))
+        own = {name: _of_vision(name, state) for name in tuned.state_dict()}
         torch.manual_seed(1 + at)
         tuned.load_state_dict({name: _moved(tensor) for name, tensor in own.items()})
         tuned.save_pretrained(folder / task)
@@ -113,6 +119,11 @@ def zipped(folder: Path, path: Path) -> Path:
             if file.is_file():
                 archive.write(file, file.relative_to(folder))
     return path
+
+
+def _of_vision(name: str, whole: Mapping[str, Tensor]) -> Tensor:
+    """Return a whole CLIP's tensor by its name in a vision model, which some releases write without a prefix."""
+    return whole[name] if name in whole else whole[f"vision_model.{name}"]
 
 
 def _head(at: int) -> Tensor:

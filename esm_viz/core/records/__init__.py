@@ -7,17 +7,18 @@ compared, hashed and written as JSON. A figure draws one record.
 from esm_viz.core.records.accuracy_score import Evaluation, Routing, Score, TaskScores, Which
 from esm_viz.core.records.agreement_result import Estimate, ExpertAgreement, TaskAgreement
 from esm_viz.core.records.basic_types import (
-    FAMILIES,
+    LAYER_ROLES,
     SEARCH_ON,
     WILSON_Z,
-    Family,
     FileFacts,
     Inspection,
     Layer,
+    LayerRole,
     Objective,
     Split,
     Stage,
     Value,
+    families_of,
     ignore_record,
 )
 from esm_viz.core.records.export_proof import ExportProof, ProofRow, WrittenFile
@@ -60,7 +61,7 @@ from esm_viz.core.records.subspace_result import (
 )
 
 __all__ = [
-    "FAMILIES",
+    "LAYER_ROLES",
     "REFERENCES",
     "SEARCH_ON",
     "WILSON_Z",
@@ -77,7 +78,6 @@ __all__ = [
     "Evaluation",
     "ExpertAgreement",
     "ExportProof",
-    "Family",
     "FileFacts",
     "Flip",
     "Flips",
@@ -92,6 +92,7 @@ __all__ = [
     "Layer",
     "LayerMap",
     "LayerNorms",
+    "LayerRole",
     "MergeReport",
     "Objective",
     "Overlap",
@@ -124,5 +125,6 @@ __all__ = [
     "Verdict",
     "Which",
     "WrittenFile",
+    "families_of",
     "ignore_record",
 ]

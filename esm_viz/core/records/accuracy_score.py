@@ -148,14 +148,15 @@ class Evaluation:
 
     @property
     def shares_missing(self) -> str:
-        """Return a sentence on the tasks without a share of the expert's accuracy; empty if all have one."""
+        """Return a sentence on the tasks whose accuracy cannot be divided by the expert's; empty if all can."""
         lacking = [task.task for task in self.tasks if not task.finetuned.correct]
         if not lacking:
             return ""
         several = len(lacking) > 1
         experts = f"the experts of {', '.join(lacking)} are" if several else f"the expert of {lacking[0]} is"
-        known = "the mean share is that of the other tasks" if len(lacking) < len(self.tasks) else "no share is known"
-        return f"{experts} right on none of {'their' if several else 'its'} images, so {known}; check heads and labels"
+        known = "the mean of the other tasks" if len(lacking) < len(self.tasks) else "not known"
+        none = f"{experts} right on none of {'their' if several else 'its'} images"
+        return f"{none}, so accuracy ÷ expert’s is {known}; check heads and labels"
 
 
 def mean_limits(values: Sequence[float], limits: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
-FAMILIES: tuple[Family, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
+LayerRole = Literal["in_proj", "c_fc", "c_proj", "out_proj"]
+LAYER_ROLES: tuple[LayerRole, ...] = ("in_proj", "c_fc", "c_proj", "out_proj")
+"""What a matrix does in a block, in CLIP's words: it reads the attention's input, the MLP's input, the hidden values of
+the MLP, or the heads' outputs."""
 Stage = Literal["moments", "decomposition", "frame", "basis", "coordinates", "product", "weights", "adapters"]
 Split = Literal["validation", "test"]
 Objective = Literal["normalised", "divergence", "direction"]
@@ -24,18 +27,38 @@ def ignore_record(record: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One weight matrix of the tower that is merged by ESM; `name` is open_clip's name of it."""
+    """One weight matrix in the model's repeated blocks.
+
+    Attributes:
+        name: the model's own name of it.
+        family: name of the matrices of its kind, which the inter-layer level compares: equal in kind and in d_out.
+        block: number of its block, counted from 0 in names, shown from 1.
+        d_out, d_in: its shape; a convolution reads patches of d_in = channels k k.
+        role: what it does in its block.
+    """
 
     name: str
-    family: Family
-    block: int  # counted from 0 in names, shown from 1
+    family: str
+    block: int
     d_out: int
     d_in: int
+    role: LayerRole
+
+    @property
+    def essential(self) -> bool:
+        """Say whether ESD applies; the output of attention is merged by TSV-M (METHOD, ESM)."""
+        return self.role != "out_proj"
 
     @property
     def label(self) -> str:
         """Return a short name to show: `c_fc 3` is the c_fc of the third block."""
         return f"{self.family} {self.block + 1}"
+
+
+def families_of(layers: Iterable[Layer]) -> tuple[str, ...]:
+    """Return the families of some layers, by role and then in the order of their first layers."""
+    roles = {layer.family: LAYER_ROLES.index(layer.role) for layer in sorted(layers, key=lambda layer: layer.block)}
+    return tuple(sorted(roles, key=roles.__getitem__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +75,7 @@ class FileFacts:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     misshaped: tuple[str, ...] = ()  # tensors with the right name but another shape
+    from_base: tuple[str, ...] = ()  # parameters that a fine-tune does not bring, so they stay the base's
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,11 @@ def stat(name: str, value: str, kind: str = "") -> str:
     return f'<div class="stat"><span class="k">{name}</span><span class="n {kind}">{value}</span></div>'
 
 
+def two_lines(first: str, second: str) -> str:
+    """Return two short lines beside a large number, as trusted HTML."""
+    return f'<small class="two">{first}<br>{second}</small>'
+
+
 def panel(title: str, how: str, body: str, right: str = "") -> str:
     """Return a card with a title, one sentence, a body, and content at the right of the title."""
     head = f'<div class="ch"><h2>{title}</h2><div class="right">{right}</div></div>'

@@ -77,6 +77,26 @@ def board_seconds(session: Session) -> float:
     return sum(own.get(method, one) for method in METHODS)
 
 
+def export_seconds(session: Session) -> float:
+    """Return the seconds to write and check the model: of the last export here, or else of what it measures.
+
+    The report measures base, experts and merged model on test images, and decomposes once more for Explore's pictures;
+    the written model is measured on all labelled images.
+    """
+    if session.proof is not None:
+        return session.proof[1].seconds
+    counts = {
+        split: sum(labels.count for labels in labelled.values())
+        for split, labelled in session.project.headers.labelled.items()
+    }
+    validation, test = counts["validation"], counts["test"]
+    images = validation or (session.agreement[1].images if session.agreement else 0)
+    if not images:
+        return math.nan
+    passes = validation + (FIRST + 1) * test or images
+    return evaluation_seconds(session) * passes / images + session.project.inspection.seconds
+
+
 def estimated(seconds: float) -> str:
     """Return an estimate in words, the only form of one on the page: about 12 s, under 1 s, a dash if unknown."""
     return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from esm_viz.checkpoints.preparation_config import PROCESSORS
+from esm_viz.checkpoints.model_config import PROCESSORS
 from esm_viz.checkpoints.weight_files import first_bytes, saved_instead
 from esm_viz.core.errors import RecipeError
 from esm_viz.core.folder_entries import entries

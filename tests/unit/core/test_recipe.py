@@ -192,6 +192,7 @@ def with_model(**changes: object) -> dict[str, Any]:
     return broken(models=[{"name": "ants", "path": "ants.safetensors", **changes}])
 
 
+ARCHS = "an open_clip model name, a config with embed_dim and vision_cfg, or one with library: timm or transformers"
 REFUSED: dict[str, tuple[object, str]] = {
     "no mapping": ([1], "the recipe is [1], recipe, give a mapping of keys to values"),
     "empty": (None, "the recipe is None, recipe, give a mapping of keys to values"),
@@ -279,19 +280,19 @@ REFUSED: dict[str, tuple[object, str]] = {
     "arch a number": (broken(arch=3), "arch is 3, recipe, give a non-empty text, in quotes"),
     "arch without vision": (
         broken(arch={"embed_dim": 8}),
-        "arch is {'embed_dim': 8}, recipe, give an open_clip model name or a config with embed_dim and vision_cfg",
+        f"arch is {{'embed_dim': 8}}, recipe, give {ARCHS}",
     ),
     "arch with NaN": (
         broken(arch={"embed_dim": 8, "vision_cfg": {"width": float("nan")}}),
-        "arch holds something that is not plain data, recipe, give an open_clip config",
+        "arch holds something that is not plain data, recipe, give a config as its library writes it",
     ),
     "arch with a date": (
         broken(arch=yaml.safe_load("{embed_dim: 8, vision_cfg: {width: 2020-01-01}}")),
-        "arch holds something that is not plain data, recipe, give an open_clip config",
+        "arch holds something that is not plain data, recipe, give a config as its library writes it",
     ),
     "arch as JSON in a text": (
         broken(arch="{bad"),
-        "arch is '{bad', recipe, give an open_clip model name or a config with embed_dim and vision_cfg",
+        f"arch is '{{bad', recipe, give {ARCHS}",
     ),
 }
 

@@ -23,7 +23,7 @@ from esm_viz.core.records import (
     TaskScores,
 )
 
-LAYER = Layer("transformer.resblocks.2.mlp.c_fc.weight", "c_fc", 2, 64, 16)
+LAYER = Layer("transformer.resblocks.2.mlp.c_fc.weight", "c_fc", 2, 64, 16, "c_fc")
 
 
 @pytest.mark.parametrize(
@@ -109,14 +109,15 @@ def test_a_share_that_is_unknown_is_explained() -> None:
     one, two = (TaskScores(name, *[Score(0, 4)] * 3) for name in "bc")
     check = "check heads and labels"
     assert evaluation(known).shares_missing == ""
-    told = f"the expert of b is right on none of its images, so the mean share is that of the other tasks; {check}"
+    ratio = "so accuracy ÷ expert’s is"
+    told = f"the expert of b is right on none of its images, {ratio} the mean of the other tasks; {check}"
     assert evaluation(known, one).shares_missing == told
-    told = f"the experts of b, c are right on none of their images, so no share is known; {check}"
+    told = f"the experts of b, c are right on none of their images, {ratio} not known; {check}"
     assert evaluation(one, two).shares_missing == told
 
 
 def test_the_strongest_layer_has_the_largest_mean_and_the_first_of_several_wins() -> None:
-    layers = tuple(Layer(f"{at}", "c_fc", at, 4, 4) for at in range(3))
+    layers = tuple(Layer(f"{at}", "c_fc", at, 4, 4, "c_fc") for at in range(3))
     assert LayerMap("overlap", ("a", "b"), layers, ((0.1, 0.7, 0.2), (0.2, 0.1, 0.4)), ()).strongest == layers[1]
     assert LayerMap("overlap", ("a",), layers, ((0.0, 0.0, 0.0),), ()).strongest == layers[0]
 

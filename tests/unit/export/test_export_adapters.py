@@ -17,8 +17,9 @@ from esm_viz.checkpoints.atomic_write import sha256_tensors, write_tensors
 from esm_viz.core.errors import DigestMismatch, ExportError, ShapeMismatch
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.export import verified_export
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.routed_tower import RoutedTower, load_routed
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.vision_tower import encode
 from esm_viz.merge import settle, static_part, with_method, with_parameters
 from esm_viz.project.project import Project
 from tests.support.errors import says
@@ -60,7 +61,7 @@ def out(tmp_path: Path, project: Project) -> Path:
 
 
 def reload(folder: Path, config: dict[str, Any] = CONFIG) -> RoutedTower:
-    return load_routed(Architecture("", config), folder / "model.safetensors", folder / "experts.safetensors")
+    return load_routed(architecture_of("", config), folder / "model.safetensors", folder / "experts.safetensors")
 
 
 def test_four_files_are_written_and_the_proof_has_a_row_for_the_experts(tmp_path: Path, project: Project) -> None:

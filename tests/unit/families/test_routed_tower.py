@@ -12,14 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from esm_viz.core.errors import Cancelled
 from esm_viz.families import vision_tower as module
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.prototype_routing import Adapters, Router, add_gathered, add_grouped, nearest
 from esm_viz.families.routed_tower import RoutedTower, routed_layers
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.vision_tower import encode
 from tests.support.errors import says
 from tests.support.tiny import CONFIG, EMBED, base_weights, images, normal, relative
 from tests.support.watching import watch_inputs
 
-ARCH, WEIGHTS = Architecture("", CONFIG), base_weights(1)
+ARCH, WEIGHTS = architecture_of("", CONFIG), base_weights(1)
 TASKS = ("ants", "bees", "cats")
 RANK, COUNT = 3, 32
 PICTURES = images(COUNT, 5)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from esm_viz.core.errors import Cancelled, RecipeError
 from esm_viz.families import vision_tower as module
+from esm_viz.families.model_families import architecture_of
 from esm_viz.families.self_attention import SelfAttention
-from esm_viz.families.vision_tower import Architecture, encode
+from esm_viz.families.vision_tower import NotPlain, PlainTower, encode
 from tests.support.errors import says
 from tests.support.tiny import CONFIG, EMBED, SIDE, base_weights, filled, images, relative
 
@@ -31,7 +32,7 @@ def config(**vision: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("quick", [False, True])
 def test_features_are_open_clips(quick: bool) -> None:
     raw = {**CONFIG, "quick_gelu": quick}
-    arch = Architecture("", raw)
+    arch = architecture_of("", raw)
     with torch.inference_mode():
         truth = filled(WEIGHTS, raw)(PICTURES)
     assert relative(encode(arch.tower(WEIGHTS), PICTURES), truth) < 1e-6  # float32, sums in another order
@@ -45,7 +46,7 @@ def test_the_two_activations_give_different_features() -> None:
 
 
 def test_features_do_not_depend_on_the_batch_they_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    tower = Architecture("", CONFIG).tower(WEIGHTS)
+    tower = architecture_of("", CONFIG).tower(WEIGHTS)
     whole = encode(tower, PICTURES)
     monkeypatch.setattr(module, "BATCH", 2)
     assert relative(encode(tower, PICTURES), whole) < 1e-6  # float32
@@ -61,14 +62,14 @@ def test_the_boundary_is_told_after_every_batch_and_may_stop(monkeypatch: pytest
             raise Cancelled
 
     with says(Cancelled, "stopped, start it again to go on"):
-        encode(Architecture("", CONFIG).tower(WEIGHTS), PICTURES, stop)
+        encode(architecture_of("", CONFIG).tower(WEIGHTS), PICTURES, stop)
     assert seen == [3, 6]
 
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_blocks_run_one_by_one_see_the_inputs_that_a_hand_made_forward_pass_has(quick: bool) -> None:
     raw = {**CONFIG, "quick_gelu": quick}
-    arch = Architecture("", raw)
+    arch = architecture_of("", raw)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         stream = arch.embed({name: WEIGHTS[name] for name in arch.stem_names}, PICTURES)
@@ -109,7 +110,7 @@ def inputs_by_hand(quick: bool) -> dict[str, Tensor]:
 
 
 def test_blocks_run_one_by_one_end_where_the_whole_tower_ends() -> None:
-    arch = Architecture("", CONFIG)
+    arch = architecture_of("", CONFIG)
     tower = arch.tower(WEIGHTS)
     with torch.inference_mode():
         stream = arch.embed({name: WEIGHTS[name] for name in arch.stem_names}, PICTURES)
@@ -121,7 +122,7 @@ def test_blocks_run_one_by_one_end_where_the_whole_tower_ends() -> None:
 
 
 def test_layers_come_by_family_then_block_with_their_shapes() -> None:
-    layers = Architecture("", CONFIG).layers
+    layers = architecture_of("", CONFIG).layers
     assert [(layer.family, layer.block) for layer in layers] == [
         (family, block) for family in ("in_proj", "c_fc", "c_proj", "out_proj") for block in (0, 1)
     ]
@@ -129,13 +130,13 @@ def test_layers_come_by_family_then_block_with_their_shapes() -> None:
 
 
 def test_shapes_are_those_of_open_clips_own_state_dict() -> None:
-    arch = Architecture("", CONFIG)
+    arch = architecture_of("", CONFIG)
     assert arch.shapes == {name: tuple(tensor.shape) for name, tensor in filled(WEIGHTS).state_dict().items()}
     assert (arch.image_size, arch.embed_dim, arch.title) == (SIDE, EMBED, "ViT 2 x 16")
 
 
 def test_a_named_architecture_is_open_clips() -> None:
-    arch = Architecture("ViT-B-32-quickgelu", None)
+    arch = architecture_of("ViT-B-32-quickgelu", None)
     assert (arch.title, arch.describe(), arch.image_size, arch.embed_dim) == (
         "ViT-B-32-quickgelu",
         "QuickGELU",
@@ -147,7 +148,7 @@ def test_a_named_architecture_is_open_clips() -> None:
 
 
 def test_hooks_and_modules_of_one_tower_are_not_another_ones() -> None:
-    arch = Architecture("", CONFIG)
+    arch = architecture_of("", CONFIG)
     first, second = (arch.tower(WEIGHTS) for _ in range(2))
     seen: list[str] = []
     first.transformer.resblocks[0].mlp.c_fc.register_forward_pre_hook(lambda *_: seen.append("first"))
@@ -160,7 +161,7 @@ def test_hooks_and_modules_of_one_tower_are_not_another_ones() -> None:
 
 
 def test_towers_of_one_architecture_do_not_share_weights() -> None:
-    arch = Architecture("", CONFIG)
+    arch = architecture_of("", CONFIG)
     one = arch.tower(WEIGHTS)
     before = encode(one, PICTURES)
     arch.tower({name: torch.zeros_like(tensor) for name, tensor in WEIGHTS.items()})
@@ -192,14 +193,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_config_is_refused_for(case: str) -> None:
     raw, text = REFUSED[case]
-    with says(RecipeError, text):
-        Architecture("", raw)
+    with says(NotPlain if text == NO_VIT else RecipeError, text):
+        PlainTower("", raw)
 
 
 def test_a_name_that_open_clip_does_not_know_is_refused() -> None:
     text = "open_clip knows no model named 'ViT-Z', use a name of open_clip, or give its config"
     with says(RecipeError, text):
-        Architecture("ViT-Z", None)
+        architecture_of("ViT-Z", None)
 
 
 def test_attention_takes_only_the_kind_that_open_clip_builds() -> None:

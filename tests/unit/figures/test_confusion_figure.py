@@ -8,7 +8,7 @@ from esm_viz.core.records import Confusion, Layer, Routing, Score
 from esm_viz.figures import confusion_figure, routes_figure
 
 RECORD = Confusion("bees", "test", ("<b>", "y"), ((3, 1), (0, 4)), (4, 5), 7, 12, 3)
-LAYERS = (Layer("a", "in_proj", 0, 4, 4), Layer("b", "c_fc", 0, 4, 4))
+LAYERS = (Layer("a", "in_proj", 0, 4, 4, "in_proj"), Layer("b", "c_fc", 0, 4, 4, "c_fc"))
 ROUTES = (((0.5, 0.5), (0.0, 1.0)), ((1.0, 0.0), (0.5, 0.5)))
 ROUTING = Routing(("bees", "<cats>"), LAYERS, ROUTES, (Score(1, 2), Score(2, 2)), 20, 100)
 

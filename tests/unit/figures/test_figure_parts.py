@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from esm_viz.core.records import FAMILIES, Evaluation, Layer, LayerMap, LayerNorms, Overlap, Score, Spectrum, TaskScores
+from esm_viz.core.records import (
+    LAYER_ROLES,
+    Evaluation,
+    Layer,
+    LayerMap,
+    LayerNorms,
+    Overlap,
+    Score,
+    Spectrum,
+    TaskScores,
+)
 from esm_viz.figures import accuracy_figure, norms_figure, overlap_figure, spectrum_figure
 from esm_viz.figures.figure_parts import Columns
 
-LAYERS = (Layer("b0.c_fc", "c_fc", 0, 8, 4), Layer("b1.c_fc", "c_fc", 1, 8, 4))
+LAYERS = (Layer("b0.c_fc", "c_fc", 0, 8, 4, "c_fc"), Layer("b1.c_fc", "c_fc", 1, 8, 4, "c_fc"))
 TASKS = ("ants", "<b>bees")
 
 
@@ -49,9 +59,9 @@ def test_rows_and_curves_say_whose_they_are() -> None:
 
 
 def test_deep_models_have_round_ticks_and_the_first_block_once() -> None:
-    layers = [Layer(f"{family}.{block}", family, block, 8, 8) for family in FAMILIES for block in range(24)]
+    layers = [Layer(f"{family}.{block}", family, block, 8, 8, family) for family in LAYER_ROLES for block in range(24)]
     ticks = Columns.of(layers).axis()["ticktext"]
-    assert ticks == ["1", *(["6", "12", "18", "24"] * len(FAMILIES))]
+    assert ticks == ["1", *(["6", "12", "18", "24"] * len(LAYER_ROLES))]
     assert Columns.of(layers[:24]).axis(most=3)["ticktext"] == ["1", "12", "24"]
 
 
@@ -62,5 +72,14 @@ def test_the_merge_is_drawn_over_the_range_of_the_experts_own_sizes() -> None:
     assert (band["fill"], band["y"]) == ("toself", [1.5, 8.0, 2.0, 0.5])
     assert merge["y"] == [1.0, 2.0]
     assert figure["layout"]["yaxis"]["range"][1] >= 8.0
-    assert figure["layout"]["meta"]["says"] == ("Largest: c_fc 2, ‖ΔW‖ 2.0; experts there 2.0 to 8.0.")
+    assert figure["layout"]["meta"]["says"] == (
+        "‖ΔW‖: Frobenius norm before α. Largest: c_fc 2, 2.0; its experts’ mean 5.0."
+    )
     assert figure["layout"]["meta"]["table"][1] == ["c_fc 1", 1.0, 1.0, 0.5, 1.5]
+
+
+@pytest.mark.parametrize(("norm", "told"), [(7.9, False), (8.1, True)])
+def test_why_a_merge_is_larger_is_told_only_where_it_is(norm: float, told: bool) -> None:
+    own = LayerMap("norm", TASKS, LAYERS, ((0.5, 8.0), (1.5, 2.0)), ((0.5, 1.0), (0.5, 0.5)))
+    figure = norms_figure(LayerNorms(LAYERS, (1.0, norm), (1.0, norm)), own=own, larger="It adds up.")
+    assert figure["layout"]["meta"]["says"].endswith("It adds up.") == told

@@ -51,9 +51,9 @@ from esm_viz.figures.layer_norms_figure import nice_top
 
 TASKS = ("ants", "<b>bees")
 LAYERS = (
-    Layer("b1.c_fc", "c_fc", 1, 8, 4),
-    Layer("b0.c_fc", "c_fc", 0, 8, 4),
-    Layer("b0.in_proj", "in_proj", 0, 6, 4),
+    Layer("b1.c_fc", "c_fc", 1, 8, 4, "c_fc"),
+    Layer("b0.c_fc", "c_fc", 0, 8, 4, "c_fc"),
+    Layer("b0.in_proj", "in_proj", 0, 6, 4, "in_proj"),
 )
 MAP = LayerMap("rank90", TASKS, LAYERS, ((3, 2, 1), (4, 5, 6)), ((0.375, 0.25, 1 / 6), (0.5, 0.625, 1.0)))
 SPECTRUM = Spectrum(
@@ -206,7 +206,8 @@ def test_a_painted_picture_holds_colours_instead_of_tokens(name: str, theme: str
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in ("map", "overlap")])
 def test_axes_have_titles(name: str) -> None:
     layout = EVERY[name]["layout"]
-    assert layout["xaxis"]["title"]["text"]
+    beside = [note["text"] for note in layout["annotations"]] if name == "norms" else []  # at the left of its numbers
+    assert layout["xaxis"]["title"]["text"] or "block" in beside
 
 
 def test_layers_stand_by_family_and_block_whatever_their_order() -> None:
@@ -419,7 +420,7 @@ def test_bars_between_two_measured_points_are_hatched_without_intervals_and_say_
     assert bars["x"] == [pytest.approx(72), pytest.approx(52)]
     assert bars["marker"]["pattern"]["shape"] == "/"
     assert not any("error_x" in trace for trace in figure["data"])
-    assert [label["text"] for label in figure["layout"]["annotations"]][:2] == ["≈ 72", "≈ 52"]
+    assert [label["text"] for label in figure["layout"]["annotations"]] == ["◇ expert", "≈ 72", "≈ 52"]
     assert "not measured at this α, but drawn between α 0.50 and 1.00" in figure["layout"]["meta"]["how"]
 
 
@@ -473,7 +474,7 @@ def test_a_difference_is_grey_where_its_paired_interval_holds_zero() -> None:
     # of 100 images: 30 gained and 2 lost are more than noise, 5 gained and 4 lost are not
     difference = Difference("validation", TASKS, (Paired(30, 2, 100), Paired(5, 4, 100)))
     figure = figures.accuracy_figure(evaluation(80, 50), evaluation(52, 49), difference=difference)
-    labels = [note["text"] for note in figure["layout"]["annotations"] if note["text"].startswith("<b>")]
+    labels = [note["text"] for note in figure["layout"]["annotations"] if "</b>  " in note["text"]]
     assert ["var(--good)" in label for label in labels] == [True, False]
     assert [label.split(">")[-2].removesuffix("</span") for label in labels] == ["▲ +28", "≈ +1"]
 
@@ -481,6 +482,20 @@ def test_a_difference_is_grey_where_its_paired_interval_holds_zero() -> None:
 def test_without_paired_answers_no_difference_is_told() -> None:
     labels = figures.accuracy_figure(evaluation(80, 50), evaluation(60, 52))["layout"]["annotations"]
     assert not [note for note in labels if "▲" in note["text"] or "≈" in note["text"]]
+    assert "%" in [note["text"] for note in labels]
+
+
+def test_the_marks_and_the_numbers_of_accuracy_are_named_above_the_plot() -> None:
+    difference = Difference("validation", TASKS, (Paired(30, 2, 100), Paired(5, 4, 100)))
+
+    def above(**more: Any) -> list[str]:
+        notes = figures.accuracy_figure(evaluation(80, 50), **more)["layout"]["annotations"]
+        return [note["text"] for note in notes if note.get("yref") == "paper"]
+
+    assert above() == ["◇ expert", "%"]
+    assert above(base=True) == ["<b>|</b> pre-trained    ◇ expert", "%"]
+    both = above(pinned=evaluation(52, 49), difference=difference)
+    assert both == ["<b>|</b> A    ◇ expert", "%    points"]
 
 
 def test_the_subspace_map_draws_every_known_point_in_its_tasks_mark() -> None:

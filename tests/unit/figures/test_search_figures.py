@@ -26,7 +26,7 @@ from esm_viz.figures.alpha_curve_figure import MOST_LABELS, end_labels
 from esm_viz.figures.sweep_cells import Shown
 
 TASKS = ("ants", "<b>bees")
-LAYERS = (Layer("b0.c_fc", "c_fc", 0, 4, 4),)
+LAYERS = (Layer("b0.c_fc", "c_fc", 0, 4, 4, "c_fc"),)
 
 
 def scored(alpha: float, *correct: int, n: int = 100, tasks: tuple[str, ...] = TASKS) -> Evaluation:
@@ -84,15 +84,24 @@ def test_the_curve_has_a_line_a_task_and_the_mean_in_ink() -> None:
     assert mean["marker"]["size"] == [8, 13, 8]  # the best
 
 
+@pytest.mark.parametrize(
+    ("pinned", "now", "side"), [(0.8, 1.2, "right"), (0.8, 2.0, "left"), (0.2, 0.5, "left"), (3.0, 0.5, "left")]
+)
+def test_the_label_of_a_stands_where_the_line_of_b_does_not_cross_it(pinned: float, now: float, side: str) -> None:
+    notes = figures.curve_figure(CURVE, now=now, pinned=pinned)["layout"]["annotations"]
+    label = next(note for note in notes if note["text"] == f"<b>A {pinned:.2f}</b>")
+    assert label["xanchor"] == side
+
+
 def test_the_curve_names_its_images_its_best_and_what_it_is_compared_with() -> None:
     figure = figures.curve_figure(CURVE, now=0.5, pinned=3.0)
     layout = figure["layout"]
     assert layout["yaxis"]["title"]["text"] == "accuracy on 100<br>validation images a task, %"
     assert "<b>best mean 75.0 %, α 0.50</b>" in labels(figure)
-    assert labels(figure)[-2:] == ["<b>A, α 3.00</b>", "<b>B, α 0.50</b>"]
+    assert labels(figure)[-2:] == ["<b>A 3.00</b>", "<b>B 0.50</b>"]
     assert [(s["x0"], s["line"]["color"], s["line"]["dash"]) for s in layout["shapes"]] == [
         (3.0, "var(--ref)", "dash"), (0.5, "var(--accent)", "solid")]  # fmt: skip
-    assert layout["meta"]["says"] == "3 values of α; best mean accuracy 75.0 % at α 0.5."
+    assert layout["meta"]["says"] == "3 values of α; best mean accuracy 75.0 % at α 0.50."
     assert any("&lt;b&gt;bees" in text for text in labels(figure))
     go.Figure(figure)
 

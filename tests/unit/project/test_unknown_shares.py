@@ -12,7 +12,7 @@ import pytest
 from esm_viz.cli.command_line import main
 from tests.support import tiny
 
-WHY = "the expert of bees is right on none of its images, so the mean share is that of the other tasks"
+WHY = "the expert of bees is right on none of its images, so accuracy ÷ expert’s is the mean of the other tasks"
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def test_card_and_report_of_an_export_have_a_dash_and_why(folder: Path, tmp_path
     assert main(["merge", str(folder / "recipe.yaml"), "--out", str(out), "--report", "--device", "cpu"]) == 0
     card = (out / "README.md").read_text("utf-8")
     report = unescape((out / "report.html").read_text("utf-8"))
-    assert f"A dash is an unknown share: {WHY}; check heads and labels." in card.splitlines()
-    assert f"A dash is an unknown share: {WHY}; check heads and labels." in report
+    assert f"A dash: {WHY}; check heads and labels." in card.splitlines()
+    assert f"A dash: {WHY}; check heads and labels." in report
     bees = [line for line in card.splitlines() if line.startswith("| bees | 24")]
     assert sum(line.endswith("| – |") for line in bees) == 1  # of validation; on test images the expert is right
     assert "nan |" not in card

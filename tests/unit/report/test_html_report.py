@@ -56,6 +56,13 @@ def test_the_report_lies_beside_the_files_and_the_proof_counts_it(project: Proje
     assert "report.html" not in names(tmp_path / "out")
 
 
+def test_its_formulas_and_symbols_are_typeset(page: tuple[str, ExportProof, Recipe, Path]) -> None:
+    lead = page[0].split('<p class="lead">')[1].split("</p>")[0]
+    assert lead.startswith("<math>")
+    assert "<msub><mi>p</mi><mrow><mtext>task</mtext></mrow></msub>" in lead
+    assert "<sub>" not in lead
+
+
 def test_every_check_is_in_it_on_both_sides(page: tuple[str, ExportProof, Recipe, Path]) -> None:
     text, proof, _, _ = page
     plain = unescape(re.sub(r"<[^>]+>", " ", text))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from esm_viz.core.progress import Progress
-from esm_viz.families.vision_tower import ESSENTIAL
 from esm_viz.merge import with_parameters
 from esm_viz.project.project import Project
 from esm_viz.runtime.stage_cache import StageCache
@@ -46,7 +45,7 @@ def test_decompositions_that_are_there_are_not_prepared_again(project: Project) 
 
 
 def test_what_was_pushed_out_is_prepared_again(project: Project) -> None:
-    essential = [layer for layer in project.layers if layer.family in ESSENTIAL]
+    essential = [layer for layer in project.layers if layer.essential]
     told_by(project)
     assert not project.stages.undecomposed(project.recipe, project.layers)
     push_out(project.stages.cache)
@@ -57,7 +56,7 @@ def test_what_was_pushed_out_is_prepared_again(project: Project) -> None:
 
 
 def test_decompositions_of_one_layer_are_not_those_of_all(project: Project) -> None:
-    first = next(layer for layer in project.layers if layer.family in ESSENTIAL)
+    first = next(layer for layer in project.layers if layer.essential)
     project.stages.prepare(project.recipe, [first])
     told = [words for _, words in told_by(project) if words.startswith("decomposing")]
     assert told

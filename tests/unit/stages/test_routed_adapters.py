@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from esm_viz.core.recipe import Recipe, parse_mapping
-from esm_viz.core.records import FAMILIES
+from esm_viz.core.records import LAYER_ROLES
 from esm_viz.families.prototype_routing import Adapters
 from esm_viz.families.routed_tower import RoutedTower, routed_layers
 from esm_viz.merge import METHODS, settle, static_part, with_method, with_parameters
@@ -77,7 +77,7 @@ def test_every_set_of_families_is_routed_in_the_towers_order(project: Project) -
 
 def test_there_is_every_set_of_families_once() -> None:
     choices = METHODS["esmpp"].knobs["routed"].choices
-    assert len({frozenset(choice.split("+")) for choice in choices}) == len(choices) == 2 ** len(FAMILIES) - 1
+    assert len({frozenset(choice.split("+")) for choice in choices}) == len(choices) == 2 ** len(LAYER_ROLES) - 1
 
 
 def test_methods_without_experts_have_none(project: Project) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esm_viz.core.records import Evaluation, Score, Which
-from esm_viz.figures.number_format import DASH, duration, percent, safe, short
+from esm_viz.figures.number_format import DASH, capitalized, duration, percent, safe, short
 from esm_viz.merge import METHODS
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, published
 from esm_viz.papers.published_accuracy import row_of as published_row
@@ -54,7 +54,7 @@ def board(session: Session) -> dict[str, Any]:
     else:
         papers = published(session.project.inspection.arch, tasks)
         missing = session.board[-1].evaluation.shares_missing
-        warning = sentence("warn", f"In the shares, {missing}.") if missing else ""
+        warning = sentence("warn", f"{capitalized(missing)}.") if missing else ""
         images = images_of(session.board[-1].evaluation, session.project)
         body = f'<p class="how">Accuracy on {images}. {HOW}</p>{warning}{_table(session, papers)}'
         right = _chip(papers) + _compare(session) + csv_link(board_csv(session), FILE)
@@ -84,7 +84,7 @@ def _table(session: Session, papers: Mapping[str, Published]) -> str:
     head = (
         '<th>Method</th><th class="r">α</th><th class="span"><span class="ends">'
         f"<span>{low} %</span><span>mean accuracy</span><span>{high} %</span></span></th>"
-        '<th class="r">Mean, %</th><th class="r">% of experts</th>'
+        '<th class="r">Mean, %</th><th class="r">÷ expert’s, %</th>'
         + ('<th class="r published">published</th>' if papers else "")
         + f'<th class="r" title="{TIMED}">Time</th>'
         + "".join(HEAD_CELL.format(mark=mark(i), task=safe(task)) for i, task in enumerate(tasks))

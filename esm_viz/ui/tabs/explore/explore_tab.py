@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from esm_viz.core.errors import EsmVizError, RecipeError
-from esm_viz.core.records import FAMILIES, Overlap
+from esm_viz.core.records import Overlap, families_of
 from esm_viz.explore.patches import patches
 from esm_viz.explore.stability import stability
 from esm_viz.explore.subspace_map import subspace_map
@@ -60,7 +60,7 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
     if do == "view" and value in dict(VIEWS):
         session.view.spectrum = value
         return ("spectrum",)
-    if do == "family" and value in (EVERY, *FAMILIES):
+    if do == "family" and value in (EVERY, *families_of(session.project.layers)):
         session.view.family = value
         return ("subspaces",)
     if do == "direction" and value in DIRECTIONS:

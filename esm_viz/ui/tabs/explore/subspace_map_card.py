@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esm_viz.core.records import FAMILIES, SubspaceMap
+from esm_viz.core.records import SubspaceMap, families_of
 from esm_viz.figures import subspace_map_figure
 from esm_viz.ui.session.session_store import Session
 
@@ -19,5 +19,5 @@ def subspace_map_card(session: Session, record: SubspaceMap) -> dict[str, Any]:
 
 def family_choice(session: Session) -> dict[str, Any]:
     """Return the choice of the family of layers; a click on a point selects its cell."""
-    choices = [[EVERY, "All"], *([family, family] for family in FAMILIES)]
+    choices = [[EVERY, "All"], *([family, family] for family in families_of(session.project.layers))]
     return {"choices": choices, "chosen": session.view.family, "switch": "family", "picks": "cell"}

@@ -14,7 +14,7 @@ from esm_viz.figures.number_format import ends, safe, size
 from esm_viz.report.html_report import report_page
 from esm_viz.ui.components.html_snippets import DOWNLOAD, WARN, button, panel, pill, segments, sentence, table
 from esm_viz.ui.jobs.background_job import Job
-from esm_viz.ui.session.search_time_estimate import about
+from esm_viz.ui.session.search_time_estimate import about, export_seconds
 from esm_viz.ui.session.session_jobs import keep, start
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.tabs.export.report_pictures import SLOW_SHARE, snapshot, tell
@@ -114,7 +114,7 @@ def form(session: Session) -> dict[str, Any]:
         told += " Accuracy everywhere is now of these rounded weights."
     running = _running(session)
     known = session.proof is not None and not _since(session, *session.proof[:2]) and not running
-    cost = about(session.proof[1].seconds) if session.proof else ""
+    cost = about(export_seconds(session))
     label = ("Write and check again" if known else "Write and check the model") + cost
     go = button("export", label, "" if known else "pri", off=running)
     numbers = _choice("dtype", "Numbers as", {name: name for name in DTYPES}, recipe.dtype)

@@ -6,6 +6,7 @@ from typing import Any
 
 from esm_viz.core.recipe import ModelEntry
 from esm_viz.core.records import Knob, Value
+from esm_viz.figures.formula_typesetting import typeset, typeset_parts
 from esm_viz.figures.number_format import safe
 from esm_viz.merge import METHODS
 from esm_viz.merge.method_registry import Method, Preset
@@ -13,8 +14,9 @@ from esm_viz.merge.preset_lookup import PRESETS, preset_of
 from esm_viz.ui.components.html_snippets import mark
 from esm_viz.ui.session.session_store import Session
 from esm_viz.ui.session.task_weight import WEIGHT_RANGE
-from esm_viz.ui.tabs.merge.formula_typesetting import typeset, typeset_parts
+from esm_viz.ui.tabs.merge.alpha_curve_card import any_alpha
 from esm_viz.ui.tabs.merge.knob_formula_line import Line, line, weights_line
+from esm_viz.ui.tabs.merge.method_words import words_of
 
 GROUPS = {"Essential subspaces": True, "Other methods": False}  # title -> whether its methods read decompositions
 
@@ -47,12 +49,21 @@ def rail(session: Session) -> dict[str, Any]:
         "own": f"{method.title}, own setting",
         "method": recipe.method,
         "summary": f"{_summary(method)} ({safe(method.source)})" if method.source else _summary(method),
+        "words": words_of(recipe.method),
+        "best": _best_alpha(session),
         "knobs": knobs,
         "weights": {"live": weights.html if weights.quiet else typeset(weights.html), "quiet": weights.quiet},
         "moved": f"{', '.join(moved)} moved" if moved else "",
         "error": session.errors.get("rail", ""),
         "recipe": report.recipe_sha256 if report else "",
     }
+
+
+def _best_alpha(session: Session) -> float | None:
+    """Return the α that a search chose for the other knobs on screen; None if none did."""
+    own = any_alpha(session.recipe)
+    found = next((old for old in reversed(session.searched) if any_alpha(old) == own), None)
+    return float(found.parameters["alpha"]) if found is not None else None
 
 
 def _summary(method: Method) -> str:

@@ -15,11 +15,11 @@ from esm_viz.figures import (
     norms_figure,
     scaling_figure,
 )
-from esm_viz.figures.number_format import DASH, number, percent, safe, short
+from esm_viz.figures.number_format import DASH, capitalized, number, percent, safe, short
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.search.search_objective import CHOSEN
-from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat
+from esm_viz.ui.components.html_snippets import badge, button, panel, segments, stat, two_lines
 from esm_viz.ui.components.measured_images import images_in_all, images_of
 from esm_viz.ui.session.search_time_estimate import about, alpha_search_seconds
 from esm_viz.ui.session.session_searches import CARDS
@@ -152,7 +152,7 @@ def stats(session: Session) -> dict[str, Any]:
         parts.append(_mean(session, scores, wait) if between is None else _mean_between(session, between))
         if difference := live_preview.difference_to(session, session.pinned):
             parts.append(stat("Points against A", against(difference), wait))
-        parts.append(stat("Share of experts", f"{percent(scores.mean_normalised, 1)} %", wait))
+        parts.append(stat("Accuracy ÷ expert’s", f"{percent(scores.mean_normalised, 1)} %", wait))
     if session.agreement is not None:
         measured, kept = session.agreement
         parts.append(_agreement(kept, fresh=measured == session.recipe))
@@ -164,15 +164,15 @@ def stats(session: Session) -> dict[str, Any]:
     error = session.errors.get("live", "")
     told = f'<span class="down">✕ {safe(error)}</span>' if error else ""
     if scores and scores.shares_missing:
-        told += f'<span class="why">In the shares, {safe(scores.shares_missing)}.</span>'
+        told += f'<span class="why">{safe(capitalized(scores.shares_missing))}.</span>'
     body = f'<section class="card strip">{"".join(parts)}{told}<div class="right">{pin}{seek}</div></section>'
     return {"html": body}
 
 
 def _mean(session: Session, scores: Evaluation, wait: str) -> str:
     low, high = scores.mean_interval("merged")
-    value = f"{percent(scores.mean('merged'), 1)} % <small>{percent(low, 1)} to {percent(high, 1)}</small>"
-    return stat(_mean_on(session, scores), value, wait)
+    interval = two_lines("95 % interval", f"{percent(low, 1)} to {percent(high, 1)}")
+    return stat(_mean_on(session, scores), f"{percent(scores.mean('merged'), 1)} % {interval}", wait)
 
 
 def _mean_between(session: Session, between: BetweenPoints) -> str:
@@ -186,12 +186,12 @@ def _mean_on(session: Session, scores: Evaluation) -> str:
 
 def _agreement(record: ExpertAgreement, fresh: bool) -> str:
     """Return agreement with the experts as a number of the strip, with the images it was measured on."""
+    each = {task.n for task in record.tasks}
+    images = f"{len(record.tasks)} × {each.pop()}" if len(each) == 1 else str(record.images)
+    on = two_lines(f"{images} images,", "unlabelled")
     if record.same is None:
-        turned = record.direction
-        value = f"{number(turned.value)} <small>{record.images} unlabelled</small>"
-        return stat("Feature direction", value, "" if fresh else "wait")
-    share = f"{percent(record.same.accuracy, 1)} % <small>{record.images} unlabelled</small>"
-    return stat("Agreement with experts", share, "" if fresh else "wait")
+        return stat("Feature direction", f"{number(record.direction.value)} {on}", "" if fresh else "wait")
+    return stat("Agreement with experts", f"{percent(record.same.accuracy, 1)} % {on}", "" if fresh else "wait")
 
 
 def accuracy(session: Session) -> dict[str, Any]:
@@ -206,7 +206,8 @@ def accuracy(session: Session) -> dict[str, Any]:
         recipe, kept = session.agreement
         pinned = session.pinned.agreement if session.pinned else None
         stale = _age(session, recipe == session.recipe)
-        return card | {"title": "Agreement", "figure": agreement_figure(kept, pinned), "stale": stale}
+        title = "Agreement" if kept.same else "Feature direction"
+        return card | {"title": title, "figure": agreement_figure(kept, pinned), "stale": stale}
     if scores is None:
         empty = "No labelled validation images and no proxies. Add either to the recipe to measure the merge."
         return card | {"empty": "" if labelled or session.project.has_proxies else empty}
@@ -264,6 +265,10 @@ def _show_levels(session: Session, wanted: bool) -> None:
         live_preview.set_recipe(session, session.recipe, painting=True)
 
 
+POLARIZED = "Gain and powers make a merge larger."
+ADDED = "The merge adds up all tasks’ changes."
+
+
 def norms(session: Session) -> dict[str, Any]:
     """Return the figure of ‖ΔW‖_F per layer, for the inter-layer level or for one level of scaling after another."""
     card: dict[str, Any] = {"title": "Size of the change", "how": ""}  # each line has its name beside it
@@ -285,14 +290,15 @@ def norms(session: Session) -> dict[str, Any]:
     tops = [max(state.report.norms.after) for state in same if state.report.norms.after]
     stale = _age(session, recipe == session.recipe and card.get("chosen") != "levels")
     own = session.explore_records.get("own norms", (None, None))[1]
-    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0), own), "stale": stale}
+    larger = POLARIZED if "layer" in METHODS[recipe.method].roles else ADDED
+    return card | {"figure": norms_figure(report.norms, max(tops, default=0.0), own, larger), "stale": stale}
 
 
 def states(session: Session) -> dict[str, Any]:
     """Return the names and accuracies of A and B, at the end of the row of tabs."""
     parts = []
     if session.pinned:
-        away = button("unpin", "✕", "q sq tiny", title="Unpin A")
+        away = button("unpin", "Unpin", "q", title="Unpin A")
         parts.append(
             f"<span>{badge('A')}{_short(session.pinned.recipe.method, session.pinned.evaluation)}{away}</span>"
         )
@@ -318,9 +324,7 @@ def history(session: Session) -> dict[str, Any]:
         state = session.history[index]
         on = state.recipe == session.recipe
         pinned = session.pinned is not None and session.pinned.recipe == state.recipe
-        mean = f"{percent(state.evaluation.mean('merged'), 1)} %" if state.evaluation else DASH
-        if state.evaluation and images_in_all(state.evaluation, session.project):
-            mean += f" on {images_of(state.evaluation, session.project).removesuffix(' a task')}"
+        mean = _result(session, state)
         what = ", now" if on else ", pinned" if pinned else ""
         sign = badge("B") if on else badge("A") if pinned else '<span class="badge"></span>'
         lines.append(
@@ -330,9 +334,22 @@ def history(session: Session) -> dict[str, Any]:
     whole = next(
         (state.evaluation for state in session.history if state.evaluation and not state.evaluation.limit), None
     )
-    images = images_of(whole, session.project) if whole else "validation images"
-    how = f"Click a line to go back. Mean accuracy on {images}."
-    return _told(session, "list", how, "".join(lines))
+    measured = f"Mean accuracy on {images_of(whole, session.project) if whole else 'validation images'}"
+    if not session.project.has_labels("validation"):
+        measured = f"{'Agreement' if session.project.has_heads else 'Feature direction'}, on unlabelled images"
+    return _told(session, "list", f"Click a line to go back. {measured}.", "".join(lines))
+
+
+def _result(session: Session, state: State) -> str:
+    """Return the mean accuracy of an entry of the history, and on which images if not on all; else its agreement."""
+    if state.evaluation is not None:
+        mean = f"{percent(state.evaluation.mean('merged'), 1)} %"
+        few = images_in_all(state.evaluation, session.project)
+        return f"{mean} on {images_of(state.evaluation, session.project).removesuffix(' a task')}" if few else mean
+    kept = state.agreement
+    if kept is None or session.project.has_labels("validation"):
+        return DASH
+    return f"{percent(kept.same.accuracy, 1)} %" if kept.same else number(kept.direction.value)
 
 
 def _words(session: Session) -> dict[str, Any]:

@@ -512,7 +512,8 @@ def test_a_share_that_is_unknown_is_a_dash_with_a_sentence(page: Page) -> None:
     wrong = dataclasses.replace(session.board[-1].evaluation, tasks=tuple(rows))
     session.board[-1] = dataclasses.replace(session.board[-1], evaluation=wrong)
     said = html.unescape(board(session)["html"])
-    assert "In the shares, the experts of ants, bees, cats are right on none of their images, so no share" in said
+    assert "The experts of ants, bees, cats are right on none of their images" in said
+    assert "so accuracy ÷ expert’s is not known" in said
     assert '<td class="r">–</td>' in said
     assert "nan" not in re.sub(r"<[^>]*>", " ", said).split()
 

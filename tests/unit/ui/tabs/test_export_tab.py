@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from esm_viz.checkpoints.atomic_write import write_tensors
 from esm_viz.export import verified_export
 from esm_viz.ui.page.studio_page import Studio
 from esm_viz.ui.server.temporary_folders import MARK
+from esm_viz.ui.session.search_time_estimate import evaluation_seconds, export_seconds
 from esm_viz.ui.tabs.export import report_pictures
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
@@ -120,6 +122,26 @@ def test_the_report_is_of_the_moment_it_was_asked_for(page: Page) -> None:
     page.act("rail", do="knob", name="alpha", value=0.33)
     page.act("map", do="kind", value="norm")
     assert (seen.recipe, seen.view.kind) == (before, "rank90")
+
+
+def test_the_first_exports_time_grows_with_the_images_that_it_measures(page: Page) -> None:
+    page.act("rail", do="knob", name="alpha", value=0.77)
+    page.rest()
+    session = page.session
+    labelled = session.project.headers.labelled
+    validation, test = (sum(images.count for images in labelled[split].values()) for split in ("validation", "test"))
+    passes = (validation + 4 * test) / validation  # three models on test images for the report, the file on all
+    expected = evaluation_seconds(session) * passes + session.project.inspection.seconds
+    assert export_seconds(session) == pytest.approx(expected)
+    write(page)
+    assert export_seconds(session) == session.proof[1].seconds
+
+
+def test_before_anything_is_measured_the_button_promises_no_time(page: Page) -> None:
+    page.session.history.clear()
+    page.session.agreement = None
+    assert math.isnan(export_seconds(page.session))
+    assert "Write and check the model<" in page.act("form", do="layout", value="")["form"]["html"]
 
 
 def test_the_next_exports_time_is_said_as_every_other_estimate(page: Page) -> None:

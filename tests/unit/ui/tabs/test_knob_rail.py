@@ -12,6 +12,7 @@ from esm_viz.merge import METHODS, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
 from esm_viz.merge.ties import find_cutoff
 from esm_viz.ui.page.page_update import PIECES
+from esm_viz.ui.tabs.merge.method_words import NAMES, SYMBOLS
 from tests.support import tiny
 from tests.unit.ui.conftest import Page
 
@@ -35,6 +36,23 @@ def test_a_preset_sets_every_knob_and_the_menu_tells_when_none_matches(page: Pag
     assert (rail["preset"], rail["own"]) == ("", "ESM, own setting")
     offered = [entry[0] for _, entries in rail["menu"] for entry in entries]
     assert sorted(offered) == sorted(PRESETS)
+
+
+def test_a_methods_name_and_symbols_are_spelled_out(page: Page) -> None:
+    said = page.act("rail", do="preset", name="preset", value="esm_cvpr")["rail"]["words"]
+    assert said.startswith("Essential Subspace Merging.")
+    assert "λ: a direction’s energy" in said
+    assert "C: the changes’ coordinates" in said
+    assert page.act("rail", do="method", value="tsv_m")["rail"]["words"].startswith("Task Singular Vectors Merging.")
+    assert page.act("rail", do="method", value="averaging")["rail"]["words"] == ""
+    assert {*NAMES, *SYMBOLS} <= set(METHODS)
+
+
+def test_the_alpha_that_a_search_chose_is_marked_while_the_other_knobs_are_its_own(page: Page) -> None:
+    page.session.searched = [with_parameters(page.session.recipe, alpha=0.61)]
+    assert page.act("rail", do="knob", name="alpha", value=0.9)["rail"]["best"] == 0.61
+    assert page.act("rail", do="knob", name="gain", value=1.5)["rail"]["best"] is None
+    assert page.act("rail", do="knob", name="gain", value=2.0)["rail"]["best"] == 0.61
 
 
 @pytest.mark.parametrize("value", ["magic", None, 3, ["esm_cvpr"], {"a": 1}, "__class__"])

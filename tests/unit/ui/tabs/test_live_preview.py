@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import shutil
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_the_mean_is_shown_with_both_ends_of_its_interval(session: Session) -> N
     scores = Evaluation("", "esm", 1.0, {}, "validation", (TaskScores("a", Score(100, 200), good, good),) * 8, 0, 0.0)
     session.validation = (session.recipe, scores)
     html = merge_tab.stats(session)["html"]
-    assert "99.5 % <small>98.7 to 99.6</small>" in html
+    assert '99.5 % <small class="two">95 % interval<br>98.7 to 99.6</small>' in html
     assert "±" not in html
 
 
@@ -170,5 +171,24 @@ def test_a_share_that_is_unknown_has_a_sentence_beside_it(tiny_folder: Path, tmp
         session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
         show(session, 0.3)
         said = html.unescape(merge_tab.stats(session)["html"])
-        assert "Share of experts" in said
-        assert ("In the shares, the expert of bees is right on none of its images, so the mean" in said) == told
+        assert "Accuracy ÷ expert’s" in said
+        assert ("The expert of bees is right on none of its images, so accuracy ÷ expert’s is the mean" in said) == told
+
+
+def test_without_labels_the_history_tells_agreement_or_without_heads_the_feature_direction(tiny_folder: Path) -> None:
+    for head, told in ((True, "Agreement, on unlabelled images."), (False, "Feature direction, on unlabelled images.")):
+        recipe = tiny.recipe(tiny_folder)
+        bare = tuple(
+            dataclasses.replace(model, validation="", test="", head=model.head if head else "")
+            for model in recipe.models
+        )
+        project = Project.open(recipe.replace(models=bare), device="cpu")
+        session = Session("id", "tiny", project, project.recipe, StudioSettings(project, "tiny", "cpu"))
+        show(session, 0.3)
+        kept = session.agreement[1]
+        remember(session, session.recipe, session.report[1])
+        html = merge_tab.history(session)["html"]
+        assert f"Click a line to go back. {told}" in html
+        value = f"{100 * kept.same.accuracy:.1f} %" if head else f"{kept.direction.value:.2f}"
+        assert f"{value}, now" in html
+        assert merge_tab.accuracy(session)["title"] == ("Agreement" if head else "Feature direction")

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from esm_viz.figures.formula_typesetting import typeset, typeset_parts
 from esm_viz.merge import METHODS
-from esm_viz.ui.tabs.merge.formula_typesetting import typeset, typeset_parts
 
 FORMULAS = sorted({knob.formula for method in METHODS.values() for knob in method.knobs.values() if knob.formula})
 
