@@ -34,10 +34,22 @@ def put_models(hub: LoopbackHub, folder: Path) -> None:
 
 
 def put_written(hub: LoopbackHub, folder: Path) -> None:
-    """Put the models of a folder on a hub."""
-    for name, place in ((BASE, folder / "base"), *((f"{PREFIX}{task}", folder / task) for task in TASKS)):
+    """Put the models of a folder on a hub; the last is a vision model without a projection, as most fine-tunes are."""
+    places = {BASE: folder / "base", **{f"{PREFIX}{task}": folder / task for task in TASKS}}
+    for name, place in places.items():
         kept = {file: (place / file).read_bytes() for file in ("config.json", "model.safetensors")}
+        if name == f"{PREFIX}{TASKS[-1]}":
+            kept = without_projection(place)
         hub.put(name, {**kept, "README.md": b"# A model", "tf_model.h5": b"h" * 20_000, "run.py": b"raise SystemExit"})
+
+
+def without_projection(folder: Path) -> dict[str, bytes]:
+    """Return a vision model of a folder as transformers' CLIPVisionModel has it: the projection is the base's."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual_projection.weight"]
+    written = json.dumps({**config, "architectures": ["CLIPVisionModel"]})
+    return {"config.json": written.encode(), "model.safetensors": save(weights, metadata={"format": "pt"})}
 
 
 def table(seed: int, classes: Sequence[str] = foreign.CLASSES, count: int = 8) -> bytes:
