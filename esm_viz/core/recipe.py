@@ -30,6 +30,7 @@ LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, or a few pages wi
 LONGEST_SCALAR = 4096  # characters of one YAML scalar, since parsing a number of a million digits takes a minute
 LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their own errors for longer ones
 LARGEST_SEED = 2**63 - 1
+DOWNLOAD_FIRST = "run `merge` or `evaluate` on the recipe first, or `esm_viz.download` in Python"
 HUB = "hf://"  # begins a path that names a repository on a hub; `esm_viz.hub` reads the rest
 ArchOf = Callable[["Recipe"], Any]
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
@@ -111,7 +112,7 @@ class Recipe:
         """
         if path.startswith(HUB):
             if path not in self.downloaded:
-                raise HubError("it is not downloaded", "download it first: `esm_viz.download(recipe)`", path)
+                raise HubError("it is not downloaded", DOWNLOAD_FIRST, path)
             return self.downloaded[path]
         return self.folder / (os.path.expanduser(path) if path.startswith("~/") else path)  # noqa: PTH111 - never raises
 

@@ -15,6 +15,7 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from esm_viz.core.errors import HubError, Unconfirmed
 from esm_viz.core.progress import NO_PROGRESS, Progress
+from esm_viz.core.recipe import DOWNLOAD_FIRST
 from esm_viz.hub.download_plan import DownloadPlan, PlannedName, written_size
 from esm_viz.hub.hub_errors import told
 from esm_viz.hub.hub_name import DatasetName
@@ -64,7 +65,7 @@ def in_cache(plan: DownloadPlan) -> dict[str, Path]:
     """
     for name in plan.names:
         if name.missing:
-            raise HubError("it is not downloaded", "download it first", name.written)
+            raise HubError("it is not downloaded", DOWNLOAD_FIRST, name.written)
     return {name.pinned.written: _place(name) for name in plan.names}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from huggingface_hub import HfApi, cached_assets_path, constants, try_to_load_from_cache
 
 from esm_viz.core.errors import HubError, HubUnreachable
+from esm_viz.core.recipe import DOWNLOAD_FIRST
 from esm_viz.hub.hub_errors import readable, told
 from esm_viz.hub.hub_name import HubName, is_commit
 
@@ -85,7 +86,7 @@ def listing_of(name: HubName, revision: str = "", *, ask: bool = True) -> Listin
     if kept is not None and (is_commit(wanted) or not ask):
         return kept
     if not ask:
-        raise HubError("it is not downloaded", "download it first", name.written)
+        raise HubError("it is not downloaded", DOWNLOAD_FIRST, name.written)
     try:
         with readable(name.written), told(name.written):
             listing = _read(

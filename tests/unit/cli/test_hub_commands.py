@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from esm_viz.cli import main
+from esm_viz.core.errors import HubError
+from esm_viz.core.recipe import parse_text
+from esm_viz.ui.studio_server import build
 from tests.hostile import pickles
 from tests.support import hub_models
-from tests.support.loopback_hub import TOKEN, LoopbackHub
+from tests.support.loopback_hub import TOKEN, LoopbackHub, used_here
 
 ROOT = Path(__file__).parents[3]
 
@@ -108,3 +112,49 @@ def test_nothing_is_asked_of_a_hub_by_a_recipe_of_files(hub: LoopbackHub, tmp_pa
     checked = run(hub, tmp_path, "check", str(demo))
     assert checked.returncode == 0, checked.stderr
     assert hub.asked == []
+
+
+def test_find_writes_the_recipe_of_names_with_their_commits(
+    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "found.yaml"
+    with used_here(hub, tmp_path / "home"):
+        hub_models.put_models(hub, tmp_path)
+        assert main(["find", hub_models.BASE, f"{hub_models.PREFIX}*", "--out", str(out)]) == 0
+        assert not [each for each in hub.requests("content") if not each.range]
+        assert main(["find", hub_models.BASE, "--out", str(tmp_path / "none.yaml")]) == 2
+    recipe = parse_text(out.read_text(encoding="utf-8"), tmp_path)
+    assert recipe.tasks == hub_models.TASKS
+    commits = {name: repository.revisions["main"] for name, repository in hub.repositories.items()}
+    assert recipe.base == f"hf://{hub_models.BASE}@{commits[f'models/{hub_models.BASE}']}"
+    assert str(tmp_path) not in out.read_text(encoding="utf-8")
+    assert "is no folder, command line, give one with checkpoints, or names on a hub" in capsys.readouterr().err
+
+
+def test_a_large_download_needs_a_yes(
+    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(hub, tmp_path)
+    monkeypatch.setattr("esm_viz.hub.file_download.CONFIRM_ABOVE", 10_000)
+    with used_here(hub, tmp_path / "home"):
+        assert main(["evaluate", str(recipe)]) == 2
+        assert "are to be downloaded, confirm it with --yes" in capsys.readouterr().err
+        assert not [each for each in hub.requests("content") if not each.range]
+        assert main(["evaluate", str(recipe), "--yes"]) == 0
+
+
+def test_the_studio_opens_on_a_recipe_of_names_without_a_request_where_they_are_downloaded(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    recipe = write_recipe(hub, tmp_path)
+    with used_here(hub, tmp_path / "home"):
+        hub.forget()
+        with pytest.raises(HubError, match="it is not downloaded, hf://me/tiny-clip, run `merge` or `evaluate`"):
+            build(recipe, "cpu")
+        assert hub.asked == []
+        assert main(["evaluate", str(recipe)]) == 0
+        hub.forget()
+        studio = build(recipe, "cpu")
+        studio.close()
+        assert studio.place.demo.tasks == hub_models.TASKS
+        assert hub.asked == []

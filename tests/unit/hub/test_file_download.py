@@ -183,5 +183,5 @@ def test_tables_that_left_the_cache_are_linked_again(hub: LoopbackHub, tmp_path:
 
 def test_what_is_not_in_the_cache_is_told(hub: LoopbackHub) -> None:
     put(hub)
-    with pytest.raises(HubError, match="it is not downloaded, hf://me/some, download it first"):
+    with pytest.raises(HubError, match="it is not downloaded, hf://me/some, run `merge`"):
         in_cache(plan_of([NAME]))

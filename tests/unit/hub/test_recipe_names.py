@@ -67,7 +67,7 @@ def test_a_moved_repository_is_not_asked_about_where_the_recipe_has_its_commit(
 
 def test_nothing_is_opened_that_is_not_downloaded(hub: LoopbackHub, recipe: Recipe) -> None:
     hub.forget()
-    with pytest.raises(HubError, match=r"it is not downloaded, hf://me/tiny-clip, download it first"):
+    with pytest.raises(HubError, match=r"it is not downloaded, hf://me/tiny-clip, run `merge`"):
         Project.open(recipe, device="cpu")
     assert hub.asked == []
 
