@@ -179,7 +179,7 @@ def _split_folder(name: PlannedName, split: DatasetName) -> Path:
             for path, each in zip(files, names, strict=True):
                 cached = name.cached(path)
                 assert cached is not None  # it was downloaded
-                _link(cached.resolve(), part / each)
+                link_or_copy(cached.resolve(), part / each)
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
         finally:
@@ -187,7 +187,7 @@ def _split_folder(name: PlannedName, split: DatasetName) -> Path:
     return folder
 
 
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """Make a file the same as another one, where possible without copying it."""
     for way in (os.symlink, os.link):
         with suppress(OSError, NotImplementedError):

@@ -19,7 +19,7 @@ from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.hub.byte_range import read_range
 from esm_viz.hub.download_plan import NO_NAMES, DownloadPlan, PlannedName
-from esm_viz.hub.file_download import fetch_file, in_cache
+from esm_viz.hub.file_download import fetch_file, in_cache, link_or_copy
 from esm_viz.hub.hub_name import ModelName
 from esm_viz.hub.recipe_names import planned
 from esm_viz.hub.torch_zip_header import read_zip_header
@@ -124,7 +124,7 @@ def _copy(source: Path, target: Path) -> None:
     if source.name.endswith((".json", INDEX)):
         shutil.copyfile(source, target)
     else:
-        target.symlink_to(source.resolve())
+        link_or_copy(source.resolve(), target)
 
 
 def _safetensors_header(name: PlannedName, path: str) -> bytes:

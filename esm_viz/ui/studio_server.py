@@ -115,8 +115,7 @@ def serve(
     few_heaps()
     _keep_uploads_private()
     site = Site(host, port, address, share, tuple(aliases), tuple(framers))
-    allowed = site.local_only and not share if hub is None else hub
-    studio = build(recipe, device, cache, folder, limits, state, allowed)
+    studio = build(recipe, device, cache, folder, limits, state, may_download(site, hub))
     atexit.register(studio.close)
     try:
         _, _, public = studio.blocks.launch(
@@ -148,6 +147,16 @@ def serve(
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are deleted then too
         studio.blocks.block_thread()
     return studio
+
+
+def may_download(site: Site, asked: bool | None) -> bool:
+    """Say whether visitors may make this server download from a hub.
+
+    Args:
+        site: the server's address.
+        asked: what the operator said; None for nothing, which allows it to visitors of this machine alone.
+    """
+    return (site.local_only and not site.shared) if asked is None else asked
 
 
 def app_settings(studio: Studio, site: Site) -> dict[str, Any]:

@@ -55,6 +55,28 @@ def test_a_hub_that_does_not_work_is_told(hub: LoopbackHub, status: int, words: 
         plan_of(["hf://me/open"])
 
 
+def test_redirects_without_an_end_are_told(hub: LoopbackHub) -> None:
+    commit = hub.put("me/open", FILES)
+    plan = plan_of(["hf://me/open"])
+    hub.redirects["config.json"] = f"{hub.endpoint}/me/open/resolve/{commit}/config.json"
+    with pytest.raises(HubError, match=r"the hub's redirects have no end, hf://me/open, config.json, check HF_ENDPOINT"):
+        download(plan)
+
+
+def test_what_becomes_gated_before_the_download_is_told(hub: LoopbackHub) -> None:
+    hub.put("me/open", FILES)
+    plan = plan_of(["hf://me/open"])
+    hub.repositories["models/me/open"].gated = True
+    with pytest.raises(HubError, match=r"the repository is gated, hf://me/open, config.json, ask for access"):
+        download(plan)
+
+
+def test_an_endpoint_that_is_no_hub_is_told(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.content)
+    with pytest.raises(HubError, match="hf://me/open"):
+        plan_of(["hf://me/open"])
+
+
 def test_a_file_that_is_gone_is_told(hub: LoopbackHub) -> None:
     hub.put("me/open", FILES)
     plan = plan_of(["hf://me/open"])

@@ -11,7 +11,9 @@ import pytest
 from esm_viz.core.errors import HubError
 from esm_viz.ui.page import session_restore
 from esm_viz.ui.page.studio_page import Studio
+from esm_viz.ui.server.server_address import Site
 from esm_viz.ui.session.session_archive import NAMES, ArchivedSession
+from esm_viz.ui.studio_server import may_download
 from esm_viz.ui.tabs.load import load_steps, load_tab, names_form
 from tests.support import hub_models
 from tests.support.loopback_hub import LoopbackHub, used_here
@@ -165,6 +167,23 @@ def test_nothing_is_asked_of_a_hub_when_a_page_opens_or_the_form_is_shown(visito
     visitor.act("source", do="source", value="demo")
     visitor.rest()
     assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("site", "asked", "allowed"),
+    [
+        (Site("127.0.0.1", 7860), None, True),
+        (Site("localhost", 7860), None, True),
+        (Site("0.0.0.0", 7860), None, False),
+        (Site("192.168.0.7", 7860), None, False),
+        (Site("127.0.0.1", 7860, shared=True), None, False),
+        (Site("127.0.0.1", 7860, "https://studio.example.org"), None, False),
+        (Site("0.0.0.0", 7860), True, True),
+        (Site("127.0.0.1", 7860), False, False),
+    ],
+)
+def test_visitors_of_this_machine_alone_may_unless_it_is_said(site: Site, asked: bool | None, allowed: bool) -> None:
+    assert may_download(site, asked) is allowed
 
 
 def test_a_message_holds_the_fields_in_pieces() -> None:
