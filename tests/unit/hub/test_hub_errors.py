@@ -59,7 +59,7 @@ def test_redirects_without_an_end_are_told(hub: LoopbackHub) -> None:
     commit = hub.put("me/open", FILES)
     plan = plan_of(["hf://me/open"])
     hub.redirects["config.json"] = f"{hub.endpoint}/me/open/resolve/{commit}/config.json"
-    with pytest.raises(HubError, match=r"the hub's redirects have no end, hf://me/open, config.json, check HF_ENDPOINT"):
+    with pytest.raises(HubError, match=r"the hub's redirects have no end, hf://me/open, config.json, check HF_END"):
         download(plan)
 
 
