@@ -172,6 +172,7 @@ def judgement_text(record: Judgement, plan: DownloadPlan) -> str:
         lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
         lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
+    lines.append(record.treatment.sentence)
     lines += [f"  {each.pinned.written}: {size(each.size)}" for each in plan.names]
     if plan.names:
         lines.append(plan.sentence)

@@ -9,7 +9,7 @@ from typing import Any
 from esm_viz.checkpoints.layout_table import Layout
 from esm_viz.core.recipe import HUB, Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, Inspection, Objective
-from esm_viz.export.loading_code import library, loading_code
+from esm_viz.families.loading_code import library, loading_code
 from esm_viz.merge import METHODS
 from esm_viz.search.search_objective import CHOSEN
 from esm_viz.version import __version__

@@ -33,7 +33,7 @@ from esm_viz.core.recipe import ModelEntry, Recipe, parse_mapping
 from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
-from esm_viz.families.architecture import Architecture
+from esm_viz.families.architecture import Architecture, treatment_of
 from esm_viz.families.model_families import architecture_of
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import (
@@ -215,7 +215,11 @@ def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, lis
 
 def says_activation(recipe: Recipe) -> bool:
     """Say whether the recipe gives the activation, by an open_clip name or in a config."""
-    return recipe.arch_config is None or architecture_match.ACTIVATION in recipe.arch_config
+    config = recipe.arch_config
+    if config is None or architecture_match.ACTIVATION in config or "library" in config:
+        return True
+    vision = config["vision_cfg"]  # other towers of open_clip do not read it
+    return bool(vision.get("timm_model_name")) or isinstance(vision.get("layers"), list)
 
 
 def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
@@ -434,6 +438,7 @@ def _judgement(
         free_bytes=free_memory(),
         preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
         notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),
+        treatment=treatment_of(arch),
     )
 
 

@@ -62,6 +62,38 @@ def families_of(layers: Iterable[Layer]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Treatment:
+    """How the tensors of a model are merged by ESM: their number and their parameters.
+
+    Attributes:
+        blocks: number of repeated blocks.
+        essential, essential_parameters: matrices that ESD applies to.
+        other, other_parameters: other matrices, merged by TSV-M.
+        averaged, averaged_parameters: vectors, convolutions by channel and tensors of more dimensions.
+    """
+
+    blocks: int
+    essential: int
+    essential_parameters: int
+    other: int
+    other_parameters: int
+    averaged: int
+    averaged_parameters: int
+
+    @property
+    def sentence(self) -> str:
+        """Return it in words, with shares of all parameters in percent."""
+        whole = max(self.essential_parameters + self.other_parameters + self.averaged_parameters, 1)
+        parts = (
+            ("by ESD", self.essential, self.essential_parameters),
+            ("by TSV-M", self.other, self.other_parameters),
+            ("averaged", self.averaged, self.averaged_parameters),
+        )
+        told = ", ".join(f"{count} {how} ({100 * size / whole:.1f} % of parameters)" for how, count, size in parts)
+        return f"Tensors of {self.blocks} blocks and what is around them: {told}."
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """What a checkpoint's header says, before any weights are read."""
 
