@@ -362,7 +362,7 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     recipe, digests = preview.recipe, preview.digests
 
     def place(path: str, of: str) -> str:
-        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
+        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path  # a name on a hub is not
 
     moved = recipe.placed(place).replace(folder=folder) if portable else recipe.seen_from(folder)
     models = tuple(

@@ -23,6 +23,7 @@ from esm_viz.core.errors import (
     DigestMismatch,
     EsmVizError,
     HeadError,
+    HubError,
     ImagesError,
     LayoutError,
     NotFinite,
@@ -61,6 +62,7 @@ _WORDS = {
     DigestMismatch.kind: "not the recipe’s file",
     HeadError.kind: "its head does not fit",
     ImagesError.kind: "its images cannot be read",
+    HubError.kind: "not downloaded",
     CheckpointError.kind: "not a file of weights",
 }
 """Short descriptions of refused files by the kind of error; for layouts and shapes, `_refusal` makes them."""
@@ -73,6 +75,7 @@ def judge(
     wrong: Mapping[str, EsmVizError] | None = None,
     same: Mapping[str, str] | None = None,
     decomposing: bool = False,
+    unread: Collection[str] = (),
 ) -> Judgement:
     """Return a verdict on every model of a recipe, from headers and lists of images alone.
 
@@ -82,6 +85,7 @@ def judge(
         wrong: errors found when the whole files were read, by model.
         same: the result of `same_weights`, if known: the model whose weights a task shares.
         decomposing: whether all experts will be decomposed, which needs proxies with any method.
+        unread: names on a hub that are not downloaded: of their models only headers are there, of their images nothing.
 
     Raises:
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
@@ -90,7 +94,8 @@ def judge(
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
     arch = architecture_of(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
-    sizes = _norm_sizes(base, arch) if base is not None and error is None else {}
+    has_numbers = base is not None and error is None and recipe.base not in unread
+    sizes = _norm_sizes(base, arch) if base is not None and has_numbers else {}
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
@@ -99,7 +104,7 @@ def judge(
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch, base)
         opened.append(checkpoint)
-        beside = open_beside(model, recipe, arch, text=None)
+        beside = open_beside(_without_images(model, unread), recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         notes += [f"{model.name}, {note}" for note in beside.notes]
         proxies = beside.proxies.count if beside.proxies is not None else 0
@@ -112,15 +117,28 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        change = _change(checkpoint, arch, sizes) if checkpoint is not None and error is None else None
+        has_numbers = checkpoint is not None and error is None and bool(sizes) and model.path not in unread
+        change = _change(checkpoint, arch, sizes) if checkpoint is not None and has_numbers else None
         doubt = alike.get(model.name) or change
-        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
+        remote = model.proxies in unread
+        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies and not remote)
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in opened if found is not None)
     lent = from_base_notes(model.facts for model in models)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
     return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *lent, *notes, *searched))
+
+
+def _without_images(model: ModelEntry, unread: Collection[str]) -> ModelEntry:
+    """Return a model without the images that are not downloaded."""
+
+    def kept(place: str) -> str:
+        return "" if place in unread else place
+
+    return dataclasses.replace(
+        model, proxies=kept(model.proxies), validation=kept(model.validation), test=kept(model.test)
+    )
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -253,7 +271,8 @@ def arch_lines(names: Sequence[str]) -> str:
 
 
 def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
-    return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    changed = parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    return changed.replace(downloaded=recipe.downloaded)
 
 
 def _header(
