@@ -52,7 +52,12 @@ class Layer:
     @property
     def label(self) -> str:
         """Return a short name to show: `c_fc 3` is the c_fc of the third block."""
-        return f"{self.family} {self.block + 1}"
+        return f"{self.kind} {self.block + 1}"
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of matrix, which has a family for each stage in networks of several widths."""
+        return self.family.partition(",")[0]
 
 
 def families_of(layers: Iterable[Layer]) -> tuple[str, ...]:
