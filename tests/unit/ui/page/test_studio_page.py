@@ -204,7 +204,7 @@ def test_agreement_is_shown_in_place_of_accuracy_and_says_on_what(page: Page) ->
     page.rest()
     found = page.session.agreement[1]
     assert found.limit == 0
-    assert f"{found.images} unlabelled" in page.pieces["stats"]["html"]
+    assert f"{found.images} images," in page.pieces["stats"]["html"]
     card = page.act("accuracy", do="measure", value="agreement")["accuracy"]
     assert (card["title"], card["chosen"]) == ("Agreement", "agreement")
     assert card["figure"]["layout"]["meta"]["says"] == found.sentence
