@@ -6,6 +6,7 @@ belongs to one task and is left out.
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -168,6 +169,7 @@ def _timm(config: Mapping[str, Any], _arch: str) -> LibraryModel:
     return LibraryModel("timm", name, _built(make), _first_of, side, heads[0] if heads else "", {})
 
 
+@functools.cache
 def _accepts_size(name: str) -> bool:
     """Say whether a timm network is made for one size of images."""
     import timm

@@ -98,7 +98,17 @@ def test_it_passes_the_conformance_battery_where_only_its_file_was_added(tmp_pat
     for part in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / part, tmp_path / part)
     shutil.copy(NEW, tmp_path / "esm_viz" / "merge")
-    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "agreement", "tests/conformance/test_methods.py"]
+    call = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "agreement",
+        "tests/conformance/test_methods.py",
+    ]
     ran = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
     passed = re.search(r"(\d+) passed, \d+ deselected", ran.stdout)
     assert ran.returncode == 0, ran.stdout + ran.stderr
