@@ -349,8 +349,8 @@ class Checkpoint:
         """Return an error that names the kind of model in the file, if it is a known other kind."""
         if any(map(_LORA.search, self.names)):
             return self._refused(
-                "a LoRA adapter without adapter_config.json",
-                "give the folder that peft saved, or merge it into its base first",
+                "a LoRA adapter, not a whole model",
+                "give a base and the adapter's folder, or merge it into its base first",
                 LORA,
             )
         odd = next((word for mark, word in _ODD.items() if any(mark in name for name in self.names)), "")
