@@ -258,7 +258,8 @@ class Stages:
             essential = layer is not None and layer.essential
             decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
             cutoff = partial(self.cutoff, recipe, model.name)
-            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
+            thin = _later(self.thin, recipe, model.name, layer) if layer else None
+            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff, thin))
         return made
 
     def merged(self, recipe: Recipe, name: str, layer: Layer | None = None) -> Merged:
@@ -469,7 +470,10 @@ class Stages:
 
         def compute() -> tuple[Pull, ...]:
             shifts = [self.shift(recipe, task, layer) for task in recipe.tasks]
-            return pulls(self.merged(recipe, layer.name, layer).delta, shifts, self._measured_on(recipe, layer))
+            merged = self.merged(recipe, layer.name, layer)
+            if merged.norm == 0:  # as where no adapter changes the layer
+                return tuple(Pull(0.0, 0.0, own.energy) for own in shifts)
+            return pulls(merged.delta, shifts, self._measured_on(recipe, layer))
 
         return self._small("pulls", recipe, layer, compute)
 

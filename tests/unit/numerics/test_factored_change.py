@@ -11,6 +11,7 @@ from torch import Tensor
 from esm_viz.core.errors import NumericsError
 from esm_viz.numerics.essential_subspace_decomposition import esd, esd_of_factors, svd_basis
 from esm_viz.numerics.factored_change import FactoredChange, is_thin, no_change
+from esm_viz.numerics.gram_svd import Singular, singular, singular_of_product
 from esm_viz.numerics.interference import shift, shift_of_factors
 from esm_viz.numerics.second_moments import Moment, MomentSum
 from tests.support.tiny import normal, relative
@@ -77,6 +78,22 @@ def test_without_moments_they_are_the_singular_vectors_of_the_matrix() -> None:
     assert relative(found.eigenvalues, dense.eigenvalues) < 1e-12
     signs = (found.vectors * dense.vectors[:, :RANK]).sum(0)
     assert (signs.abs() - 1).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(("m", "n"), [(60, 20), (20, 60), (40, 40)])
+def test_singular_vectors_of_a_product_are_those_of_the_matrix(m: int, n: int) -> None:
+    change = factored(m, n)
+    change.left[:, 3] *= 1e-6  # a wide spectrum
+    found, dense = singular_of_product(change.left, change.right), singular(change.dense())
+    assert ((found.values - dense.values) / dense.values).abs().max() < 1e-9
+    assert product(found).sub(change.dense()).abs().max() < 1e-13 * found.values[0]
+    assert found.values.shape == (RANK,)
+    nothing = singular_of_product(*no_change((m, n))[:2])
+    assert (nothing.left.shape, nothing.values.shape, nothing.right.shape) == ((m, 0), (0,), (n, 0))
+
+
+def product(found: Singular) -> Tensor:
+    return (found.left * found.values) @ found.right.mT
 
 
 def test_no_change_has_no_direction_and_needs_no_moment() -> None:
