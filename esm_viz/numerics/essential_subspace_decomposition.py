@@ -91,14 +91,17 @@ def esd_of_factors(change: FactoredChange, moment: Moment | None, most: int | No
     outer, inner = torch.linalg.qr(change.left)
     small = inner @ change.right
     if moment is None or moment.square is None:
-        factors = None if moment is None else [moment.factor()]
-        found = _principal([small], factors, [moment.divisor if moment else 1], most)[0]
+        shift = small if moment is None else moment.seen(small)
+        unit = _scale(shift)
+        thin = _divided(shift, unit)
+        product = gram(thin if _tall(thin) else thin.mT)
+        strength = unit.square() / (moment.divisor if moment else 1)
     else:
         unit, scale = _scale(small), _scale(moment.square)
         thin = _divided(small, unit)
         product = thin @ _divided(moment.square, scale) @ thin.mT
         strength = unit.square() * scale / moment.divisor
-        found = _leading(thin, *descending_eigen(product), strength, min(small.shape), most)
+    found = _leading(thin, *descending_eigen(product), strength, min(small.shape), most)
     eigenvalues[: len(found.eigenvalues)] = found.eigenvalues
     return Decomposition(eigenvalues, outer @ found.vectors)
 

@@ -61,6 +61,10 @@ class Moment(NamedTuple):
         rows = _wide(self)
         return (left @ rows.mT) @ rows
 
+    def seen(self, left: Tensor) -> Tensor:
+        """Return A Xᵀ, (k, n), of a moment that keeps X."""
+        return left @ _wide(self).mT
+
     def energies(self, left: Tensor) -> Tensor:
         """Return ‖X aᵀ‖² of every row a of A, (k,), which is the diagonal of A M Aᵀ."""
         if self.square is None:
