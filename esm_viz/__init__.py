@@ -17,6 +17,7 @@ from esm_viz.core.recipe import Recipe
 from esm_viz.families.model_families import architecture_of
 from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import encode
+from esm_viz.hub.recipe_names import downloaded as download
 from esm_viz.inspection.recipe_file import load_recipe
 from esm_viz.merge import METHODS, with_method, with_parameters
 from esm_viz.merge.preset_lookup import PRESETS, with_preset
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "__version__",
     "architecture_of",
+    "download",
     "encode",
     "inspect",
     "load_recipe",

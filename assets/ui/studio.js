@@ -72,6 +72,9 @@ window.studio = (() => {
       if (Object.hasOwn(kept.local, act)) return kept.local[act](source);
       const message = { do: act, ...rest };
       if (source.matches("select, input")) message.value = source.value;
+      /* of a form, what is typed goes along, in pieces that a message may hold */
+      const fields = source.matches("button") ? source.closest("[data-form]")?.querySelectorAll("[data-field]") : null;
+      for (const field of fields ?? []) message[field.dataset.field] = field.value.match(/[^]{1,300}/g) ?? [];
       trigger("act", message);
     };
     host.addEventListener("click", (event) => {
@@ -96,9 +99,15 @@ window.studio = (() => {
     if (kept.filled.get(place) === html) return;
     const held = document.activeElement && place.contains(document.activeElement) ? { ...document.activeElement.dataset } : {};
     const open = [...place.querySelectorAll("details")].map((details) => details.open);
+    const typed = [...place.querySelectorAll("[data-field]")].map((field) => [field.dataset.field, field.value]);
     kept.filled.set(place, html);
     place.innerHTML = html;
     unfold(place, open);
+    for (const [name, text] of typed) {
+      const field = place.querySelector(`[data-field="${CSS.escape(name)}"]`);
+      if (field && text) field.value = text;
+      if (field && held.field === name) field.focus({ preventScroll: true });
+    }
     if (!held.do) return;
     const twins = [...place.querySelectorAll(`[data-do="${CSS.escape(held.do)}"]`)];
     const same = twins.find((control) => ["index", "name", "value"].every((key) => control.dataset[key] === held[key]));

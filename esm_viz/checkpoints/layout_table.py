@@ -330,10 +330,10 @@ def chosen_layout(name: object, base: Layout, vision: Mapping[str, Any]) -> Layo
     Raises:
         LayoutError: there is no layout of that name, or a merge on this base cannot be written in it.
     """
-    if not isinstance(name, str) or name not in (BASE, *LAYOUTS):
-        raise LayoutError(f"there is no layout {name!r:.60}", f"use {', '.join((BASE, *LAYOUTS))}")
     if name in (BASE, base.name):
         return base
+    if not isinstance(name, str) or name not in LAYOUTS:
+        raise LayoutError(f"there is no layout {name!r:.60}", f"use {', '.join((BASE, *LAYOUTS))}")
     if name not in writable(base, vision):
         what = (
             "has a text tower, which the base does not bring"

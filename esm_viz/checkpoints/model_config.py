@@ -163,7 +163,7 @@ def files_beside(layout: Layout, config: Mapping[str, Any], base: Path, own: boo
     kept = {
         name: read_json(base.with_name(name), "base")
         for name in (CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS)
-        if own and layout.name not in (HF_VISION.name, TIMM.name) and base.with_name(name).is_file()
+        if own and not _renamed(layout) and base.with_name(name).is_file()
     }
     if layout.name != HF_VISION.name:
         return kept
@@ -171,6 +171,11 @@ def files_beside(layout: Layout, config: Mapping[str, Any], base: Path, own: boo
         name: read_json(base.with_name(name), "base") for name in PROCESSORS if base.with_name(name).is_file()
     }
     return {CONFIG: _to_hf(config, bool(layout.projection)), **(processors if own else {})}
+
+
+def _renamed(layout: Layout) -> bool:
+    """Say whether a CLIP tower is written in another library's names, for which the base's configs say too much."""
+    return layout.of_clip and layout.name in (HF_VISION.name, TIMM.name)
 
 
 def _to_hf(config: Mapping[str, Any], projected: bool) -> dict[str, Any]:

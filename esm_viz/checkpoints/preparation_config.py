@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,8 +76,13 @@ def _from_timm(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         config["resize_mode"] = _TIMM_MODES[mode]
     else:
         lost.append(f"crop_mode {mode!r:.40}")
+    size = raw.get("input_size")
     if crop != 1:
-        lost.append(f"crop_pct {crop!r:.40} (images are resized to more pixels, and only their middle is used)")
+        side = size[-1] if isinstance(size, list) and size and type(size[-1]) is int else 0
+        if isinstance(crop, float) and 0 < crop < 1 and side and config.get("resize_mode") != "longest":
+            config["resized"] = math.floor(side / crop)
+        else:
+            lost.append(f"crop_pct {crop!r:.40} (images are resized to more pixels, and only their middle is used)")
     return config, lost
 
 
@@ -97,7 +103,13 @@ def _from_processor(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if raw.get("do_resize") is False:
         lost.append("do_resize false")
     elif cropped and {*_sides(raw.get("size")).values()} != {*_sides(raw.get("crop_size")).values()}:
-        lost.append("crop_size other than size (images are resized to more pixels, and only their middle is used)")
+        sizes, cuts = ({*_sides(raw.get(key)).values()} for key in ("size", "crop_size"))
+        if len(sizes) == len(cuts) == 1 and max(sizes) > max(cuts):
+            config["resized"] = max(sizes)
+        else:
+            lost.append("crop_size other than size (images are resized to more pixels, and only their middle is used)")
+    elif isinstance(part := raw.get("crop_pct"), float) and 0 < part < 1 and config["resize_mode"] == "shortest":
+        config["resized"] = int(max(_sides(raw.get("size")).values()) / part)  # ConvNeXt: size is what is used
     elif not cropped and config["resize_mode"] == "shortest":
         lost.append("do_center_crop false")
     return config, lost

@@ -19,6 +19,7 @@ from esm_viz.cli.commands import (
     run_find,
     run_merge,
     run_papers,
+    run_push,
     run_sweep,
     run_tune,
 )
@@ -28,8 +29,9 @@ from esm_viz.merge.preset_lookup import PRESETS
 from esm_viz.papers.papers_tasks import SIZES
 
 INSTALLED = "esm-viz"  # the command that an installed package has
-_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets"
-_FIND = "write the recipe of a folder of checkpoints, by their names"
+_PAPERS = "write the recipe of one of the papers' tables from a folder of checkpoints and one of data sets, or by name"
+_PUSH = "upload an exported folder to a repository on a hub, private by default"
+_FIND = "write the recipe of a folder of checkpoints, by their names, or of names on a hub"
 
 
 class HelpShown(Exception):
@@ -68,6 +70,8 @@ def argument_parser() -> argparse.ArgumentParser:
             sub.add_argument("--preset", metavar="NAME", help=f"set all knobs: {', '.join(PRESETS)}")
             sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
             sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        if name not in ("app", "check"):
+            sub.add_argument("--yes", action="store_true", help="download more than 1 GB where the recipe has names")
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
         sub.add_argument("--cache", type=float, metavar="GB", help="memory for cached stages; a quarter of it all")
         sub.add_argument("--spill", type=expanded_path, metavar="DIR", help="disk for what leaves that memory; none")
@@ -75,7 +79,8 @@ def argument_parser() -> argparse.ArgumentParser:
 
     find = commands.add_parser("find", help=_FIND, description=_FIND, allow_abbrev=False)
     find.set_defaults(run=run_find)
-    find.add_argument("folder", type=expanded_path, help="with the checkpoints, and what belongs to each by name")
+    sources = "a folder with the checkpoints, and what belongs to each by name; or names on a hub, the base's first"
+    find.add_argument("sources", nargs="+", metavar="FOLDER", help=sources)
     find.add_argument("--out", type=expanded_path, required=True, metavar="FILE.yaml", help="the recipe to write")
     find.add_argument("--activation", choices=ACTIVATIONS, help="of the blocks, where no config says it")
     find.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -116,18 +121,21 @@ def argument_parser() -> argparse.ArgumentParser:
     papers.set_defaults(run=run_papers)
     papers.add_argument("--arch", required=True, metavar="NAME", help="ViT-B-32, say, or a file with a model config")
     papers.add_argument("--tasks", type=int, choices=SIZES, required=True, help="how many, in the papers' order")
-    papers.add_argument(
-        "--checkpoints", type=expanded_path, required=True, metavar="DIR", help="a task-vector repository's"
-    )
-    papers.add_argument(
-        "--data", type=expanded_path, required=True, metavar="DIR", help="with a folder for each data set"
-    )
+    papers.add_argument("--checkpoints", type=expanded_path, metavar="DIR", help="a task-vector repository's")
+    papers.add_argument("--data", type=expanded_path, metavar="DIR", help="with a folder for each data set")
+    papers.add_argument("--hub", action="store_true", help="names on a hub in place of both folders")
     papers.add_argument(
         "--base", type=expanded_path, metavar="FILE", help="pre-trained weights, where they lie elsewhere"
     )
     papers.add_argument("--preset", metavar="NAME", default="esm_journal", help="method and knobs; esm_journal")
     papers.add_argument("--out", type=expanded_path, required=True, metavar="FILE.yaml", help="the recipe to write")
     papers.add_argument("--json", action="store_true", help="print the result as JSON")
+    push = commands.add_parser("push", help=_PUSH, description=_PUSH, allow_abbrev=False)
+    push.set_defaults(run=run_push)
+    push.add_argument("folder", type=expanded_path, help="that `merge` wrote")
+    push.add_argument("repository", metavar="OWNER/NAME", help="on the hub; it is made where it is missing")
+    push.add_argument("--public", action="store_true", help="let everybody see it")
+    push.add_argument("--json", action="store_true", help="print the result as JSON")
     app = command("app", run_app, "start the studio")
     app.add_argument("recipe", type=expanded_path, nargs="?", help="recipe.yaml; the embedded demo where absent")
     app.add_argument("--host", help="to listen on; 127.0.0.1, this machine alone, or with --workshop 0.0.0.0, all")
@@ -135,6 +143,11 @@ def argument_parser() -> argparse.ArgumentParser:
     app.add_argument("--share", action="store_true", help="make a public link through Gradio's tunnel")
     app.add_argument(
         "--allow-folder", type=expanded_path, metavar="DIR", help="let visitors open the projects below it; none"
+    )
+    app.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let visitors from other machines make this server download; else those of this machine alone",
     )
     app.add_argument(
         "--workshop",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,17 @@ from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import DTYPES, Recipe, checked_seed
 from esm_viz.core.records import Value
 from esm_viz.data.images.image_source import open_images
+from esm_viz.hub.folder_upload import upload
+from esm_viz.hub.pasted_names import pasted_model, pasted_models
+from esm_viz.hub.recipe_names import downloaded, planned
+from esm_viz.hub.remote_headers import judgeable
 from esm_viz.inspection.file_judgement import judge, says_activation, with_activation
 from esm_viz.inspection.recipe_file import load_recipe
-from esm_viz.inspection.recipe_from_folder import find
+from esm_viz.inspection.recipe_from_folder import FoundProject, find
+from esm_viz.inspection.recipe_from_names import recipe_from_names
 from esm_viz.merge import with_method, with_parameters
 from esm_viz.merge.preset_lookup import with_preset
+from esm_viz.papers.hub_names import EVERY_TASK, hub_table_recipe, remarks_on, with_class_names, with_known_data
 from esm_viz.papers.published_accuracy import published
 from esm_viz.papers.table_recipe import table_recipe
 from esm_viz.project.project import Project
@@ -51,14 +59,17 @@ def print_result(options: argparse.Namespace, result: Any, text: str) -> None:
 
 
 def run_find(options: argparse.Namespace) -> tuple[Any, str]:
-    """Write the recipe of a folder of checkpoints."""
+    """Write the recipe of a folder of checkpoints, or of names on a hub."""
     out = options.out
-    if not options.folder.is_dir():
-        raise RecipeError(f"{options.folder.name} is no folder", "give one with checkpoints", "command line")
+    place = expanded_path(options.sources[0])
+    by_name = len(options.sources) > 1
+    if not by_name and not place.is_dir():
+        remedy = "give one with checkpoints, or names on a hub: the base's, then those of its fine-tunes"
+        raise RecipeError(f"{place.name} is no folder", remedy, "command line")
     if out.suffix.lower() not in (".yaml", ".yml") or out.exists():
         raise RecipeError(f"--out {out.name} is no new .yaml", "name the recipe to write", "command line")
     expect_writable(out)
-    found = find(options.folder)
+    found = FoundProject(_named_recipe(options.sources, out.parent)) if by_name else find(place)
     recipe = found.recipe
     if options.activation is not None:
         recipe = with_activation(recipe, ACTIVATIONS[options.activation])
@@ -66,13 +77,20 @@ def run_find(options: argparse.Namespace) -> tuple[Any, str]:
         raise RecipeError(
             "the weights do not say which activation they were trained with",
             f"give --activation {' or '.join(ACTIVATIONS)}",
-            recipe.folder.name,
+            "" if by_name else recipe.folder.name,
         )
     recipe = recipe.seen_from(out.parent)
     write_text(out, recipe.to_yaml())
     result = {"recipe": recipe.as_mapping(), "arch_from": found.arch_from, "unused": list(found.unused)}
     result["remarks"] = list(found.remarks)
     return result, text_records.found_text(recipe, found.arch_told, (*found.remarks, found.unused_told))
+
+
+def _named_recipe(words: Sequence[str], folder: Path) -> Recipe:
+    """Return the recipe of names on a hub, with a commit in each; the base's is the first."""
+    recipe = recipe_from_names(pasted_model(words[0]), pasted_models("\n".join(words[1:])), folder)
+    pinned, _ = planned(with_known_data(recipe), printed_progress())
+    return pinned
 
 
 def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
@@ -86,17 +104,31 @@ def run_papers(options: argparse.Namespace) -> tuple[Any, str]:
             arch = json.loads(expanded_path(arch).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise RecipeError("--arch is no JSON file", "give an open_clip model config", Path(arch).name) from error
-    folders = options.checkpoints, options.data
-    found = table_recipe(arch, options.tasks, *folders, base=options.base, preset=options.preset)
-    recipe = found.seen_from(out.parent)
+    files = [option for option in ("checkpoints", "data", "base") if getattr(options, option) is not None]
+    if options.hub and files:
+        raise RecipeError(f"--hub and --{files[0]} exclude each other", "leave one of them out", "command line")
+    if not options.hub and not {"checkpoints", "data"} <= set(files):
+        remedy = "give --checkpoints and --data, or --hub for names in place of files"
+        raise RecipeError("the models and images are missing", remedy, "command line")
+    if options.hub:
+        recipe = hub_table_recipe(arch, options.tasks, options.preset).replace(folder=out.parent)
+        remarks = remarks_on(recipe.tasks)
+    else:
+        folders = options.checkpoints, options.data
+        found = table_recipe(arch, options.tasks, *folders, base=options.base, preset=options.preset)
+        recipe, remarks = found.seen_from(out.parent), {}
     write_text(out, recipe.to_yaml())
-    return recipe.as_mapping(), f"{text_records.table_text(recipe)}\nwrote {out}"
+    told = [f"note: {task}: {remark}" for task, remark in remarks.items()]
+    told += [f"note: {EVERY_TASK}"] if options.hub else []
+    result = {**recipe.as_mapping(), "remarks": remarks} if options.hub else recipe.as_mapping()
+    return result, "\n".join([text_records.table_text(recipe), *told, f"wrote {out}"])
 
 
 def run_check(options: argparse.Namespace) -> tuple[Any, str]:
     """Judge every model of a recipe by headers alone."""
-    judgement = judge(changed_recipe(options))
-    result = json_records.judgement_json(judgement), text_records.judgement_text(judgement)
+    with judgeable(changed_recipe(options), printed_progress()) as (recipe, plan):
+        judgement = judge(recipe, unread=plan.unread)
+    result = json_records.judgement_json(judgement, plan), text_records.judgement_text(judgement, plan)
     if judgement.refused:
         print_result(options, *result)
         raise EsmVizError(judgement.refused[0].verdict.sentence, "")
@@ -161,6 +193,7 @@ def run_sweep(options: argparse.Namespace) -> tuple[Any, str]:
     checked_grid(recipe, grid)  # before the files are read
     if options.out:
         _expect_free(options.out, options, recipe)
+    recipe = with_downloads(recipe, options)
     project = Project.open(recipe, device=options.device, progress=printed_progress())
     record = project.sweep(recipe, grid, options.split, options.limit, printed_progress())
     result = json_records.sweep_json(record)
@@ -181,6 +214,7 @@ def run_tune(options: argparse.Namespace) -> tuple[Any, str]:
         _expect_free(path, options, recipe)
     if options.storage and options.storage.resolve() in (out.resolve(), trace.resolve()):
         raise RecipeError("--storage is what --out writes", "give it a file of its own", options.storage.name)
+    recipe = with_downloads(recipe, options)
     project = Project.open(recipe, device=options.device, progress=printed_progress())
     record = project.search_knobs(
         recipe,
@@ -213,10 +247,27 @@ def run_encode(options: argparse.Namespace) -> tuple[Any, str]:
     return {"file": str(options.out), **sizes}, f"wrote {told} to {options.out}"
 
 
+def run_push(options: argparse.Namespace) -> tuple[Any, str]:
+    """Upload an exported folder to a hub."""
+    if not options.folder.is_dir():
+        raise RecipeError(f"{options.folder.name} is no folder", "give one that `merge` wrote", "command line")
+    done = upload(options.folder, options.repository, public=options.public, progress=printed_progress())
+    seen = "private" if done.private else "public"
+    text = f"uploaded {', '.join(done.files)} to {done.name}, {seen}: {done.address}"
+    return dataclasses.asdict(done), text
+
+
 def opened_project(options: argparse.Namespace) -> tuple[Recipe, Project]:
     """Return the recipe with its changes, and its files opened."""
-    recipe = changed_recipe(options)
+    recipe = with_downloads(changed_recipe(options), options)
     return recipe, Project.open(recipe, device=options.device, cache=stage_cache(options), progress=printed_progress())
+
+
+def with_downloads(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """Return the recipe with the files of its names on a hub, which are downloaded where they are missing."""
+    if not recipe.names:
+        return recipe
+    return with_class_names(downloaded(recipe, confirmed=options.yes, progress=printed_progress()))
 
 
 def stage_cache(options: argparse.Namespace) -> StageCache:

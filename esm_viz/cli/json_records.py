@@ -23,6 +23,7 @@ from esm_viz.core.records import (
     TaskAgreement,
     Which,
 )
+from esm_viz.hub.download_plan import DownloadPlan
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published
 
 
@@ -144,8 +145,8 @@ def search_json(record: KnobSearch) -> dict[str, Any]:
     }
 
 
-def judgement_json(record: Judgement) -> dict[str, Any]:
-    """Return every model's verdict and what the headers said, as plain data."""
+def judgement_json(record: Judgement, plan: DownloadPlan) -> dict[str, Any]:
+    """Return every model's verdict and what the headers said, and what is to be downloaded, as plain data."""
     one_line = dataclasses.asdict(record)
     files = [
         {**model.pop("facts"), "verdict": verdict["stance"], "words": verdict["words"], "sentence": verdict["sentence"]}
@@ -153,7 +154,11 @@ def judgement_json(record: Judgement) -> dict[str, Any]:
         for model in one_line.pop("models")
         if (verdict := model.pop("verdict"))
     ]
-    return {**one_line, "files": files}
+    names = [
+        {"name": each.written, "pinned": each.pinned.written, "bytes": each.size, "missing_bytes": each.missing_bytes}
+        for each in plan.names
+    ]
+    return {**one_line, "files": files, "names": names, "download_bytes": plan.missing_bytes}
 
 
 def proof_json(record: ExportProof) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def run_app(options: argparse.Namespace) -> tuple[Any, str]:
     if folder is not None and workshop:
         remedy = "leave one of them out: a room of strangers is shown no paths of this server"
         raise RecipeError("--workshop and --allow-folder exclude each other", remedy, "command line")
+    if options.allow_hub and workshop:
+        remedy = "leave one of them out: a room of strangers cannot make this server download"
+        raise RecipeError("--workshop and --allow-hub exclude each other", remedy, "command line")
     if folder is not None and not folder.is_dir():
         raise RecipeError(f"--allow-folder {folder.name} is no folder", "give one that is there", "command line")
     everywhere = "0.0.0.0"  # noqa: S104 - a room's phones are elsewhere
@@ -57,6 +60,7 @@ def run_app(options: argparse.Namespace) -> tuple[Any, str]:
         state=private(options.state) if options.state is not None else None,
         aliases=space.names if space else (),
         framers=framers,
+        hub=False if workshop else options.allow_hub or None,
     )
     return {}, "stopped"
 

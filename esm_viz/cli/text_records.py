@@ -19,7 +19,8 @@ from esm_viz.core.records import (
     Sweep,
     SweepCell,
 )
-from esm_viz.figures.number_format import duration, percent
+from esm_viz.figures.number_format import duration, percent, size
+from esm_viz.hub.download_plan import DownloadPlan
 from esm_viz.papers.published_accuracy import EXPERTS, PRETRAINED, SOURCES, Published, row_of
 from esm_viz.search.knob_sweep import written
 from esm_viz.search.search_objective import CHOSEN
@@ -103,7 +104,8 @@ def table_text(recipe: Recipe) -> str:
     for model in recipe.models:
         words = "head of words" if isinstance(model.head, HeadWords) else f"head {model.head}"
         named = f", {len(model.classes)} classes under the images’ own names" if model.classes else ""
-        images = f"proxies {model.proxies}, validation {model.validation}, test {model.test}"
+        places = {"proxies": model.proxies, "validation": model.validation, "test": model.test}
+        images = ", ".join(f"{key} {place}" for key, place in places.items() if place)
         lines.append(f"{model.name:<16}{model.path}, {words}, {images}{named}")
     return "\n".join(lines)
 
@@ -152,8 +154,8 @@ def _routing_lines(record: Evaluation, routing: Routing) -> list[str]:
     return lines
 
 
-def judgement_text(record: Judgement) -> str:
-    """Return every model's verdict and what the headers said, for people."""
+def judgement_text(record: Judgement, plan: DownloadPlan) -> str:
+    """Return every model's verdict and what the headers said, and what is to be downloaded, for people."""
     said = "" if record.activation_said else " (not said, to be confirmed)"
     count = f"{len(record.layers)} matrices in {len(record.models)} files"
     lines = [f"{record.arch}, {record.activation}{said}, {count}"]
@@ -170,6 +172,10 @@ def judgement_text(record: Judgement) -> str:
         lines.append(f"  {_SIGNS[model.verdict.stance]} {model.name:<16} {file.file}: {'; '.join(parts)}")
         lines.append(f"    {model.verdict.words}")
     lines += [f"note: {note}" for note in record.notes]
+    lines.append(record.treatment.sentence)
+    lines += [f"  {each.pinned.written}: {size(each.size)}" for each in plan.names]
+    if plan.names:
+        lines.append(plan.sentence)
     lines.append(
         f"expect about {record.memory_bytes / 1e6:.0f} MB and {duration(record.seconds)} to decompose and merge"
     )

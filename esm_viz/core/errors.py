@@ -8,6 +8,10 @@
     │   ├── ShapeMismatch    shape-mismatch   a tensor's shape is not the base's
     │   ├── DigestMismatch   digest-mismatch  its SHA-256 is not the one in the recipe
     │   └── NotFinite        not-finite       a tensor of the tower holds NaN or Inf
+    ├── HubError             hub              a name on a hub: wrong, not there, not allowed, not downloaded
+    │   ├── HubUnreachable   hub-unreachable  there is no way to it: no network, or it is switched off
+    │   ├── NoRevision       no-revision      the repository has no such branch, tag or commit
+    │   └── Unconfirmed      unconfirmed      the download is so large that it must be confirmed
     ├── ImagesError          images           proxies, validation or test images: missing, broken, wrong size
     ├── HeadError            head             a classification head: missing, wrong width, wrong number of classes
     ├── DeviceError          device           the requested device is not available
@@ -117,6 +121,31 @@ class NotFinite(CheckpointError):
     """A tensor of the tower holds NaN or Inf."""
 
     kind = "not-finite"
+
+
+class HubError(EsmVizError):
+    """A name on a hub is wrong, cannot be reached, or its files cannot be downloaded."""
+
+    kind = "hub"
+
+
+class HubUnreachable(HubError):
+    """A hub cannot be asked, so what the cache has may still be used."""
+
+    kind = "hub-unreachable"
+
+
+class NoRevision(HubError):
+    """A repository has no such branch, tag or commit."""
+
+    kind = "no-revision"
+
+
+class Unconfirmed(HubError):
+    """A download is so large that it must be confirmed; `size` is what is missing, in bytes."""
+
+    kind = "unconfirmed"
+    size: int = 0
 
 
 class ImagesError(EsmVizError):

@@ -15,14 +15,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
 
-from esm_viz.core.errors import RecipeError, one_line
+from esm_viz.core.errors import HubError, RecipeError, one_line
 from esm_viz.core.records import Value
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -30,6 +30,8 @@ LARGEST_RECIPE = 1 << 18  # bytes; a recipe is a page of text, or a few pages wi
 LONGEST_SCALAR = 4096  # characters of one YAML scalar, since parsing a number of a million digits takes a minute
 LONGEST_PATH, LONGEST_PART = 1000, 255  # characters, bytes; systems raise their own errors for longer ones
 LARGEST_SEED = 2**63 - 1
+DOWNLOAD_FIRST = "run `merge` or `evaluate` on the recipe first, or `esm_viz.download` in Python"
+HUB = "hf://"  # begins a path that names a repository on a hub; `esm_viz.hub` reads the rest
 ArchOf = Callable[["Recipe"], Any]
 _TOP = ("merge_method", "arch", "base_model", "models", "parameters", "dtype", "seed")
 _BASE = ("path", "sha256")
@@ -78,6 +80,7 @@ class Recipe:
         models: the experts, in the recipe's order.
         parameters: the method's parameters; `merge.settle` checks them and fills in defaults.
         folder: where relative paths start; not part of the identity.
+        downloaded: the local files of names on a hub, by the name as the recipe writes it; `esm_viz.hub` fills it.
     """
 
     method: str
@@ -89,6 +92,7 @@ class Recipe:
     dtype: str = "float32"
     seed: int = 0
     folder: Path = Path()
+    downloaded: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -101,12 +105,29 @@ class Recipe:
         return json.loads(self.arch) if self.arch.startswith("{") else None
 
     def resolve(self, path: str) -> Path:
-        """Return the location of a path in this recipe: relative ones start at `folder`, those with `~/` at home."""
+        """Return the location of a path in this recipe: relative ones start at `folder`, those with `~/` at home.
+
+        Raises:
+            HubError: it is a name on a hub, and its files were not downloaded.
+        """
+        if path.startswith(HUB):
+            if path not in self.downloaded:
+                raise HubError("it is not downloaded", DOWNLOAD_FIRST, path)
+            return self.downloaded[path]
         return self.folder / (os.path.expanduser(path) if path.startswith("~/") else path)  # noqa: PTH111 - never raises
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return every file and folder in the recipe, as it writes them."""
+        """Return every file and folder in the recipe, as it writes them; names on a hub are in `names`."""
+        return tuple(path for path in self._places if not path.startswith(HUB))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return every name on a hub in the recipe, each once, as it writes them."""
+        return tuple(dict.fromkeys(path for path in self._places if path.startswith(HUB)))
+
+    @property
+    def _places(self) -> tuple[str, ...]:
         named = ((m.path, m.proxies, m.head, m.validation, m.test) for m in self.models)
         return (self.base, *(path for paths in named for path in paths if path and isinstance(path, str)))
 
@@ -133,6 +154,8 @@ class Recipe:
         """Return this recipe with its paths rewritten relative to another folder; they lead to the same files."""
 
         def place(path: str, _of: str) -> str:
+            if path.startswith(HUB):
+                return path
             whole = self.resolve(path)
             real = whole.parent.resolve() / whole.name  # not a link's target, which may have no suffix
             return Path(os.path.relpath(real, folder.resolve())).as_posix()
@@ -246,6 +269,8 @@ def parse_mapping(raw: object, folder: Path, where: str = "recipe", arch_of: Arc
 def canonical(recipe: Recipe, digests: Mapping[str, str]) -> str:
     """Write the recipe's identity as JSON with sorted keys, no spaces, and digests instead of paths.
 
+    A name on a hub is part of it, with its commit, beside the digest of its files.
+
     Args:
         recipe: a recipe with every parameter of its method.
         digests: SHA-256 of each file or folder that the merged weights depend on, by path as the recipe writes it.
@@ -256,13 +281,14 @@ def canonical(recipe: Recipe, digests: Mapping[str, str]) -> str:
             "sha256": digests[model.path],
             "weight": model.weight,
             "proxies": digests[model.proxies] if model.proxies else None,
+            **_hub_names(path=model.path, proxies=model.proxies),
         }
         for model in recipe.models
     ]
     identity = {
         "merge_method": recipe.method,
         "arch": recipe.arch_config or recipe.arch,
-        "base_model": {"sha256": digests[recipe.base]},
+        "base_model": {"sha256": digests[recipe.base], **_hub_names(path=recipe.base)},
         "models": models,
         "parameters": {name: _plain(value) for name, value in recipe.parameters.items()},
         "dtype": recipe.dtype,
@@ -328,6 +354,12 @@ class _PlainLoader(yaml.SafeLoader):
 
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
+
+
+def _hub_names(**paths: str) -> dict[str, dict[str, str]]:
+    """Return those of some paths that are names on a hub, under one key; nothing where there is none."""
+    names = {key: path for key, path in paths.items() if path.startswith(HUB)}
+    return {"hub": names} if names else {}
 
 
 def _other_base(node: Any, number: float, meant: str) -> yaml.constructor.ConstructorError:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from esm_viz.checkpoints.layout_table import Layout
-from esm_viz.core.recipe import Recipe
+from esm_viz.core.recipe import HUB, Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, Inspection, Objective
-from esm_viz.export.loading_code import library, loading_code
+from esm_viz.families.loading_code import library, loading_code
 from esm_viz.merge import METHODS
 from esm_viz.search.search_objective import CHOSEN
 from esm_viz.version import __version__
@@ -66,7 +66,7 @@ def model_card(
         "## Merged files",
         "| model | SHA-256 |",
         "|---|---|",
-        *(f"| {name} | `{digests[path]}` |" for name, path in inputs),
+        *(f"| {name}{_hub_name(path)} | `{digests[path]}` |" for name, path in inputs),
         "",
         "## Accuracy",
         *(line for evaluation in shown for line in _accuracy(evaluation)),
@@ -121,6 +121,11 @@ def _routed(recipe: Recipe, shown: Sequence[Evaluation]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _hub_name(path: str) -> str:
+    """Return a name on a hub as code, with a comma before it; empty for a file, whose path is nobody's business."""
+    return f", `{path}`" if path.startswith(HUB) else ""
 
 
 def _accuracy(shown: Evaluation) -> list[str]:

@@ -40,6 +40,7 @@ from esm_viz.core.records import (
 )
 from esm_viz.export.model_card import model_card
 from esm_viz.families.architecture import Architecture
+from esm_viz.families.classification_head import Head
 from esm_viz.families.model_families import architecture_of
 from esm_viz.families.prototype_routing import Adapters
 from esm_viz.families.routed_tower import load_routed
@@ -53,6 +54,7 @@ PAGE = "report.html"
 # Files of an export: a config only if its layout needs one, adapters only if the method has some, the page only if it
 # was requested.
 FILES = (WEIGHTS, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS, ADAPTERS, RECIPE, CARD, PAGE)
+HEADS = "heads"  # folder of the classifiers that fine-tunes brought; each belongs to one task, not to the merge
 ASIDE = ".????????.part"  # a folder of an export that is being written
 PLACING = "placing"  # file in it with the names of its files, written after all checks
 Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
@@ -111,6 +113,14 @@ class Preview:
         """Say whether a config beside the weights tells the architecture."""
         return bool(self.configs.keys() & {CONFIG, OPEN_CLIP_CONFIG})
 
+    @property
+    def classifiers(self) -> dict[str, Head]:
+        """Return the heads that are classifiers of the fine-tunes' own files, by task."""
+        own = self.headers.arch.own_classifier
+        brought = {model.name for model in self.recipe.models if model.head in ("", model.path)}
+        heads = self.headers.heads.items()
+        return {task: head for task, head in heads if own and not head.normalised and task in brought}
+
     @cached_property
     def conditions(self) -> str:
         """Return the conditions under which the weights were made."""
@@ -164,12 +174,16 @@ def export(
     """
     start = time.perf_counter()
     written = _written_recipe(preview, folder, portable)
+    if preview.classifiers and (folder / HEADS).exists() and not _is_export(folder):
+        raise ExportError(f"{HEADS} is there already and is no export's", "choose another folder", folder.name)
     with _staging(folder) as aside:
         progress(0.0, "writing")
         write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
         digest = sha256_file(aside / WEIGHTS)
         for name, config in preview.configs.items():
             write_text(aside / name, json.dumps(config, indent=2))
+        for task, head in preview.classifiers.items():
+            _write_head(aside / HEADS, task, head)
         if preview.adapters:
             write_tensors(aside / ADAPTERS, named_tensors(preview.adapters), _adapters_metadata(preview))
         write_text(aside / RECIPE, written.to_yaml())
@@ -184,10 +198,11 @@ def export(
             raise failed
         proof = ExportProof(
             folder=str(folder),
-            written=tuple(_written(aside / name) for name in FILES if (aside / name).is_file()),
+            written=tuple(_written(aside, name) for name in _names(aside) if (aside / name).is_file()),
             recipe_sha256=preview.sha256,
             tensors_sha256=preview.tensors_sha256,
             layout=preview.layout.name,
+            layout_title=preview.layout.title,
             rows=tuple(rows),
             seconds=time.perf_counter() - start,
             conditions=preview.conditions,
@@ -196,7 +211,7 @@ def export(
         )
         if page is not None:
             write_text(aside / PAGE, page(proof, written))
-            proof = dataclasses.replace(proof, written=(*proof.written, _written(aside / PAGE)))
+            proof = dataclasses.replace(proof, written=(*proof.written, _written(aside, PAGE)))
         progress(0.95, "putting in place")
         _put_in_place(aside, folder)
     progress(1.0, "exported")
@@ -216,8 +231,9 @@ def finish_interrupted(folder: Path) -> None:
         for aside in folder.glob(ASIDE) if folder.is_dir() else ():
             listed = aside / PLACING
             names = listed.read_text(encoding="utf-8").split("\n") if listed.is_file() else []
-            for name in FILES if names else ():
+            for name in _names(aside, folder) if names else ():
                 if (aside / name).is_file():
+                    (folder / name).parent.mkdir(exist_ok=True)
                     (aside / name).replace(folder / name)
                 elif name not in names:
                     (folder / name).unlink(missing_ok=True)  # of the export before
@@ -346,7 +362,7 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     recipe, digests = preview.recipe, preview.digests
 
     def place(path: str, of: str) -> str:
-        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path
+        return f"{of}/{Path(path).name}" if Path(path).is_absolute() else path  # a name on a hub is not
 
     moved = recipe.placed(place).replace(folder=folder) if portable else recipe.seen_from(folder)
     models = tuple(
@@ -356,8 +372,23 @@ def _written_recipe(preview: Preview, folder: Path, portable: bool) -> Recipe:
     return moved.replace(base_sha256=digests[recipe.base], models=models)
 
 
-def _written(path: Path) -> WrittenFile:
-    return WrittenFile(path.name, path.stat().st_size, sha256_file(path))
+def _written(folder: Path, name: str) -> WrittenFile:
+    return WrittenFile(name, (folder / name).stat().st_size, sha256_file(folder / name))
+
+
+def _write_head(folder: Path, task: str, head: Head) -> None:
+    """Write a task's classifier as `read_head` reads it."""
+    folder.mkdir(exist_ok=True)
+    bias = {"bias": head.bias} if head.bias is not None else {}
+    words = {"format": "pt", "normalize": "false"}
+    classes = {"classes": json.dumps(head.classes, ensure_ascii=False)} if head.classes else {}
+    write_tensors(folder / f"{task}.safetensors", {"weight": head.weight, **bias}, {**words, **classes})
+
+
+def _names(*folders: Path) -> tuple[str, ...]:
+    """Return the names that files of an export can have: `FILES`, and the heads that are in some folders."""
+    heads = {f"{HEADS}/{path.name}" for folder in folders for path in (folder / HEADS).glob("*.safetensors")}
+    return (*FILES, *sorted(heads))
 
 
 def _card(preview: Preview) -> str:
@@ -433,21 +464,24 @@ def _put_in_place(aside: Path, folder: Path) -> None:
     """
     earlier = aside / "earlier"
     earlier.mkdir()
-    placed = []
-    for name in FILES:
+    placed, names = [], _names(aside, folder)
+    for name in names:
         if (aside / name).is_file() and (folder / name).is_file():
             (aside / name).chmod(stat.S_IMODE((folder / name).stat().st_mode))
-    write_text(aside / PLACING, "\n".join(name for name in FILES if (aside / name).is_file()))
+    write_text(aside / PLACING, "\n".join(name for name in names if (aside / name).is_file()))
     try:
-        for name in FILES:
+        for name in names:
             if (folder / name).is_file():
+                (earlier / name).parent.mkdir(exist_ok=True)
                 (folder / name).replace(earlier / name)
             if (aside / name).is_file():
+                (folder / name).parent.mkdir(exist_ok=True)
                 (aside / name).replace(folder / name)
                 placed.append(name)
     except OSError:
         for name in placed:
             (folder / name).unlink()
-        for path in earlier.iterdir():
-            path.replace(folder / path.name)
+        for name in names:
+            if (earlier / name).is_file():
+                (earlier / name).replace(folder / name)
         raise

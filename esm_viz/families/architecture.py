@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from esm_viz.checkpoints.layout_table import Layout
 from esm_viz.checkpoints.tensor_conversion import Shape
-from esm_viz.core.records import Layer
+from esm_viz.core.records import Layer, Treatment
 
 See = Callable[[str, Tensor], None]
 """Called with a layer's name and its input, (images, tokens, d_in)."""
@@ -79,3 +80,17 @@ class Architecture(Protocol):
 
     def describe(self) -> str:
         """Return what cannot be found from a checkpoint's tensors, such as the name of the activation."""
+
+
+def treatment_of(arch: Architecture) -> Treatment:
+    """Return how ESM merges the tensors of a model: by ESD, by TSV-M (other matrices), or averaged."""
+    essential = {layer.name for layer in arch.layers if layer.essential}
+    sizes = {name: math.prod(shape) for name, shape in arch.shapes.items()}
+    other = {name for name, shape in arch.shapes.items() if len(shape) == 2 and name not in essential}
+    averaged = sizes.keys() - essential - other
+    return Treatment(
+        arch.blocks,
+        *(len(essential), sum(sizes[name] for name in essential)),
+        *(len(other), sum(sizes[name] for name in other)),
+        *(len(averaged), sum(sizes[name] for name in averaged)),
+    )

@@ -240,7 +240,8 @@ def _pooled(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _side_of(config: Any) -> int:
-    size = getattr(config, "image_size", None) or 224
+    inner = getattr(config, "vision_config", None)
+    size: Any = getattr(config, "image_size", None) or getattr(inner, "image_size", None) or 224
     return int(size if isinstance(size, int) else max(size))
 
 

@@ -137,8 +137,8 @@ class ModuleTower:
         return self._next(block + 1, output, stream)
 
     def describe(self) -> str:
-        """Return the library whose network it is."""
-        return f"as in {self._library}"
+        """Return where the activation is from: unlike CLIP's, these configs always say it."""
+        return "the activation of its config"
 
     def _next(self, block: int, output: Any, stream: BlockCall) -> BlockCall:
         passed = (*stream.passed, output) if stream.stem is not None else ()
@@ -356,7 +356,7 @@ def _seen_at(matrix: Matrix, called: Mapping[str, _Input], block: str) -> str:
 
 def _of_images(matrices: Sequence[Matrix], places: Sequence[str], called: Mapping[str, _Input]) -> list[int]:
     """Return which of a block's matrices read what is in the images, and are not much narrower than the others."""
-    widest = max((max(one.shape) for one in matrices), default=0)
+    widest = max((one.shape[0] for one in matrices), default=0)
     return [
         at
         for at, (one, place) in enumerate(zip(matrices, places, strict=True))

@@ -281,18 +281,21 @@ class Columns:
         )
 
     def titles(self) -> list[dict[str, Any]]:
-        """Return the family names above the plot."""
+        """Return the kinds of matrices above the plot, each once over all its families."""
+        kinds: dict[str, list[int]] = {}
+        for _, members in self.families:
+            kinds.setdefault(self.layers[members[0]].kind, []).extend(members)
         return [
             note(
                 (self.places[members[0]] + self.places[members[-1]]) / 2,
                 1,
-                f"<b>{family}</b>",
+                f"<b>{kind}</b>",
                 yref="paper",
                 xanchor="center",
                 yanchor="bottom",
                 color=token("ink"),
             )
-            for family, members in self.families
+            for kind, members in kinds.items()
         ]
 
 

@@ -24,6 +24,7 @@ from esm_viz.core.errors import (
     DigestMismatch,
     EsmVizError,
     HeadError,
+    HubError,
     ImagesError,
     LayoutError,
     NotFinite,
@@ -33,7 +34,7 @@ from esm_viz.core.recipe import ModelEntry, Recipe, parse_mapping
 from esm_viz.core.records import FileFacts, JudgedModel, Judgement, OwnAccuracy, Verdict
 from esm_viz.data.images.image_source import draw, open_images, preprocessing_of, to_png
 from esm_viz.families import architecture_match
-from esm_viz.families.architecture import Architecture
+from esm_viz.families.architecture import Architecture, treatment_of
 from esm_viz.families.model_families import architecture_of
 from esm_viz.inspection.merge_cost_estimate import expected_cost, scoring_seconds
 from esm_viz.inspection.opened_files import (
@@ -62,6 +63,7 @@ _WORDS = {
     DigestMismatch.kind: "not the recipe’s file",
     HeadError.kind: "its head does not fit",
     ImagesError.kind: "its images cannot be read",
+    HubError.kind: "not downloaded",
     CheckpointError.kind: "not a file of weights",
 }
 """Short descriptions of refused files by the kind of error; for layouts and shapes, `_refusal` makes them."""
@@ -74,6 +76,7 @@ def judge(
     wrong: Mapping[str, EsmVizError] | None = None,
     same: Mapping[str, str] | None = None,
     decomposing: bool = False,
+    unread: Collection[str] = (),
 ) -> Judgement:
     """Return a verdict on every model of a recipe, from headers and lists of images alone.
 
@@ -83,6 +86,7 @@ def judge(
         wrong: errors found when the whole files were read, by model.
         same: the result of `same_weights`, if known: the model whose weights a task shares.
         decomposing: whether all experts will be decomposed, which needs proxies with any method.
+        unread: names on a hub that are not downloaded: of their models only headers are there, of their images nothing.
 
     Raises:
         RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
@@ -91,7 +95,8 @@ def judge(
     settle(without(recipe, [model.name for model in recipe.models if not model.proxies]))  # judged below
     arch = architecture_of(recipe.arch, recipe.arch_config)
     base, facts, error = _header("base", recipe.resolve(recipe.base), arch)
-    sizes = _norm_sizes(base, arch) if base is not None and error is None else {}
+    has_numbers = base is not None and error is None and recipe.base not in unread
+    sizes = _norm_sizes(base, arch) if base is not None and has_numbers else {}
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
@@ -100,7 +105,7 @@ def judge(
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch, base)
         files.append(checkpoint)
-        beside = open_beside(model, recipe, arch, text=None)
+        beside = open_beside(_without_images(model, unread), recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         notes += [f"{model.name}, {note}" for note in beside.notes]
         proxies = beside.proxies.count if beside.proxies is not None else 0
@@ -113,15 +118,28 @@ def judge(
             min(proxies, MOST_PROXIES),
             *(beside.labelled[split].count if split in beside.labelled else 0 for split in ("validation", "test")),
         )
-        change = _change(checkpoint, arch, sizes) if checkpoint is not None and error is None else None
+        has_numbers = checkpoint is not None and error is None and bool(sizes) and model.path not in unread
+        change = _change(checkpoint, arch, sizes) if checkpoint is not None and has_numbers else None
         doubt = alike.get(model.name) or change
-        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies)
+        remote = model.proxies in unread
+        verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies and not remote)
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
     not_read = not_read_notes(found for found in files if found is not None)
     lent = from_base_notes(model.facts for model in models)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
     return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *lent, *notes, *searched))
+
+
+def _without_images(model: ModelEntry, unread: Collection[str]) -> ModelEntry:
+    """Return a model without the images that are not downloaded."""
+
+    def kept(place: str) -> str:
+        return "" if place in unread else place
+
+    return dataclasses.replace(
+        model, proxies=kept(model.proxies), validation=kept(model.validation), test=kept(model.test)
+    )
 
 
 def judged(recipe: Recipe, headers: Headers, same: Mapping[str, str]) -> Judgement:
@@ -198,7 +216,11 @@ def thumbnails(recipe: Recipe, judgement: Judgement, most: int) -> dict[str, lis
 
 def says_activation(recipe: Recipe) -> bool:
     """Say whether the recipe gives the activation, by an open_clip name or in a config."""
-    return recipe.arch_config is None or architecture_match.ACTIVATION in recipe.arch_config
+    config = recipe.arch_config
+    if config is None or architecture_match.ACTIVATION in config or "library" in config:
+        return True
+    vision = config["vision_cfg"]  # other towers of open_clip do not read it
+    return bool(vision.get("timm_model_name")) or isinstance(vision.get("layers"), list)
 
 
 def with_activation(recipe: Recipe, quick_gelu: bool) -> Recipe:
@@ -250,7 +272,8 @@ def arch_lines(names: Sequence[str]) -> str:
 
 
 def _with_arch(recipe: Recipe, arch: str | dict[str, Any]) -> Recipe:
-    return parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    changed = parse_mapping({**recipe.as_mapping(), "arch": arch}, recipe.folder)
+    return changed.replace(downloaded=recipe.downloaded)
 
 
 def _header(
@@ -416,6 +439,7 @@ def _judgement(
         free_bytes=free_memory(),
         preprocessing=preprocessing_of(recipe.arch, recipe.arch_config, arch.image_size).words,
         notes=shared_notes({model.facts.dtype for model in models if model.facts.dtype}, _paths(recipe.models)),
+        treatment=treatment_of(arch),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from esm_viz.core.recipe import Recipe, parse_mapping
 from esm_viz.data.images.image_decoder import SUFFIXES
 from esm_viz.data.images.image_preprocessing import KEY, preprocessing_of
 from esm_viz.data.images.image_source import KINDS as PACKED
+from esm_viz.families.model_families import architecture_of
 from esm_viz.inspection import file_judgement
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -330,17 +331,10 @@ def _prepared(arch: Any, base: _Model, experts: Sequence[_Model]) -> tuple[Any, 
         said = f"{ARCH} decides how images are prepared, {first.file} of {name} is not used."
         return arch, (said, *remarks) if isinstance(arch, str) or arch[KEY] != first.config else ()
     try:
-        words = preprocessing_of("", {KEY: first.config}, _side(arch)).words
+        words = preprocessing_of("", {KEY: first.config}, architecture_of("", arch).image_size).words
     except RecipeError as error:
         return arch, (f"{first.file} of {name} is not used: {error.what}.",)
     return {**arch, KEY: first.config}, (f"Images as {first.file} of {name} says: {words}.", *remarks)
-
-
-def _side(arch: Mapping[str, Any]) -> int:
-    """Return the image size in pixels that an architecture names, open_clip's default if it names none."""
-    vision = arch.get("vision_cfg")
-    size = vision.get("image_size", 224) if isinstance(vision, Mapping) else 224
-    return size if isinstance(size, int) else 224
 
 
 def _unused(place: Path, recipe: Recipe) -> tuple[str, ...]:

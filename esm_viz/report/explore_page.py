@@ -85,4 +85,4 @@ def busiest_layer(project: Project, recipe: Recipe) -> Layer:
 def first_patches(project: Project, recipe: Recipe, task: str, layer: Layer) -> Patches | None:
     """Return what a task's strongest direction sees; None where it has none."""
     moved = project.spectrum(task, layer.name, recipe).eigenvalues[0] > 0
-    return project.patches(task, layer.name, 1, recipe) if moved else None
+    return project.patches(task, layer.name, 1, recipe) if moved and project.headers.arch.grid[0] else None

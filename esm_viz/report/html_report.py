@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from esm_viz.checkpoints.layout_table import LAYOUTS
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import Evaluation, ExpertAgreement, ExportProof, Inspection, Knob, ProofRow, Score
 from esm_viz.figures.formula_typesetting import typeset, typeset_parts
@@ -95,7 +94,7 @@ def _head(proof: ExportProof, written: Recipe, story: Story) -> str:
     sentences = [
         f"{typeset_parts(method.formula) if method.formula else safe(method.summary)} Source: {safe(method.source)}.",
         f"{', '.join(knobs)}.",
-        safe(f"{facts.arch} with {facts.activation}, {written.dtype}, {LAYOUTS[proof.layout].title}."),
+        safe(f"{facts.arch} with {facts.activation}, {written.dtype}, {proof.layout_title}."),
         f"The written file is what was on screen: {agree} of {len(proof.rows)} checks agree.",
         *([safe(story.said)] if story.said else []),
         *(safe(f"{remark}.") for remark in story.remarks),

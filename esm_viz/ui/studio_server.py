@@ -21,7 +21,9 @@ from starlette.staticfiles import StaticFiles
 
 from esm_viz.core.assets_folder import assets_folder
 from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.hub.recipe_names import found_in_cache
 from esm_viz.inspection.recipe_file import load_recipe
+from esm_viz.papers.hub_names import with_class_names
 from esm_viz.project.project import Project
 from esm_viz.runtime.freed_memory import few_heaps
 from esm_viz.runtime.recorded_results import RecordedResults
@@ -53,20 +55,22 @@ def build(
     folder: Path | None = None,
     limits: Limits = USUAL,
     state: Path | None = None,
+    hub: bool = False,
 ) -> Studio:
-    """Open a recipe, by default the demo's, and return the studio on it.
+    """Open a recipe, by default the demo's, and return the studio on it; names in it must be downloaded already.
 
     Raises:
         EsmVizError: the recipe or its files are wrong.
     """
     path = Path(recipe) if recipe else DEMO
-    project = Project.open(load_recipe(path), device=device, cache=cache)
+    opening = with_class_names(found_in_cache(load_recipe(path, ask_hub=False)))
+    project = Project.open(opening, device=device, cache=cache)
     if path.resolve() == DEMO.resolve():
         project.recorded = RecordedResults.read(OPENING)
     if project.recorded is None:
         project.prepare()
     name = "Demo" if path.resolve() == DEMO.resolve() else path.resolve().parent.name
-    return Studio(project, name, device, folder, limits, state)
+    return Studio(project, name, device, folder, limits, state, hub)
 
 
 def serve(
@@ -84,6 +88,7 @@ def serve(
     state: Path | None = None,
     aliases: Sequence[str] = (),
     framers: Sequence[str] = (),
+    hub: bool | None = None,
 ) -> Studio:
     """Build the studio and serve it until interrupted.
 
@@ -102,15 +107,16 @@ def serve(
         state: private folder that keeps sessions for restarts; None to keep nothing.
         aliases: further host names of the server.
         framers: other origins whose pages may show the studio in a frame.
+        hub: whether visitors may make this server download from a hub; None for those of this machine alone.
 
     Raises:
         EsmVizError: the recipe or its files are wrong, or the port is taken.
     """
     few_heaps()
     _keep_uploads_private()
-    studio = build(recipe, device, cache, folder, limits, state)
-    atexit.register(studio.close)
     site = Site(host, port, address, share, tuple(aliases), tuple(framers))
+    studio = build(recipe, device, cache, folder, limits, state, may_download(site, hub))
+    atexit.register(studio.close)
     try:
         _, _, public = studio.blocks.launch(
             server_name=host,
@@ -141,6 +147,16 @@ def serve(
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that visitors' files are deleted then too
         studio.blocks.block_thread()
     return studio
+
+
+def may_download(site: Site, asked: bool | None) -> bool:
+    """Say whether visitors may make this server download from a hub.
+
+    Args:
+        site: the server's address.
+        asked: what the operator said; None for nothing, which allows it to visitors of this machine alone.
+    """
+    return (site.local_only and not site.shared) if asked is None else asked
 
 
 def app_settings(studio: Studio, site: Site) -> dict[str, Any]:

@@ -10,14 +10,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.plain_pytorch import merge_layer, merge_singular_vectors
-from esm_viz.core.records import Layer
+from benchmarks.plain_pytorch import merge_singular_vectors
+from esm_viz.core.records import LAYER_ROLES, Layer
+from esm_viz.families.classification_head import read_head
 from esm_viz.families.routed_tower import load_routed
 from esm_viz.families.vision_tower import encode
 from esm_viz.inspection.recipe_from_folder import find
 from esm_viz.merge import settle
 from esm_viz.project.project import Project
 from tests.support import families
+from tests.support.esm_truth import truth
 from tests.support.families import KINDS, TASKS, Kind
 from tests.support.tiny import relative
 
@@ -88,7 +90,7 @@ def test_most_of_the_model_is_merged_by_esd(opened: Opened) -> None:
 
 
 def test_the_merge_of_a_layer_is_the_float64_truth_from_the_library_s_own_pass(opened: Opened) -> None:
-    kind, project, base, models = opened
+    kind, project, _, models = opened
     recipe, stages = settle(project.recipe), project.stages
     for layer in (project.layers[0], project.layers[-1]):
         names = stages.headers.base.layout.piece(layer.name)
@@ -101,7 +103,7 @@ def test_the_merge_of_a_layer_is_the_float64_truth_from_the_library_s_own_pass(o
                 moment = stages.moment(recipe, task, layer)
                 assert moment.tokens == len(found)
                 assert relative(moment.matrix, found.mT @ found) < 1e-5
-            assert relative(merged, merge_layer(pairs, inputs)) < 1e-4
+            assert relative(merged, truth(pairs, inputs)) < 1e-4
         else:
             assert relative(merged, merge_singular_vectors(pairs)) < 1e-9
 
@@ -119,6 +121,12 @@ def test_an_export_opens_by_the_library_s_call(opened: Opened, tmp_path: Path) -
     kind, project, _, _ = opened
     proof = project.export(project.recipe, tmp_path)
     assert all(row.equal for row in proof.rows)
+    if kind.classified:
+        for task, head in project.headers.heads.items():
+            kept = read_head(tmp_path / "heads" / f"{task}.safetensors", project.headers.arch.embed_dim)
+            assert kept.digest == head.digest
+    assert (tmp_path / "heads").exists() is kind.classified
+    project.export(project.recipe, tmp_path)  # over the export before
     again = kind.reopen(tmp_path).eval()
     shown = families.images(4, 51)
     ours = encode(project.headers.arch.tower(project.materialize(project.recipe)), shown)
@@ -130,29 +138,28 @@ def test_an_export_opens_by_the_library_s_call(opened: Opened, tmp_path: Path) -
     assert relative(ours, theirs) < CLOSE
 
 
-def test_adapters_bring_back_each_expert(opened: Opened, tmp_path: Path) -> None:
-    kind, project, _, models = opened
-    routed = "+".join({layer.role: "" for layer in project.layers})
-    order = ("in_proj", "c_fc", "c_proj", "out_proj")
-    routed = "+".join(role for role in order if role in routed.split("+"))
-    recipe = project.recipe.replace(method="esmpp", parameters={"alpha": 0.5, "expert_rank": 128, "routed": routed})
-    tower = project.tower(recipe)
-    shown = families.images(4, 52)
-    with tower.sent_to(0):
-        one = encode(tower, shown)
-    plain = encode(project.headers.arch.tower(project.materialize(recipe)), shown)
-    arch = project.headers.arch
-    expert = project.headers.experts[TASKS[0]].tensors(arch.shapes, torch.float32)
-    base = project.materialize(recipe)
-    inside = {layer.name for layer in project.layers}
-    mixed = {name: expert[name] if name in inside else base[name] for name in expert}
-    wanted = encode(arch.tower(mixed), shown)
-    assert relative(one, wanted) < 1e-3
-    assert relative(plain, wanted) > 10 * relative(one, wanted)
+def test_adapters_are_added_to_every_routed_matrix(opened: Opened, tmp_path: Path) -> None:
+    _, project, _, _ = opened
+    roles = {layer.role for layer in project.layers}
+    routed = "+".join(role for role in LAYER_ROLES if role in roles)
+    parameters = {"alpha": 0.5, "expert_rank": 8, "routed": routed}
+    recipe = project.recipe.replace(method="esmpp", parameters=parameters)
+    arch, weights, tower = project.headers.arch, project.materialize(recipe), project.tower(recipe)
+    assert set(tower.layers) == {layer.name for layer in project.layers}
+    adapters, shown = project.routed_adapters(recipe), families.images(4, 52)
+    plain = encode(arch.tower(weights), shown)
+    for at in range(len(TASKS)):
+        with tower.sent_to(at):
+            found = encode(tower, shown)
+        added = {name: each.B[at] @ each.A[at] for name, each in adapters.items()}
+        whole = {name: tensor + added[name] if name in added else tensor for name, tensor in weights.items()}
+        assert relative(found, encode(arch.tower(whole), shown)) < 1e-4
+        assert relative(found, plain) > 1e-3
     project.export(recipe, tmp_path)
     again = load_routed(arch, tmp_path / "model.safetensors", tmp_path / "experts.safetensors")
+    tower.take_routes()
     assert torch.equal(encode(again, shown), encode(tower, shown))
-    assert again.take_routes().shape[0] == len(again.layers)
+    assert torch.equal(again.take_routes(), tower.take_routes())
 
 
 def _matrix(project: Project, name: str, layer: Layer) -> Tensor:
@@ -161,7 +168,7 @@ def _matrix(project: Project, name: str, layer: Layer) -> Tensor:
 
 
 def _inputs(kind: Kind, project: Project, model: nn.Module, task: str, layer: Layer) -> Tensor:
-    """Return the rows that the library's own modules give a layer's matrix, float64, by hooks on the library's model."""
+    """Return the rows that a layer's matrix multiplies, float64, by hooks on the library's own model."""
     stored = project.headers.arch.layout_of(
         {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     ).piece(layer.name)

@@ -55,7 +55,7 @@ def test_commands_have_their_own_arguments_and_say_which_are_needed(readme: Modu
     assert "| `--out DIR` | yes |" in sections["merge"]
     assert "| `--report` |  | write report.html too" in sections["merge"]
     assert "| `recipe` |  | recipe.yaml; the embedded demo where absent |" in sections["app"]
-    assert "| `--device DEVICE` | auto, cpu or cuda | all but find, papers |" in readme.commands()
+    assert "| `--device DEVICE` | auto, cpu or cuda | all but find, papers, push |" in readme.commands()
 
 
 def test_rooms_are_the_folders_of_the_package(readme: ModuleType) -> None:

@@ -19,8 +19,8 @@ MOST_LINES = 150  # of the README: what one reads before deciding to go on
 WORDS = {
     *("agreement", "feature direction"),
     *("adapter", "base", "ESD", "essential subspace", "expert", "family", "head", "interference", "knob", "layout"),
-    *("level of polarized scaling", "moments", "prediction", "proof", "prototype", "proxies", "recipe", "routing"),
-    *("stage", "task", "task vector ΔW", "verdict"),
+    *("level of polarized scaling", "moments", "name on a hub", "prediction", "proof", "prototype"),
+    *("proxies", "recipe", "routing", "stage", "task", "task vector ΔW", "verdict"),
 }
 OF_OTHERS = ("pip", "docker", "hf", "pre-commit", "jupyter")  # programs that are not ours
 everywhere = pytest.mark.parametrize("page", PAGES, ids=named)

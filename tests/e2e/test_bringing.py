@@ -5,14 +5,16 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.families.model_families import architecture_of
 from esm_viz.families.vision_tower import encode
 from tests.e2e.conftest import sync_api
-from tests.support import foreign, tiny
+from tests.support import families, foreign, tiny
 
 Page = sync_api.Page
 SLOW = 40_000  # ms, for a job on a busy machine
@@ -36,15 +38,16 @@ def upload(page: Page, files: Path | list[Path], activation: str = "") -> list[l
 
 
 def merged(page: Page, layout: str, folder: Path) -> Path:
-    """Turn a knob, write the model in a layout, download it; return its folder."""
+    """Turn a knob, write the model in a layout (the base's own if empty), download it; return its folder."""
     page.keyboard.press("3")
     page.wait_for_selector("#card-accuracy .main-svg", timeout=SLOW)
     page.locator("[data-knob=alpha] input[type=range]").evaluate(
         "(input) => { input.value = input.max * 0.3; input.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
     page.keyboard.press("5")
-    page.locator(f"#form [data-value={layout}]").click()
-    page.wait_for_selector(f"#form [data-value={layout}][aria-checked=true]")
+    if layout:
+        page.locator(f"#form [data-value={layout}]").click()
+        page.wait_for_selector(f"#form [data-value={layout}][aria-checked=true]")
     page.wait_for_function(REST, timeout=SLOW)
     page.get_by_text("Write and check the model").click()
     page.wait_for_selector("text=The file is what you saw.", timeout=SLOW)
@@ -63,8 +66,11 @@ def features(model: Path) -> torch.Tensor:
     return encode(arch.tower(checkpoint.tensors(arch.shapes)), tiny.images(3, 7))
 
 
-def test_hugging_face_folders_go_from_a_zip_to_a_model_that_transformers_opens(page: Page, tmp_path: Path) -> None:
-    foreign.hugging_face(tmp_path / "own")
+@pytest.mark.parametrize("projected", [True, False], ids=["with a projection", "without one, as most public ones"])
+def test_hugging_face_folders_go_from_a_zip_to_a_model_that_transformers_opens(
+    page: Page, tmp_path: Path, projected: bool
+) -> None:
+    foreign.hugging_face(tmp_path / "own", projected)
     rows = upload(page, foreign.zipped(tmp_path / "own", tmp_path / "mine.zip"))
     assert rows == [
         ["base", "Hugging Face CLIP, fp32", "Ready, start of all experts"],
@@ -104,3 +110,27 @@ def test_a_task_vector_repository_goes_from_a_zip_to_a_model_that_transformers_o
     with torch.inference_mode():
         seen = model(tiny.images(3, 7)).image_embeds
     assert tiny.relative(seen, features(out)) < 1e-5  # float32 along two ways
+
+
+@pytest.mark.parametrize("title", ["timm: vit_base_patch16_224", "transformers: swin"])
+def test_classifiers_of_any_library_go_from_a_zip_to_a_model_that_their_library_opens(
+    page: Page, tmp_path: Path, title: str
+) -> None:
+    kind = next(kind for kind in families.KINDS if kind.title == title)
+    (tmp_path / "own").mkdir()
+    _, models = families.write(kind, tmp_path / "own")
+    rows = upload(page, foreign.zipped(tmp_path / "own", tmp_path / "mine.zip"))
+    assert [row[0] for row in rows] == ["base", *families.TASKS]
+    assert [row[-1] for row in rows[1:]] == ["Ready, with 6 of 32 proxy images"] * 2
+    page.locator("#found [data-do=row][data-name=base]").click()
+    page.wait_for_selector("#found tr.more >> text=by ESD", timeout=SLOW)
+    out = merged(page, "", tmp_path)
+    again = kind.reopen(out).eval()
+    shown = families.images(3, 9)
+    with torch.inference_mode():
+        said, was = kind.answer(again, shown), [kind.answer(model, shown) for model in models.values()]
+    assert torch.isfinite(said).all()
+    assert said.shape[1] == families.CLASSES  # the base's own classifier stays
+    assert [rows.shape[1] for rows in was] == [
+        len(load_file(out / "heads" / f"{task}.safetensors")["weight"]) for task in families.TASKS
+    ]

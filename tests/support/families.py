@@ -51,6 +51,7 @@ class Kind:
         answer: (model, images) -> logits, or features of a model without a classifier.
         head: name of its classifier.
         arch: the recipe's arch; None where a config lies beside the files.
+        published: the arch of a published size of this kind, an open_clip name or a config.
     """
 
     library: str
@@ -62,6 +63,7 @@ class Kind:
     answer: Callable[[nn.Module, Tensor], Tensor]
     head: str = ""
     arch: Mapping[str, Any] | None = None
+    published: str | Mapping[str, Any] = ""
 
     @property
     def title(self) -> str:
@@ -82,9 +84,10 @@ def _of_transformers(kind: str, head: str = "classifier", **config: Any) -> Kind
         make,
         True,
         lambda model, folder: model.save_pretrained(folder),
-        lambda folder: AutoModelForImageClassification.from_pretrained(folder),
+        AutoModelForImageClassification.from_pretrained,
         lambda model, images: model(pixel_values=images).logits,
         head,
+        published={"library": "transformers", "model_type": kind, "architectures": [f"{kind}ForImageClassification"]},
     )
 
 
@@ -95,8 +98,9 @@ def _without_head(kind: str, **config: Any) -> Kind:
         lambda classes: AutoModel.from_config(AutoConfig.for_model(kind, **config)),
         False,
         lambda model, folder: model.save_pretrained(folder),
-        lambda folder: AutoModel.from_pretrained(folder),
+        AutoModel.from_pretrained,
         lambda model, images: model(pixel_values=images).pooler_output,
+        published={"library": "transformers", "model_type": kind},
     )
 
 
@@ -105,6 +109,7 @@ def _of_timm(name: str, head: str = "head", **given: Any) -> Kind:
         return timm.create_model(name, num_classes=classes, **given)
 
     def save(model: nn.Module, folder: Path) -> None:
+        model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, SIDE, SIDE)}
         timm.models.save_for_hf(model, folder, model_args=given, safe_serialization=True)
         (folder / "pytorch_model.bin").unlink(missing_ok=True)
 
@@ -117,10 +122,11 @@ def _of_timm(name: str, head: str = "head", **given: Any) -> Kind:
         lambda folder: timm.create_model(f"local-dir:{folder}", pretrained=True),
         lambda model, images: model(images),
         head,
+        published={"library": "timm", "architecture": name},
     )
 
 
-def _of_open_clip(name: str, **vision: Any) -> Kind:
+def _of_open_clip(name: str, published: str, **vision: Any) -> Kind:
     config = {"embed_dim": 16, "vision_cfg": {"image_size": SIDE, **vision}}
 
     def make(classes: int) -> nn.Module:
@@ -140,7 +146,7 @@ def _of_open_clip(name: str, **vision: Any) -> Kind:
         found = model(images)
         return found[0] if isinstance(found, tuple) else found
 
-    return Kind("open_clip", name, make, False, save, reopen, answer, arch=config)
+    return Kind("open_clip", name, make, False, save, reopen, answer, arch=config, published=published)
 
 
 KINDS = (
@@ -171,19 +177,25 @@ KINDS = (
     _of_timm("beit_base_patch16_224", **_TIMM),
     _of_timm("deit3_small_patch16_224", **_TIMM),
     _of_timm("cait_s24_224", **_TIMM, depth_token_only=1),
-    _of_timm("mixer_b16_224", img_size=SIDE, patch_size=8, embed_dim=32, num_blocks=2),
     _of_timm("swin_tiny_patch4_window7_224", "head.fc", **_TIMM_STAGES),
     _of_timm("swinv2_tiny_window8_256", "head.fc", **_TIMM_STAGES),
-    _of_timm("convnext_tiny", "head.fc", depths=[1, 2], dims=[16, 32]),
-    _of_timm("convnextv2_tiny", "head.fc", depths=[1, 2], dims=[16, 32]),
+    _of_timm("convnext_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
+    _of_timm("convnextv2_tiny", "head.fc", depths=[1, 1, 1, 2], dims=[8, 16, 16, 32]),
     _of_timm("resnet18", "fc", layers=[1, 1, 1, 2], channels=[16, 16, 32, 32]),
-    _of_open_clip("plain CLIP tower", layers=2, width=32, head_width=16, patch_size=8),
+    _of_open_clip("plain CLIP tower", "ViT-B-32", layers=2, width=32, head_width=16, patch_size=8),
     _of_open_clip(
-        "CoCa tower", layers=2, width=32, head_width=16, patch_size=8, attentional_pool=True, output_tokens=True
+        "CoCa tower",
+        "coca_ViT-B-32",
+        layers=2,
+        width=32,
+        head_width=16,
+        patch_size=8,
+        attentional_pool=True,
+        output_tokens=True,
     ),
-    _of_open_clip("CLIP's ResNet", layers=[1, 1, 1, 2], width=8, head_width=8),
-    _of_open_clip("SigLIP tower", timm_model_name="test_vit", timm_pool="token", timm_proj="linear"),
-    _of_open_clip("ConvNeXt tower", timm_model_name="test_convnext", timm_pool="", timm_proj="linear"),
+    _of_open_clip("CLIP's ResNet", "RN50", layers=[1, 1, 1, 2], width=8, head_width=8),
+    _of_open_clip("SigLIP tower", "ViT-B-16-SigLIP", timm_model_name="test_vit", timm_pool="token", timm_proj="linear"),
+    _of_open_clip("ConvNeXt tower", "convnext_base", timm_model_name="test_convnext", timm_pool="", timm_proj="linear"),
 )
 """Every kind of model that the battery runs."""
 

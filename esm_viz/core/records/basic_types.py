@@ -52,13 +52,50 @@ class Layer:
     @property
     def label(self) -> str:
         """Return a short name to show: `c_fc 3` is the c_fc of the third block."""
-        return f"{self.family} {self.block + 1}"
+        return f"{self.kind} {self.block + 1}"
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of matrix, which has a family for each stage in networks of several widths."""
+        return self.family.partition(",")[0]
 
 
 def families_of(layers: Iterable[Layer]) -> tuple[str, ...]:
     """Return the families of some layers, by role and then in the order of their first layers."""
     roles = {layer.family: LAYER_ROLES.index(layer.role) for layer in sorted(layers, key=lambda layer: layer.block)}
     return tuple(sorted(roles, key=roles.__getitem__))
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """How the tensors of a model are merged by ESM: their number and their parameters.
+
+    Attributes:
+        blocks: number of repeated blocks.
+        essential, essential_parameters: matrices that ESD applies to.
+        other, other_parameters: other matrices, merged by TSV-M.
+        averaged, averaged_parameters: vectors, convolutions by channel and tensors of more dimensions.
+    """
+
+    blocks: int
+    essential: int
+    essential_parameters: int
+    other: int
+    other_parameters: int
+    averaged: int
+    averaged_parameters: int
+
+    @property
+    def sentence(self) -> str:
+        """Return it in words, with shares of all parameters in percent."""
+        whole = max(self.essential_parameters + self.other_parameters + self.averaged_parameters, 1)
+        parts = (
+            ("by ESD", self.essential, self.essential_parameters),
+            ("by TSV-M", self.other, self.other_parameters),
+            ("averaged", self.averaged, self.averaged_parameters),
+        )
+        told = ", ".join(f"{count} {how} ({100 * size / whole:.1f} % of parameters)" for how, count, size in parts)
+        return f"Tensors of {self.blocks} blocks and what is around them: {told}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class ExportProof:
     Attributes:
         folder: where it was written.
         written: its files, the weights first.
-        layout: name of the weights' layout.
+        layout, layout_title: name of the weights' layout, and its title to show.
         rows: all checks. The report is written after them and is not checked.
         seconds: duration of the whole export.
         conditions: device, library versions and number of threads under which the recipe gives the same bits again.
@@ -51,6 +51,7 @@ class ExportProof:
     recipe_sha256: str
     tensors_sha256: str
     layout: str
+    layout_title: str
     rows: tuple[ProofRow, ...]
     seconds: float
     conditions: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from esm_viz.core.records.accuracy_score import Score, mean_limits
-from esm_viz.core.records.basic_types import FileFacts, Layer, Split
+from esm_viz.core.records.basic_types import FileFacts, Layer, Split, Treatment
 
 Stance = Literal["ready", "check", "refused"]
 
@@ -62,7 +62,7 @@ class Judgement:
 
     Attributes:
         arch: the architecture's name to show.
-        activation: "GELU" or "QuickGELU"; it cannot be read from a checkpoint's tensors.
+        activation: such as "GELU" or "QuickGELU"; it cannot be read from a checkpoint's tensors.
         activation_said: whether the recipe gives the activation; if not, it is open_clip's default, to be confirmed.
         models: the base, then the experts in the recipe's order.
         layers: the tower's layers.
@@ -71,6 +71,7 @@ class Judgement:
         free_bytes: free memory now; 0 if unknown.
         preprocessing: how images are prepared for the tower, in words.
         notes: remarks that concern all models.
+        treatment: how the tensors are merged by ESM.
     """
 
     arch: str
@@ -84,6 +85,7 @@ class Judgement:
     free_bytes: int
     preprocessing: str
     notes: tuple[str, ...]
+    treatment: Treatment
 
     @property
     def base(self) -> JudgedModel:

@@ -16,7 +16,7 @@ from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_mod
 from open_clip.transform import image_transform
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from esm_viz.core.errors import RecipeError
 
@@ -26,6 +26,7 @@ MEAN: Colour = (0.48145466, 0.4578275, 0.40821073)  # open_clip's OpenAI mean an
 STD: Colour = (0.26862954, 0.26130258, 0.27577711)
 KEY = "preprocess_cfg"  # key in a recipe's arch, beside open_clip's model config
 _INTERPOLATIONS = ("bicubic", "bilinear")
+_MOST_RESIZED = 4  # times the side of what is used
 _RESIZES = {
     "shortest": "shorter side resized, middle cut out",
     "longest": "longer side resized, the rest filled",
@@ -46,6 +47,7 @@ class Preprocessing:
         mean, std: values for red, green and blue, for pixels from 0 to 1.
         fill: grey level of the padding for "longest".
         source: where these values come from, for people.
+        resized: pixels to which the image is resized before its middle is cut out; 0 for `side`.
     """
 
     side: int
@@ -55,17 +57,19 @@ class Preprocessing:
     std: Colour = STD
     fill: int = 0
     source: str = "open_clip’s default"
+    resized: int = 0
 
     @property
     def words(self) -> str:
         """Return a description in words."""
         mean, std = (" ".join(f"{value:.3g}" for value in colour) for colour in (self.mean, self.std))
-        size = f"{self.side} x {self.side} pixels, {self.interpolation}, {_RESIZES[self.resize_mode]}"
+        more = f" of {self.resized} pixels" if self.resized else ""
+        size = f"{self.side} x {self.side} pixels{more}, {self.interpolation}, {_RESIZES[self.resize_mode]}"
         return f"{size}; minus {mean}, over {std} ({self.source})"
 
     def of(self, image: Image.Image) -> Tensor:
         """Return an image resized and cut to the tower's size, uint8, (3, side, side); `normalise` does the rest."""
-        if image.size != (self.side, self.side):  # else resizing and cutting would change nothing
+        if self.resized or image.size != (self.side, self.side):  # else resizing and cutting would change nothing
             image = _resize(self)(image)
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
@@ -122,7 +126,14 @@ def to_png(images: Tensor, how: Preprocessing | None = None) -> list[bytes]:
 
 @functools.lru_cache(maxsize=64)
 def _resize(how: Preprocessing) -> Callable[[Image.Image], Image.Image]:
-    """Return open_clip's own transform without its last two steps, to a tensor and to normalised colours."""
+    """Return open_clip's own transform without its last two steps, to a tensor and to normalised colours.
+
+    Where only the middle is used, as timm and transformers do, it is their resizing and torchvision's cut.
+    """
+    if how.resized:
+        sides = how.resized if how.resize_mode == "shortest" else (how.resized, how.resized)
+        kind = InterpolationMode.BICUBIC if how.interpolation == "bicubic" else InterpolationMode.BILINEAR
+        return Compose([Resize(sides, kind), CenterCrop(how.side)])
     whole = image_transform(
         how.side,
         is_train=False,
@@ -162,10 +173,15 @@ def _checked(raw: object, side: int, source: str = "the recipe’s preprocess_cf
     size = raw.get("size", side)
     if size not in (side, [side, side], (side, side)):
         raise RecipeError(f"size is {size!r:.60}, the tower reads {side}", "leave it out", where)
+    resized = raw.get("resized", 0)
+    if type(resized) is not int or (resized and not side <= resized <= _MOST_RESIZED * side):
+        raise RecipeError(f"resized is {resized!r:.60}", f"give pixels from {side} to {_MOST_RESIZED * side}", where)
+    if resized and resize_mode == "longest":
+        raise RecipeError("resized goes with the resize_mode shortest or squash", "leave out one of them", where)
     mean, std = (_colour(raw.get(key, usual), key, where) for key, usual in (("mean", MEAN), ("std", STD)))
     if min(std) <= 0:
         raise RecipeError("std is not above 0", "give three numbers above 0", where)
-    return Preprocessing(side, interpolation, resize_mode, mean, std, fill, source)
+    return Preprocessing(side, interpolation, resize_mode, mean, std, fill, source, 0 if resized == side else resized)
 
 
 def _colour(raw: object, key: str, where: str) -> Colour:

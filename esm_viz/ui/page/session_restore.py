@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from esm_viz.core.errors import EsmVizError, RecipeError
+from esm_viz.core.recipe import Recipe
+from esm_viz.hub.recipe_names import found_in_cache
 from esm_viz.ui.jobs.background_job import Job
 from esm_viz.ui.page import share_link_actions
 from esm_viz.ui.session import share_link
 from esm_viz.ui.session.project_to_load import Candidate
-from esm_viz.ui.session.session_archive import FOLDER, OPENING, ArchivedSession
+from esm_viz.ui.session.session_archive import FOLDER, NAMES, OPENING, ArchivedSession
 from esm_viz.ui.session.session_jobs import start
 from esm_viz.ui.session.session_store import EVERYTHING, LostProject, Session
 from esm_viz.ui.tabs.load import allowed_folder, load_steps
@@ -24,18 +26,22 @@ def waits(session: Session) -> bool:
 def bring_back(session: Session, kept: ArchivedSession) -> None:
     """Restore the kept state in a new session, which shows the opening project.
 
-    A project of the allowed folder is read and decomposed in the background. If a project cannot be restored, the
-    session stays on the opening project and shows one sentence with a link to the recipe.
+    A project of the allowed folder, or of names that are downloaded, is read and decomposed in the background. If a
+    project cannot be restored, the session stays on the opening project and shows one sentence with a link to the
+    recipe.
     """
     session.lost = kept.lost
     name = kept.link.project
-    if kept.source == FOLDER and session.place.folder is not None:
+    readable = {FOLDER: session.place.folder is not None, NAMES: session.place.hub}
+    if readable.get(kept.source, False):
         session.lost = LostProject(f"This server was restarted, {name} has to be loaded again", kept.recipe)
         start(session, RETURNING, lambda job: _load(session, job, kept), share_link_actions.PLACE, (EVERYTHING,))
     elif kept.source == OPENING and kept.link.files == share_link.files_of(session):
         _show(session, kept)
     elif kept.source == OPENING:
         session.lost = LostProject(f"This server was restarted with other files than those of {name}", kept.recipe)
+    elif kept.source == NAMES:
+        session.lost = LostProject(f"This server was restarted and downloads nothing, so {name} is gone", kept.recipe)
     elif kept.source == FOLDER:
         session.lost = LostProject(f"This server was restarted without the folder in which {name} lies", kept.recipe)
     else:
@@ -55,12 +61,10 @@ def _show(session: Session, kept: ArchivedSession) -> None:
 
 
 def _load(session: Session, job: Job, kept: ArchivedSession) -> None:
-    """Read a project of the allowed folder again, decompose it and put it on screen."""
-    name, place = kept.link.project, session.place.folder
+    """Read a project of the allowed folder, or of names, again, decompose it and put it on screen."""
+    name = kept.link.project
     try:
-        if place is None:
-            raise RecipeError("there is no folder", "start the server with --allow-folder")
-        candidate = Candidate.of_recipe(name, allowed_folder.open_kept(place, name, kept.recipe))
+        candidate = Candidate.of_recipe(name, _recipe(session, kept))
         if candidate.reason:
             verdicts = [model.verdict for model in candidate.judgement.models]
             wrong = next((verdict.sentence for verdict in verdicts if verdict.stance == "refused"), "")
@@ -70,9 +74,24 @@ def _load(session: Session, job: Job, kept: ArchivedSession) -> None:
             raise RecipeError("its files have changed", "load it again")
         load_steps.bring(session, job, candidate)
         if session.project is project:
-            session.view.source, session.view.project, session.lost = "folder", name, None
+            session.view.source, session.lost = kept.source, None
+            session.view.project = name if kept.source == FOLDER else ""
             _show(session, kept)
             session.touch((EVERYTHING,))
     except EsmVizError as error:
         session.lost = LostProject(f"This server was restarted, and {name} did not come back: {error}", kept.recipe)
         session.touch((EVERYTHING,))
+
+
+def _recipe(session: Session, kept: ArchivedSession) -> Recipe:
+    """Return the kept recipe with its files; of names on a hub, those that are downloaded, and no hub is asked.
+
+    Raises:
+        EsmVizError: a file is not there any more, or not where this server allows it.
+    """
+    if kept.source == NAMES:
+        return found_in_cache(kept.parsed(session.private_folder()))
+    place = session.place.folder
+    if place is None:
+        raise RecipeError("there is no folder", "start the server with --allow-folder")
+    return allowed_folder.open_kept(place, kept.link.project, kept.recipe)

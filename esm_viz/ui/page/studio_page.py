@@ -63,9 +63,10 @@ class Studio:
         folder: Path | None = None,
         limits: Limits = USUAL,
         state: Path | None = None,
+        hub: bool = False,
     ) -> None:
         """Build the page on a project; if it shows recorded results, decompose it in the background."""
-        self.place = StudioSettings(demo, name, device, folder, limits)
+        self.place = StudioSettings(demo, name, device, folder, limits, hub)
         self.inbox = UploadInbox(upload_folder(), limits.uploads)
         self.store = Store()
         recalls = demo.recorded is not None

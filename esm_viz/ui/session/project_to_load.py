@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from esm_viz.core.errors import EsmVizError
 from esm_viz.core.recipe import Recipe
 from esm_viz.core.records import ActivationScores, Judgement, OwnAccuracy
+from esm_viz.hub.download_plan import NO_NAMES, DownloadPlan
 from esm_viz.inspection import file_judgement
 from esm_viz.inspection.recipe_from_folder import FoundProject
+from esm_viz.papers.hub_names import with_class_names
 from esm_viz.project.project import Project
 
 THUMBNAILS = 3
@@ -34,6 +37,9 @@ class Candidate:
         ready_made: whether it is decomposed already.
         asks: whether the activation is unknown, so that the visitor has to confirm it.
         found: how the recipe was made from file names; None if there was a recipe.
+        plan: the recipe's names on a hub, with their files.
+        missing_bytes: bytes to be downloaded for each name that is not downloaded, by the name.
+        confirming: whether the visitor was asked to confirm a large download.
     """
 
     name: str
@@ -50,18 +56,27 @@ class Candidate:
     ready_made: bool = False
     asks: bool = False
     found: FoundProject | None = None
+    plan: DownloadPlan = NO_NAMES
+    missing_bytes: Mapping[str, int] = field(default_factory=dict)
+    confirming: bool = False
 
     @classmethod
-    def of_recipe(cls, name: str, recipe: Recipe, found: FoundProject | None = None) -> Candidate:
-        """Check a recipe's files.
+    def of_recipe(
+        cls, name: str, recipe: Recipe, found: FoundProject | None = None, plan: DownloadPlan = NO_NAMES
+    ) -> Candidate:
+        """Check a recipe's files; those of its names on a hub by their headers.
 
         Raises:
             RecipeError: its method, parameters or architecture are wrong, so that nothing can be judged.
         """
-        judgement = file_judgement.judge(recipe, decomposing=True)
+        missing = {each.pinned.written: each.missing_bytes for each in plan.names if each.missing}
+        judgement = file_judgement.judge(recipe, decomposing=True, unread=missing.keys())
         thumbs = file_judgement.thumbnails(recipe, judgement, THUMBNAILS)
         asks = not judgement.activation_said
-        return cls(name, recipe, judgement, file_judgement.choices(recipe), thumbs=thumbs, asks=asks, found=found)
+        choices = file_judgement.choices(recipe)
+        return cls(
+            name, recipe, judgement, choices, thumbs=thumbs, asks=asks, found=found, plan=plan, missing_bytes=missing
+        )
 
     @classmethod
     def of_project(cls, name: str, project: Project, thumbs: Mapping[str, list[bytes]]) -> Candidate:
@@ -76,8 +91,40 @@ class Candidate:
             RecipeError: as in `of_recipe`.
         """
         self.judgement = file_judgement.judge(
-            self.recipe, left_out=self.left_out, wrong=self.wrong, same=self.same, decomposing=True
+            self.recipe,
+            left_out=self.left_out,
+            wrong=self.wrong,
+            same=self.same,
+            decomposing=True,
+            unread=self.missing_bytes.keys(),
         )
+
+    @property
+    def to_download(self) -> DownloadPlan:
+        """Return the names of the chosen models that are not downloaded."""
+        wanted = {*self.chosen.names} & self.missing_bytes.keys()
+        return DownloadPlan(tuple(each for each in self.plan.names if each.pinned.written in wanted))
+
+    @property
+    def missing(self) -> int:
+        """Return how many bytes are to be downloaded for the chosen models."""
+        return sum(self.missing_bytes[each.pinned.written] for each in self.to_download.names)
+
+    def with_downloads(self, places: Mapping[str, Path]) -> Candidate:
+        """Return this project with some of its names downloaded, checked again.
+
+        Args:
+            places: local paths by name.
+
+        Raises:
+            RecipeError: as in `of_recipe`.
+        """
+        recipe = self.recipe.replace(downloaded={**self.recipe.downloaded, **places})
+        plan = DownloadPlan(tuple(each for each in self.plan.names if each.pinned.written not in places))
+        new = Candidate.of_recipe(self.name, with_class_names(recipe), self.found, plan)
+        new.left_out, new.asks = self.left_out, self.asks
+        new.judge()
+        return new
 
     @property
     def shown(self) -> Judgement:
@@ -120,6 +167,8 @@ class Candidate:
             return f"First leave {enumerated(self.in_the_way)} out"
         if not self.judgement.activation_said:
             return "First confirm the activation"
+        if self.missing:
+            return "First download it"
         return ""
 
 

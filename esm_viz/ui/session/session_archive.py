@@ -25,7 +25,7 @@ from esm_viz.ui.session.session_store import LostProject, Session, Store
 from esm_viz.ui.session.share_link import Link
 
 VERSION = 1
-OPENING, FOLDER, UPLOAD = SOURCES = ("opening", "folder", "upload")
+OPENING, FOLDER, UPLOAD, NAMES = SOURCES = ("opening", "folder", "upload", "names")
 LARGEST = 2 * LARGEST_RECIPE + (1 << 17)  # bytes of one file: two recipes and the view, as JSON
 MOST = 1000  # files; the oldest are deleted
 KEPT_SECONDS = 21 * 24 * 3600.0
@@ -57,7 +57,8 @@ class ArchivedSession:
         with session.lock:
             project, own = session.project, session.folder
             mine = own is not None and project.recipe.folder.is_relative_to(own)
-            source = OPENING if project is session.place.demo else UPLOAD if mine else FOLDER
+            named = bool(project.recipe.names) and not project.recipe.paths
+            source = OPENING if project is session.place.demo else NAMES if named else UPLOAD if mine else FOLDER
             return cls(source, share_link.link_of(session), session.recipe.to_yaml(), session.lost)
 
     def parsed(self, folder: Path) -> Recipe:

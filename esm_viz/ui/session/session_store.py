@@ -113,7 +113,8 @@ class View:
     levels: bool = False  # whether all levels of scaling are shown, not only the inter-layer level
     agreement: bool = False  # whether agreement is shown in place of accuracy
     words: bool = False  # whether the differences from A are shown instead of the history
-    source: str = "demo"  # or "folder", "upload"
+    source: str = "demo"  # or "folder", "names", "upload"
+    named: tuple[str, str] = ("", "")  # what was typed as names: the base's, and the fine-tunes'
     project: str = ""  # chosen in the allowed folder
     row: str = ""  # row of the table on the Load tab that is expanded
 

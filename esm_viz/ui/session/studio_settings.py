@@ -18,3 +18,4 @@ class StudioSettings:
     device: str
     folder: Path | None = None  # folder whose projects visitors may open, if the operator allowed one
     limits: Limits = USUAL  # of one visitor
+    hub: bool = False  # whether visitors may make this server download from a hub

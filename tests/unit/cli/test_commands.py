@@ -640,7 +640,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
 def test_an_unexpected_failure_is_one_line_without_a_traceback(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("esm_viz.cli.commands.judge", lambda recipe: 1 / 0)
+    monkeypatch.setattr("esm_viz.cli.commands.judge", lambda recipe, **_: 1 / 0)
     status, out, err = run(capsys, "check", project / "recipe.yaml")
     assert (status, out) == (1, "")
     assert err == "error: ZeroDivisionError that should not happen, please report it\n"
@@ -696,6 +696,13 @@ def test_progress_tells_fraction_words_and_the_time_left(
                 "strangers is shown no paths of this server"
             ),
         ),
+        (
+            ("--workshop", "--allow-hub"),
+            (
+                "--workshop and --allow-hub exclude each other, command line, leave one of them out: a room of "
+                "strangers cannot make this server download"
+            ),
+        ),
         (("--uploads", "much"), "--uploads is 'much', command line, give a size as 50MB or 2GB, or off"),
         (("--uploads", "0MB"), "--uploads is '0MB', command line, give a size as 50MB or 2GB, or off"),
         (("--port", "70000"), "--port is 70000, command line, give one from 1 to 65535"),
@@ -731,11 +738,14 @@ def test_a_workshop_listens_on_the_network_and_passwords_come_from_where_nobody_
     (tmp_path / "people").write_text("ada: one\n\nbob:two\n", encoding="utf-8")
     assert main(["app", "--workshop", "--uploads", "1.5 MB", "--auth", "--auth-file", str(tmp_path / "people")]) == 0
     assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("0.0.0.0", 1_500_000, None)
+    assert asked["hub"] is False
     assert asked["auth"] == [("ada", "one"), ("bob", "two"), ("hall", "se:cret")]
     assert main(["app", "--uploads", "off", "--allow-folder", str(tmp_path), "--address", "HTTPS://S.example/"]) == 0
     assert (asked["host"], asked["limits"].uploads, asked["folder"]) == ("127.0.0.1", 0, tmp_path)
     assert (asked["auth"], asked["address"], asked["state"]) == ([], "https://s.example", None)
-    assert main(["app", "--state", str(tmp_path / "state")]) == 0
+    assert asked["hub"] is None  # those of this machine alone
+    assert main(["app", "--allow-hub", "--state", str(tmp_path / "state")]) == 0
+    assert asked["hub"] is True
     assert asked["state"] == tmp_path / "state"
 
 

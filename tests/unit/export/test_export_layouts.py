@@ -19,7 +19,7 @@ from esm_viz.checkpoints.layout_table import BASE, CLIP, HF, LAYOUTS, TOWER, cho
 from esm_viz.core.errors import LayoutError, ProofFailed
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.export import verified_export
-from esm_viz.export.loading_code import loading_code
+from esm_viz.families.loading_code import loading_code
 from esm_viz.merge import settle
 from esm_viz.project.project import Project
 from tests.support.errors import says

@@ -319,6 +319,18 @@ PREPARED: dict[str, tuple[str, dict[str, object], dict[str, object], list[str]]]
         {**FIRST, "interpolation": "bicubic", "resize_mode": "shortest"},
         [f"crop_pct 0.9 ({MIDDLE})"],
     ),
+    "timm, cut of more pixels": (
+        "config.json",
+        {"pretrained_cfg": {**TIMM, "crop_pct": 0.9, "crop_mode": "center", "input_size": [3, 16, 16]}},
+        {**FIRST, "interpolation": "bicubic", "resize_mode": "shortest", "resized": 17},
+        [],
+    ),
+    "Hugging Face, ConvNeXt": (
+        "preprocessor_config.json",
+        {**HF, "crop_pct": 0.875, "crop_size": None},
+        {**FIRST, "interpolation": "bilinear", "resize_mode": "shortest", "resized": 18},
+        [],
+    ),
     "Hugging Face": (
         "preprocessor_config.json",
         HF,
@@ -334,8 +346,8 @@ PREPARED: dict[str, tuple[str, dict[str, object], dict[str, object], list[str]]]
     "Hugging Face, other sizes": (
         "preprocessor_config.json",
         {**HF, "size": {"shortest_edge": 32}, "resample": 1, "do_rescale": False},
-        {**FIRST, "resize_mode": "shortest"},
-        ["interpolation 'resample 1'", "rescale_factor 0.00392156862745098", f"crop_size other than size ({MIDDLE})"],
+        {**FIRST, "resize_mode": "shortest", "resized": 32},
+        ["interpolation 'resample 1'", "rescale_factor 0.00392156862745098"],
     ),
     "Hugging Face, whole": (
         "preprocessor_config.json",

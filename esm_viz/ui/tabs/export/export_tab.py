@@ -152,7 +152,8 @@ def proof(session: Session) -> dict[str, Any]:
     )
     packed = size((session.downloads[token] / ZIP).stat().st_size)
     whole = _link(token, ZIP, f"{DOWNLOAD}Download all, one zip, {packed}", "" if since else "pri")
-    links = "".join(_link(token, file.name, f"{safe(file.name)}, {size(file.bytes)}") for file in record.written)
+    alone = [file for file in record.written if "/" not in file.name]  # heads are in the zip
+    links = "".join(_link(token, file.name, f"{safe(file.name)}, {size(file.bytes)}") for file in alone)
     same = f'<p class="how">The recipe gives the same bits again on {safe(record.conditions)}.</p>'
     body += f'<div class="outcome">{said}{whole}</div><div class="files">{links}</div>'
     return {"html": panel(TITLE, HOW, body + _table(record.rows, older=bool(since)) + same)}

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from esm_viz.core.errors import CheckpointError, EsmVizError
+from esm_viz.core.errors import CheckpointError, EsmVizError, HubError
 from esm_viz.core.progress import Progress
 from esm_viz.core.recipe import Recipe
 from esm_viz.evaluation.expert_check import compare_activations
+from esm_viz.hub.file_download import CONFIRM_ABOVE, download
+from esm_viz.hub.recipe_names import planned
+from esm_viz.hub.remote_headers import with_headers_in
 from esm_viz.inspection.recipe_from_folder import FoundProject
 from esm_viz.project.project import Project
 from esm_viz.ui.jobs.background_job import Job
@@ -24,8 +27,8 @@ from esm_viz.ui.tabs.explore.explore_tab import measure_selected
 from esm_viz.ui.tabs.merge.live_preview import set_recipe
 
 PIECES = ("source", "found", "cost")
-JUDGING, GATE, ACTIVATIONS, LOADING = (
-    *("Judging files", "Measuring every expert", "The base under both activations", "Loading"),
+JUDGING, GATE, ACTIVATIONS, LOADING, DOWNLOADING = (
+    *("Judging files", "Measuring every expert", "The base under both activations", "Loading", "Downloading"),
 )
 
 
@@ -33,7 +36,7 @@ def stop(session: Session) -> None:
     """Cancel the jobs of an earlier choice, and remove their messages."""
     with session.lock:
         session.errors.pop("load", None)
-        if session.task is not None and session.task.what in (JUDGING, GATE, ACTIVATIONS, LOADING):
+        if session.task is not None and session.task.what in (JUDGING, GATE, ACTIVATIONS, LOADING, DOWNLOADING):
             session.task.cancel()
 
 
@@ -56,15 +59,61 @@ def judge(session: Session, name: str, read: Callable[[], FoundProject], folder:
 
     def work(job: Job) -> None:
         proposed = False
+        made = [folder] if folder is not None else []
         try:
             found = read()
-            candidate = Candidate.of_recipe(name, found.recipe, found)
-            proposed = keep(session, job, PIECES, lambda: _propose(session, candidate, folder))
+            if found.recipe.names:
+                made.append(session.private_folder())
+                candidate = _by_name(session, job, name, found, made[-1])
+            else:
+                candidate = Candidate.of_recipe(name, found.recipe, found)
+            proposed = keep(session, job, PIECES, lambda: _propose(session, candidate, made))
         finally:
-            if folder is not None and not proposed:
-                shutil.rmtree(folder, ignore_errors=True)
+            for each in made if not proposed else ():
+                shutil.rmtree(each, ignore_errors=True)
 
     start(session, JUDGING, work, "load", PIECES)
+
+
+def download_missing(session: Session, candidate: Candidate) -> None:
+    """Download what is missing of the project on the Load tab, and check it again; a large download is asked about."""
+    if candidate.missing > CONFIRM_ABOVE and not candidate.confirming:
+        candidate.confirming = True
+        return
+    expect_hub(session)
+
+    def work(job: Job) -> None:
+        places = download(candidate.to_download, confirmed=True, progress=job.progress)
+        new = candidate.with_downloads(places)
+        keep(session, job, PIECES, lambda: setattr(session, "candidate", new))
+
+    start(session, DOWNLOADING, work, "load", PIECES)
+
+
+def expect_hub(session: Session) -> None:
+    """Refuse what asks a hub where visitors may not.
+
+    Raises:
+        HubError: this studio downloads nothing for its visitors.
+    """
+    if not session.place.hub:
+        raise HubError(
+            "this studio downloads nothing for its visitors", "ask who runs it for --allow-hub, or bring files"
+        )
+
+
+def _by_name(session: Session, job: Job, name: str, found: FoundProject, folder: Path) -> Candidate:
+    """Return the project of a recipe with names on a hub, judged by headers that are kept in a folder.
+
+    Raises:
+        HubError: visitors may not make this server ask a hub, or a name cannot be read.
+    """
+    expect_hub(session)
+    pinned, plan = planned(found.recipe, job.progress.part(0.0, 0.3))
+    folder_of_headers = folder / "headers"
+    folder_of_headers.mkdir()
+    located = with_headers_in(folder_of_headers, pinned, plan, job.progress.part(0.3, 1.0))
+    return Candidate.of_recipe(name, located, found, plan)
 
 
 def measure_own(session: Session) -> None:
@@ -166,10 +215,9 @@ def adopt(session: Session, new: Arrival) -> None:
     session.forget_uploads()
 
 
-def _propose(session: Session, candidate: Candidate, folder: Path | None) -> None:
+def _propose(session: Session, candidate: Candidate, folders: list[Path]) -> None:
     session.candidate, session.view.row = candidate, ""
-    if folder is not None:
-        session.uploads.append(folder)
+    session.uploads += folders
 
 
 def read(session: Session, job: Job, candidate: Candidate, progress: Progress) -> Project:

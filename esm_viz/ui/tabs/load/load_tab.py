@@ -7,18 +7,23 @@ from typing import Any
 
 from esm_viz.core.records import OwnAccuracy
 from esm_viz.figures.number_format import safe, size
+from esm_viz.hub.download_plan import written_size
+from esm_viz.hub.pasted_names import pasted_model, pasted_models
 from esm_viz.inspection import file_judgement
+from esm_viz.inspection.recipe_from_folder import FoundProject
+from esm_viz.inspection.recipe_from_names import recipe_from_names
+from esm_viz.papers.hub_names import with_known_data
 from esm_viz.ui.components.html_snippets import arch_text, button, pill, segments, sentence, stat
 from esm_viz.ui.session.project_to_load import THUMBNAILS, Candidate, enumerated
 from esm_viz.ui.session.search_time_estimate import about, estimated
 from esm_viz.ui.session.session_store import Session
-from esm_viz.ui.tabs.load import allowed_folder, load_steps
+from esm_viz.ui.tabs.load import allowed_folder, load_steps, names_form
 from esm_viz.ui.tabs.load.verdict_table import Shown, verdict_table
 from esm_viz.ui.tabs.tab_definition import Piece, Tab
 from esm_viz.ui.uploads import upload_unpack
 
 NAMES = load_steps.PIECES
-SOURCES = ("folder", "upload", "demo")  # the folder first, as it needs no upload
+SOURCES = ("folder", "names", "upload", "demo")  # the folder first, as it needs no upload and no download
 UPLOADS = (
     "A zip of your checkpoints; or files: base, and NAME for each expert, in any layout; NAME.zip of proxy images, "
     "NAME.head, NAME.validation.zip."
@@ -40,6 +45,8 @@ def act(session: Session, message: dict[str, Any]) -> tuple[str, ...]:
         _choose(session, value)
     elif do == "folder" and session.place.folder and value is not None:
         _open(session, session.place.folder, value)
+    elif do == "names" and "names" in _offered(session):
+        _name(session, names_form.typed(message, "base"), names_form.typed(message, "models"))
     elif do == "own" and (candidate is None or not candidate.reason):
         load_steps.measure_own(session)
     elif candidate is not None:
@@ -71,6 +78,19 @@ def _choose(session: Session, which: str) -> None:
         session.candidate = Candidate.of_project(here.name, here.demo, thumbs)
 
 
+def _name(session: Session, base: str, models: str) -> None:
+    """Check models by their names on a hub; nothing is downloaded but headers and configs."""
+    load_steps.withdraw(session)
+    session.view.named = (base, models)
+    folder = session.private_folder()
+
+    def read() -> FoundProject:
+        recipe = recipe_from_names(pasted_model(base), pasted_models(models), folder)
+        return FoundProject(with_known_data(recipe))
+
+    load_steps.judge(session, "Names", read, folder)
+
+
 def _open(session: Session, folder: Path, chosen: str) -> None:
     """Check a listed project of the folder that the operator allowed."""
     load_steps.withdraw(session)
@@ -93,6 +113,8 @@ def _decide(session: Session, candidate: Candidate, do: str | None, value: str |
         load_steps.measure_activations(session, candidate)
     elif do == "decompose" and not candidate.reason:
         load_steps.decompose(session, candidate)
+    elif do == "download" and candidate.missing:
+        load_steps.download_missing(session, candidate)
 
 
 def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
@@ -107,18 +129,20 @@ def _change(session: Session, candidate: Candidate, **changes: Any) -> None:
 def source(session: Session) -> dict[str, Any]:
     """Return the choice of the models' source."""
     chosen, place = session.view.source, session.place
-    names = {"demo": safe(place.name), "folder": "Folder on this server", "upload": "Upload"}
+    names = {"demo": safe(place.name), "folder": "Folder on this server", "names": "Names", "upload": "Upload"}
     offered = {key: names[key] for key in _offered(session)}
     more = _projects(session, place.folder) if chosen == "folder" and place.folder else ""
     error = session.errors.get("load", "")
     told = sentence("bad", error) if error else ""
     strip = f"{segments('source', offered, chosen, 'Source')}{more}<span>{_about(session)}</span>"
-    return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{told}'}
+    form = names_form.form(*session.view.named) if chosen == "names" else ""
+    return {"html": f'<div class="source" data-source="{chosen}">{strip}</div>{form}{told}'}
 
 
 def _offered(session: Session) -> tuple[str, ...]:
     """Return the sources that the server's operator allows."""
-    allowed = {"demo": True, "folder": session.place.folder is not None, "upload": session.place.limits.uploads > 0}
+    place = session.place
+    allowed = {"demo": True, "folder": place.folder is not None, "names": place.hub, "upload": place.limits.uploads > 0}
     return tuple(key for key in SOURCES if allowed[key])
 
 
@@ -140,6 +164,8 @@ def _about(session: Session) -> str:
         return UPLOADS + (LARGE if session.place.folder else "")
     if session.view.source == "folder" and session.candidate is None and not session.view.project:
         return "Projects in this server’s folder: nothing is uploaded or copied."
+    if session.view.source == "names" and session.candidate is None:
+        return names_form.ABOUT
     judgement = _shown(session).judgement
     files = [model.facts for model in judgement.models]
     largest = size(max(file.bytes for file in files))
@@ -147,6 +173,8 @@ def _about(session: Session) -> str:
     experts = f"{count} expert{'s' if count != 1 else ''}"
     activation = judgement.activation if judgement.activation_said else "activation not said"
     tower = f"<b>{arch_text(judgement.arch)}</b>, {activation}"
+    if session.candidate is not None and session.candidate.missing:
+        return f"{tower}. {session.candidate.to_download.sentence}"
     return f"{tower}. 1 base, {experts}, up to {largest} each. Files are opened as data, never run."
 
 
@@ -232,6 +260,11 @@ def _next(candidate: Candidate) -> str:
         parts.append(button("activations", f"Measure both{about(2 * facts.gate_seconds)}"))
     if not reason and labelled and not candidate.own:
         parts.append(button("own", f"Measure every expert on its own images{about(facts.gate_seconds)}"))
+    if candidate.missing:
+        whole = written_size(candidate.missing)
+        label = f"Yes, download {whole}" if candidate.confirming else f"Download {whole}"
+        blocked = candidate.judgement.base.verdict.stance == "refused" or bool(candidate.in_the_way)
+        return "".join([*parts[1:], button("download", label, "pri", off=blocked)] if not blocked else parts)
     count = len(candidate.chosen.models) - len(candidate.in_the_way)
     experts = f"{count} expert{'s' if count != 1 else ''}"
     decomposed = candidate.ready_made

@@ -164,6 +164,7 @@ def _details(shown: Shown, model: JudgedModel, index: int) -> str:
         lines.append(("Data", f"{model.proxies} proxy images, {model.used} of them used; {images}"))
     else:
         lines.append(("Images are", safe(shown.judgement.preprocessing)))
+        lines.append(("Merged by ESM", safe(shown.judgement.treatment.sentence)))
         lines += [("Note", safe(note)) for note in shown.judgement.notes]
         told = shown.found.arch_told if shown.found else ""
         if told or len(shown.choices) > 1:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
+import timm.data
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -140,3 +142,30 @@ def test_open_clips_names_have_their_own_preprocessing_in_words(arch: str, words
 def test_what_open_clips_preprocessing_does_not_have_is_refused(said: object, text: str) -> None:
     with says(RecipeError, text):
         preprocessing_of("{}", {**CONFIG, "preprocess_cfg": said}, SIDE)
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("size", [(50, 40), (24, 90)])
+def test_images_that_are_resized_and_cut_are_those_of_timm(size: tuple[int, int], mode: str) -> None:
+    config = {"input_size": (3, 24, 24), "crop_pct": 0.8, "crop_mode": mode, "interpolation": "bicubic"}
+    theirs = timm.data.create_transform(**config, mean=(0.5,) * 3, std=(0.25,) * 3)
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (*size, 3), dtype=np.uint8))
+    said = {"mean": [0.5] * 3, "std": [0.25] * 3, "resized": 30}
+    how = preprocessing_of("", {"preprocess_cfg": {**said, "resize_mode": {"center": "shortest"}.get(mode, mode)}}, 24)
+    assert torch.allclose(normalise(how.of(image)[None], how)[0], theirs(image), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"resized": 23}, "resized is 23, arch: preprocess_cfg, give pixels from 24 to 96"),
+        ({"resized": "30"}, "resized is '30', arch: preprocess_cfg, give pixels from 24 to 96"),
+        (
+            {"resized": 30, "resize_mode": "longest"},
+            "resized goes with the resize_mode shortest or squash, arch: preprocess_cfg, leave out one of them",
+        ),
+    ],
+)
+def test_an_impossible_size_before_the_cut_is_refused(changes: dict[str, Any], text: str) -> None:
+    with says(RecipeError, text):
+        preprocessing_of("", {"preprocess_cfg": changes}, 24)
