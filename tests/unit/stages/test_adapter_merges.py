@@ -18,7 +18,7 @@ from esm_viz.inspection.file_judgement import judge
 from esm_viz.inspection.recipe_from_folder import find
 from esm_viz.merge import METHODS, settle
 from esm_viz.project.project import Project
-from tests.support import adapters, foreign, tiny
+from tests.support import adapters, families, foreign, tiny
 
 MODULES = {
     f"transformer.resblocks.{block}.{module}": shape
@@ -204,3 +204,38 @@ def test_a_folder_without_its_config_or_with_another_kind_is_told_in_the_table(t
     assert [model.verdict.words for model in found] == ["Refused: an adapter that does not fit"] * 2
     assert "the base has no visual.x" in found[0].verdict.sentence
     assert "an adapter of type LOHA, only LoRA can be read" in found[1].verdict.sentence
+
+
+def test_a_saved_classifier_is_its_task_s_head_and_no_part_of_the_merge(tmp_path: Path) -> None:
+    """A ViT of transformers, an adapter for each task with a classifier of its own number of classes."""
+    kind = next(kind for kind in families.KINDS if kind.name == "vit")
+    _, models = families.write(kind, tmp_path)
+    base = load_file(tmp_path / "base" / "model.safetensors")
+    names = adapters.modules(base, ("query", "value", "dense"))
+    shapes = {name: tuple(base[f"{name}.weight"].shape) for name in names if "encoder" in name}
+    heads = {}
+    for at, (task, model) in enumerate(models.items()):
+        (tmp_path / task / "model.safetensors").unlink()
+        (tmp_path / task / "config.json").unlink()
+        own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("classifier.")}
+        heads[task] = own["classifier.weight"]
+        saved = {f"{adapters.OUTER}{name}": tensor for name, tensor in own.items()}
+        adapters.write(
+            tmp_path / task, {**adapters.thin(shapes, seed=60 * at), **saved}, modules_to_save=["classifier"]
+        )
+    recipe = find(tmp_path).recipe.replace(method="task_arithmetic", parameters={"alpha": 0.5})
+    project = Project.open(recipe, device="cpu")
+    assert {task: head.weight.shape for task, head in project.headers.heads.items()} == {
+        task: weight.shape for task, weight in heads.items()
+    }
+    assert all(torch.equal(project.headers.heads[task].weight, weight) for task, weight in heads.items())
+    assert len(project.evaluate(recipe, "validation").tasks) == len(models)
+    project.export(recipe, tmp_path / "out")
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    for name in base:
+        truth = base[name].double()
+        if (module := name.removesuffix(".weight")) in shapes and name.endswith(".weight"):
+            for at in range(len(models)):
+                tensors = adapters.thin(shapes, seed=60 * at)
+                truth = truth + 0.5 * adapters.product(tensors, module, 4)
+        assert tiny.relative(written[name], truth) < 1e-6 if truth.any() else not written[name].any()
