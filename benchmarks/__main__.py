@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd", "soak", "labelfree")
+WHAT = ("engine", "demo", "polar", "routed", "memory", "browser", "opening", "crowd", "soak", "labelfree", "lora")
 
 
 def main() -> None:
@@ -23,6 +23,10 @@ def main() -> None:
         from benchmarks import polar
 
         polar.main(options.rounds or 3, options.quick)
+    elif options.what == "lora":
+        from benchmarks import lora
+
+        lora.main(options.rounds or 3, options.quick)
     elif options.what == "routed":
         from benchmarks import routed
 

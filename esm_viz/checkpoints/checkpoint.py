@@ -22,6 +22,7 @@ from esm_viz.checkpoints.weight_files import Source
 from esm_viz.core.errors import LORA, CheckpointError, DigestMismatch, LayoutError, NotFinite, ShapeMismatch
 from esm_viz.core.folder_entries import entries
 from esm_viz.core.records import FileFacts
+from esm_viz.numerics.factored_change import FactoredChange
 
 _ODD = {
     "reg_token": "register tokens",
@@ -208,6 +209,18 @@ class Checkpoint:
             found |= self.start.tensors(lent, dtype)
         return {name: found[name] for name in names}
 
+    def change_rank(self, name: str) -> int | None:
+        """Return the rank of the factors of a parameter's change; None if there are no factors, only weights."""
+        return None
+
+    def factors(self, name: str) -> FactoredChange:
+        """Return the factors of a parameter's change.
+
+        Raises:
+            LookupError: there are none, see `change_rank`.
+        """
+        raise LookupError(f"the change of {name} has no factors")
+
     def everything(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every tensor of the file, by its name in the file and as stored.
 
@@ -336,7 +349,9 @@ class Checkpoint:
         """Return an error that names the kind of model in the file, if it is a known other kind."""
         if any(map(_LORA.search, self.names)):
             return self._refused(
-                "a LoRA adapter, not a model", "merge it into its base first (peft: merge_and_unload)", LORA
+                "a LoRA adapter, not a whole model",
+                "give a base and the adapter's folder, or merge it into its base first",
+                LORA,
             )
         odd = next((word for mark, word in _ODD.items() if any(mark in name for name in self.names)), "")
         if odd and facts.missing + facts.extra and self.layout.stem:
@@ -379,7 +394,7 @@ class Checkpoint:
         return LayoutError(what, remedy, self.path.name, kind=kind, subject=self.title)
 
     def _stamps(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(_stamp(path) for path in self._source.files)
+        return tuple(stamp(path) for path in self._source.files)
 
     def _same(self) -> None:
         """Raise if a file changed since its header was read."""
@@ -390,7 +405,7 @@ class Checkpoint:
         return CheckpointError("the file changed while it was read", "start again", self.path.name, subject=self.title)
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def stamp(path: Path) -> tuple[int, ...]:
     """Return values that change when a file is replaced or written to; programs cannot set the change time."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -19,11 +19,12 @@ from esm_viz.core.errors import CheckpointError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"  # ends the name of a list of shards
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 NAMES = (
     *("model.safetensors.index.json", "model.safetensors", "open_clip_model.safetensors"),
     *("pytorch_model.bin.index.json", "pytorch_model.bin", "open_clip_pytorch_model.bin"),
     *("nonlinear_finetuned.pt", "finetuned.pt", "nonlinear_zeroshot.pt", "zeroshot.pt"),
-    *("adapter_model.safetensors", "adapter_model.bin"),
+    *ADAPTERS,
 )
 """File names of a folder's model, in the order in which they are looked for."""
 _FORMATS = frozenset(NAMES[:6])  # of them, those under which libraries save the same model again in another format

@@ -23,8 +23,8 @@
     └── Cancelled            cancelled        the user stopped the work
         └── SearchStopped    search-stopped   the user stopped a search; what it had found is kept
 
-Two kinds are narrower than their class: `lora` (a LayoutError: the file is a LoRA adapter, not a model) and `runs-code`
-(a CheckpointError or HeadError: loading the pickled file would run code).
+Two kinds are narrower than their class: `lora` (a LayoutError: an adapter that cannot be used) and `runs-code` (a
+CheckpointError or HeadError: loading the pickled file would run code).
 
 The sentences are for people and may be rewritten. Code must look at the class or the kind, never at the words.
 The command line prints `error: …` and returns 2 (130 for Cancelled); the studio shows the same sentence.

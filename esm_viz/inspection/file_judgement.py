@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from esm_viz.checkpoints.checkpoint import Checkpoint
+from esm_viz.checkpoints.lora_adapter import opened
 from esm_viz.core.errors import (
     LORA,
     RUNS_CODE,
@@ -56,7 +57,7 @@ BASE = "the base"
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _TEXT = ("token_embedding", "text_model.", "text_projection")
 _WORDS = {
-    LORA: "a LoRA adapter",
+    LORA: "an adapter that does not fit",
     RUNS_CODE: "asks to run a program",
     NotFinite.kind: "holds NaN or Inf",
     DigestMismatch.kind: "not the recipe’s file",
@@ -99,11 +100,11 @@ def judge(
     models = [JudgedModel(facts, _verdict_of_base(facts, wrong.get("base") or error, says_activation(recipe)))]
     needs_proxies = decomposing or METHODS[recipe.method].needs != "delta"
     alike = _alike(recipe, same or {})
-    opened = [base]
+    files = [base]
     notes: list[str] = []
     for model in recipe.models:
         checkpoint, facts, error = _header(model.name, recipe.resolve(model.path), arch, base)
-        opened.append(checkpoint)
+        files.append(checkpoint)
         beside = open_beside(_without_images(model, unread), recipe, arch, text=None)
         errors = [wrong.get(model.name), error, *beside.errors]
         notes += [f"{model.name}, {note}" for note in beside.notes]
@@ -124,7 +125,7 @@ def judge(
         verdict = _verdict(known, [each for each in errors if each], doubt, needs_proxies and not remote)
         models.append(dataclasses.replace(known, verdict=verdict))
     whole = _judgement(recipe, arch, models, left_out)
-    not_read = not_read_notes(found for found in opened if found is not None)
+    not_read = not_read_notes(found for found in files if found is not None)
     lent = from_base_notes(model.facts for model in models)
     searched = searched_on_test(same_labelled(recipe)) if recipe.parameters.get("alpha") == "search" else ()
     return dataclasses.replace(whole, notes=(*whole.notes, *not_read, *lent, *notes, *searched))
@@ -280,7 +281,7 @@ def _header(
 ) -> tuple[Checkpoint | None, FileFacts, EsmVizError | None]:
     """Return a file's checkpoint, the facts from its header, and its error; None where there is none."""
     try:
-        checkpoint = Checkpoint(title, path, start, arch.layout_of)
+        checkpoint = opened(title, path, start, arch.layout_of)
     except CheckpointError as error:
         size = path.stat().st_size if path.is_file() else 0
         return None, FileFacts(title, path.name, "unknown", "", 0, size, 0, tuple(arch.shapes), ()), error

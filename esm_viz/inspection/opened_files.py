@@ -13,6 +13,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
+from esm_viz.checkpoints.lora_adapter import opened
 from esm_viz.core.errors import CheckpointError, EsmVizError, HeadError, located
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
@@ -102,7 +103,7 @@ def open_headers(recipe: Recipe) -> Headers:
     base = Checkpoint("base", recipe.resolve(recipe.base), layouts=arch.layout_of)
     facts = [base.judge(arch.shapes)]
     experts = {
-        model.name: Checkpoint(model.name, recipe.resolve(model.path), base, arch.layout_of) for model in recipe.models
+        model.name: opened(model.name, recipe.resolve(model.path), base, arch.layout_of) for model in recipe.models
     }
     facts += [expert.judge(arch.shapes) for expert in experts.values()]
     proxies: dict[str, ImageSet] = {}

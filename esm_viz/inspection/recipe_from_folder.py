@@ -20,6 +20,7 @@ from esm_viz.checkpoints.checkpoint import Checkpoint
 from esm_viz.checkpoints.layout_table import TIMM
 from esm_viz.checkpoints.model_config import PROCESSORS, kind_of_config
 from esm_viz.checkpoints.preparation_config import preparation_beside
+from esm_viz.checkpoints.weight_files import ADAPTERS
 from esm_viz.core.errors import CheckpointError, RecipeError
 from esm_viz.core.folder_entries import entries
 from esm_viz.core.recipe import Recipe, parse_mapping
@@ -41,7 +42,7 @@ DEEPEST = 3  # levels below the folder where models are looked for
 _BASES = ("base", "zeroshot", "pretrained", "nonlinear_zeroshot")
 _WHOLE = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
-    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "adapter_model.safetensors"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", *ADAPTERS),
 )  # weights of a Hugging Face folder
 _FINETUNED = ("nonlinear_finetuned.pt", "finetuned.pt")  # of a task-vector repository, in one folder per task
 _ZEROSHOT = ("zeroshot.pt", "nonlinear_zeroshot.pt")  # its base, above the tasks' folders or in each of them

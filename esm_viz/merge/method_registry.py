@@ -18,6 +18,7 @@ from esm_viz.core.errors import RecipeError
 from esm_viz.core.recipe import Recipe, as_number, shown
 from esm_viz.core.records import Knob, Role, Setting, Span, Stage, Value
 from esm_viz.numerics.essential_subspace_decomposition import Decomposition
+from esm_viz.numerics.factored_change import FactoredChange
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.second_moments import Moment
 
@@ -55,6 +56,7 @@ class LayerUpdate:
         load_decomposition: Callable[[], Decomposition] | None = None,
         weight: float = 1.0,
         load_cutoff: Callable[[float], float] | None = None,
+        load_factors: Callable[[], FactoredChange | None] | None = None,
     ) -> None:
         """Keep functions that load the tensors; None for what the layer does not have."""
         self.d_out, self.d_in = shape
@@ -63,6 +65,7 @@ class LayerUpdate:
         self._load_moment = load_moment
         self._load_decomposition = load_decomposition
         self._load_cutoff = load_cutoff
+        self._load_factors = load_factors
 
     @property
     def measured(self) -> bool:
@@ -79,6 +82,12 @@ class LayerUpdate:
         """Return weight · ΔW_t, float64, (d_out, d_in) or the shape of a parameter that is no matrix."""
         delta = self._load_delta()
         return delta if self.weight == 1.0 else delta * self.weight
+
+    @property
+    def factors(self) -> FactoredChange | None:
+        """Return weight · ΔW_t as a product of thin matrices; None if it is none."""
+        found = self._load_factors() if self._load_factors is not None else None
+        return found if found is None or self.weight == 1.0 else found._replace(left=found.left * self.weight)
 
     @property
     def moment(self) -> Moment:

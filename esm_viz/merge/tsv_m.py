@@ -9,7 +9,7 @@ from torch import Tensor
 
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import LayerUpdate, Memo, Preset, merge_method, run_now
-from esm_viz.numerics.gram_svd import NULL, singular
+from esm_viz.numerics.gram_svd import NULL, singular, singular_of_product
 from esm_viz.numerics.polar_factor import polar
 
 
@@ -35,9 +35,18 @@ def merge_singular_vectors(updates: Sequence[LayerUpdate]) -> Tensor:
     rank = min(updates[0].d_out, updates[0].d_in) // len(updates)
     if rank == 0:
         return mean_delta(updates)
-    lefts, values, rights = zip(*(leading_triplets(update.delta, rank) for update in updates), strict=True)
+    lefts, values, rights = zip(*(_triplets(update, rank) for update in updates), strict=True)
     left, right = polar(torch.cat(lefts, 1)).factor, polar(torch.cat(rights, 1)).factor
     return (left * torch.cat(values)) @ right.mT
+
+
+def _triplets(update: LayerUpdate, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U, S, V of a task's first r triplets, by the factors of its change if it has thin ones."""
+    factors = update.factors
+    if factors is None:
+        return leading_triplets(update.delta, rank)
+    u, s, v = singular_of_product(factors.left, factors.right)
+    return u[:, :rank], s[:rank], v[:, :rank]
 
 
 def leading_triplets(matrix: Tensor, rank: int, size: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from esm_viz.core.errors import NumericsError
 from esm_viz.numerics.eigenvalue_spectrum import FLOOR
+from esm_viz.numerics.factored_change import FactoredChange
 from esm_viz.numerics.gram_svd import STRONG, descending_eigen, gram, singular
 from esm_viz.numerics.second_moments import Moment
 
@@ -68,6 +69,41 @@ def esd_of_all(deltas: Sequence[Tensor], moments: Sequence[Moment], most: int | 
 def svd_basis(delta: Tensor, most: int | None = None) -> Decomposition:
     """Return the left singular vectors and squared singular values of ΔW itself, which are ESD for white inputs."""
     return _principal([delta], None, [1], most)[0]
+
+
+def esd_of_factors(change: FactoredChange, moment: Moment | None, most: int | None = None) -> Decomposition:
+    """Decompose the output shift of ΔW = B A, with eigenproblems of the size of its rank r.
+
+    With B = Q R, ΔW Xᵀ = Q (R A Xᵀ): the directions are Q times those of the r outputs of R A.
+
+    Args:
+        change: ΔW_t by its factors, (d_out, d_in).
+        moment: second moment of X_t; None to decompose ΔW itself, as `svd_basis` does.
+        most: largest number of directions; by default all above the noise floor.
+
+    Raises:
+        NumericsError: a factor or the moment holds a NaN or Inf.
+    """
+    useful = min(change.left.shape[0], change.right.shape[1])
+    eigenvalues = change.left.new_zeros(useful)
+    if not change.rank:
+        return Decomposition(eigenvalues, change.left)
+    outer, inner = torch.linalg.qr(change.left)
+    small = inner @ change.right
+    if moment is None or moment.square is None:
+        shift = small if moment is None else moment.seen(small)
+        unit = _scale(shift)
+        thin = _divided(shift, unit)
+        product = gram(thin if _tall(thin) else thin.mT)
+        strength = unit.square() / (moment.divisor if moment else 1)
+    else:
+        unit, scale = _scale(small), _scale(moment.square)
+        thin = _divided(small, unit)
+        product = thin @ _divided(moment.square, scale) @ thin.mT
+        strength = unit.square() * scale / moment.divisor
+    found = _leading(thin, *descending_eigen(product), strength, min(small.shape), most)
+    eigenvalues[: len(found.eigenvalues)] = found.eigenvalues
+    return Decomposition(eigenvalues, outer @ found.vectors)
 
 
 def functional_energies(basis: Tensor, delta: Tensor, moment: Moment) -> Tensor:

@@ -60,6 +60,21 @@ def singular(matrix: Tensor) -> Singular:
     return Singular(left, values, right) if tall else Singular(right, values, left)
 
 
+def singular_of_product(left: Tensor, right: Tensor) -> Singular:
+    """Return the compact singular value decomposition of a product of thin matrices, by that of an (r, r) matrix.
+
+    Args:
+        left: (m, r), float64, finite, r <= m.
+        right: (r, n), r <= n.
+    """
+    if not left.shape[1]:
+        return Singular(left, left.new_zeros(0), right.mT)
+    outer, rows = torch.linalg.qr(left)
+    inner, columns = torch.linalg.qr(right.mT)
+    small = singular(rows @ columns.mT)
+    return Singular(outer @ small.left, small.values, inner @ small.right)
+
+
 def right_levels(product: Tensor, times: Callable[[Tensor], Tensor]) -> list[Level]:
     """Return the right singular vectors of M in levels, largest singular values first, down to its numerical rank.
 

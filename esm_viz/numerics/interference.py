@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from esm_viz.numerics.factored_change import FactoredChange
 from esm_viz.numerics.gram_svd import gram, half_gram
 from esm_viz.numerics.second_moments import HalfMoment, Moment
 
@@ -43,6 +44,20 @@ def shift(own: Tensor, moment: Moment) -> Shift:
     """
     through = moment.times(own)
     return Shift(through, float((through * own).sum()))
+
+
+def shift_of_factors(change: FactoredChange, moment: Moment) -> Shift:
+    """Measure a task's own change by its factors on its tokens.
+
+    Args:
+        change: ΔW_t = B A, (d_out, d_in).
+        moment: M_t = X_tᵀX_t.
+    """
+    if not change.rank:
+        return Shift(change.dense(), 0.0)
+    through = moment.times(change.right)  # A M, so that c = tr(BᵀB A M Aᵀ)
+    energy = (gram(change.left) * (through @ change.right.mT)).sum()
+    return Shift(change.left @ through, float(energy))
 
 
 def pull(merged: Tensor, product: Tensor | None, own: Shift, moment: Moment | HalfMoment) -> Pull:

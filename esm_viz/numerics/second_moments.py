@@ -61,6 +61,10 @@ class Moment(NamedTuple):
         rows = _wide(self)
         return (left @ rows.mT) @ rows
 
+    def seen(self, left: Tensor) -> Tensor:
+        """Return A Xᵀ, (k, n), of a moment that keeps X."""
+        return left @ _wide(self).mT
+
     def energies(self, left: Tensor) -> Tensor:
         """Return ‖X aᵀ‖² of every row a of A, (k,), which is the diagonal of A M Aᵀ."""
         if self.square is None:
@@ -94,13 +98,15 @@ _LARGE = 2048
 class MomentSum:
     """Running XᵀX and token count of one layer's input; X itself is kept instead if that saves work.
 
-    X is kept as long as it has fewer rows than columns. At a large layer with fewer outputs than inputs it is kept up
-    to 2.5 d_in tokens, since X ΔWᵀ is much faster than XᵀX there, and X in float32 is hardly larger than M in float64.
+    X is kept as long as it has fewer rows than columns. At a large layer with fewer outputs than inputs, and where ΔW
+    is a product of thin matrices, it is kept up to 2.5 d_in tokens: X ΔWᵀ is much faster than XᵀX there, and X in
+    float32 is hardly larger than M in float64.
     """
 
-    def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu") -> None:
+    def __init__(self, d_in: int, d_out: int = 0, device: str = "cpu", thin: bool = False) -> None:
         """Start with no tokens; without d_out, the layer is treated as one with no fewer outputs than inputs."""
-        self._most_rows = 5 * d_in // 2 if 0 < d_out < d_in and d_in >= _LARGE else d_in - 1
+        narrowing = 0 < d_out < d_in and d_in >= _LARGE
+        self._most_rows = 5 * d_in // 2 if thin or narrowing else d_in - 1
         self._d_in, self._device = d_in, device
         self._rows: list[Tensor] = []
         self._square: Tensor | None = None

@@ -2,7 +2,7 @@
 
 | stage | computed per | key: digests of its files, and |
 |---|---|---|
-| delta | task, parameter | |
+| delta, or the factors of an adapter's | task, parameter | |
 | moments | task, block | proxies drawn |
 | inputs | task, layer | proxies drawn |
 | decomposition | task, layer | proxies drawn, number of tasks |
@@ -39,9 +39,16 @@ from esm_viz.inspection.opened_files import MOST_PROXIES, Headers
 from esm_viz.merge.averaging import mean_delta
 from esm_viz.merge.method_registry import METHODS, LayerUpdate, Memo
 from esm_viz.numerics.eigenvalue_spectrum import rank_of_ratio
-from esm_viz.numerics.essential_subspace_decomposition import Decomposition, esd_of_all, svd_basis
+from esm_viz.numerics.essential_subspace_decomposition import (
+    Decomposition,
+    esd,
+    esd_of_all,
+    esd_of_factors,
+    svd_basis,
+)
+from esm_viz.numerics.factored_change import FactoredChange, is_thin
 from esm_viz.numerics.gram_svd import half_bytes
-from esm_viz.numerics.interference import Pull, Shift, pulls, shift, worth_halves
+from esm_viz.numerics.interference import Pull, Shift, pulls, shift, shift_of_factors, worth_halves
 from esm_viz.numerics.magnitude_selection import magnitude_cutoff
 from esm_viz.numerics.polarized_scaling import relative_power
 from esm_viz.numerics.second_moments import HalfMoment, Moment, MomentSum, half_moment
@@ -112,7 +119,14 @@ class Stages:
         return self.digests[recipe.base], self.digests[_entry(recipe, task).path]
 
     def delta(self, recipe: Recipe, task: str, name: str) -> Tensor:
-        """Return ΔW_t = W_t − W_0 of one parameter, float64, without the task's weight."""
+        """Return ΔW_t = W_t − W_0 of one parameter, float64, without the task's weight.
+
+        That of an adapter is its product s B A, which is not kept: its factors are.
+        """
+        factors = self.factors(recipe, task, name)
+        if factors is not None:
+            with one_thread():
+                return factors.dense()
 
         def compute() -> Tensor:
             sides = (self.headers.experts[task], self.headers.base)
@@ -120,6 +134,22 @@ class Stages:
             return tuned - base
 
         return self.kept(("delta", *self.files(recipe, task), name, self.device), compute)
+
+    def factors(self, recipe: Recipe, task: str, name: str) -> FactoredChange | None:
+        """Return ΔW_t of one parameter by its factors; None if there are only weights."""
+        expert = self.headers.experts[task]
+        if expert.change_rank(name) is None:
+            return None
+        key = ("factors", *self.files(recipe, task), name, self.device)
+        return self.kept(key, lambda: expert.factors(name).to(self.device))
+
+    def thin(self, recipe: Recipe, task: str, layer: Layer) -> FactoredChange | None:
+        """Return the factors of ΔW_t at a layer where it is quicker to work on them than on the matrix; else None."""
+        return self.factors(recipe, task, layer.name) if self._is_thin(task, layer.name) else None
+
+    def _is_thin(self, task: str, name: str) -> bool:
+        rank = self.headers.experts[task].change_rank(name)
+        return rank is not None and is_thin(rank, self.headers.arch.shapes[name])
 
     def proxies(self, recipe: Recipe, task: str) -> Tensor:
         """Return a task's preprocessed proxies, at most 32, drawn by the recipe's seed."""
@@ -155,7 +185,7 @@ class Stages:
         def compute() -> Mapping[str, Moment]:
             moments, shapes = {}, self.headers.arch.shapes
             for name, rows in self._block_inputs(recipe, task, layer.block).items():
-                total = MomentSum(shapes[name][1], shapes[name][0], self.device)
+                total = MomentSum(shapes[name][1], shapes[name][0], self.device, self._is_thin(task, name))
                 total.add(rows)
                 moments[name] = total.moment()
                 if not torch.isfinite(moments[name].mean).all():  # one NaN or Inf among the tokens is enough
@@ -178,6 +208,8 @@ class Stages:
         key = self._decomposition_key(recipe, task, layer)
 
         def compute(of: Sequence[str]) -> list[Decomposition]:
+            if any(self._is_thin(one, layer.name) for one in of):
+                return [self._own_decomposition(recipe, one, layer) for one in of]
             deltas = [self.delta(recipe, one, layer.name) for one in of]
             return esd_of_all(deltas, [self.moment(recipe, one, layer) for one in of], _useful(recipe, layer))
 
@@ -185,10 +217,22 @@ class Stages:
             return self.kept(key, lambda: compute([task])[0], spills=True)
         return self.kept(key, lambda: compute(recipe.tasks))[recipe.tasks.index(task)]
 
+    def _own_decomposition(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
+        """Return the ESD of one task's change, by its factors if they are thin; without a change nothing is run."""
+        factors, most = self.thin(recipe, task, layer), _useful(recipe, layer)
+        if factors is None:
+            return esd(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer), most)
+        return esd_of_factors(factors, self.moment(recipe, task, layer) if factors.rank else None, most)
+
     def svd(self, recipe: Recipe, task: str, layer: Layer) -> Decomposition:
         """Return the left singular vectors and squared singular values of a task's change at a layer."""
         key = ("svd", *self.files(recipe, task), layer.name, self.device)
-        return self.kept(key, lambda: svd_basis(self.delta(recipe, task, layer.name)))
+
+        def compute() -> Decomposition:
+            factors = self.thin(recipe, task, layer)
+            return esd_of_factors(factors, None) if factors else svd_basis(self.delta(recipe, task, layer.name))
+
+        return self.kept(key, compute)
 
     def cutoff(self, recipe: Recipe, task: str, share: float) -> float:
         """Return the smallest magnitude among the largest `share` of the entries of a task's whole change.
@@ -214,7 +258,8 @@ class Stages:
             essential = layer is not None and layer.essential
             decomposition = _later(self.decomposition, recipe, model.name, layer) if essential else None
             cutoff = partial(self.cutoff, recipe, model.name)
-            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff))
+            thin = _later(self.thin, recipe, model.name, layer) if layer else None
+            made.append(LayerUpdate((shape[0], shape[-1]), delta, moment, decomposition, model.weight, cutoff, thin))
         return made
 
     def merged(self, recipe: Recipe, name: str, layer: Layer | None = None) -> Merged:
@@ -413,14 +458,22 @@ class Stages:
     def shift(self, recipe: Recipe, task: str, layer: Layer) -> Shift:
         """Return a task's own shift on its own tokens at one layer, which depends on no knob."""
         key = ("shift", *self.files(recipe, task), *self.proxy_key(recipe, task), layer.name, self.device)
-        return self.kept(key, lambda: shift(self.delta(recipe, task, layer.name), self.moment(recipe, task, layer)))
+
+        def compute() -> Shift:
+            factors, moment = self.thin(recipe, task, layer), self.moment(recipe, task, layer)
+            return shift_of_factors(factors, moment) if factors else shift(self.delta(recipe, task, layer.name), moment)
+
+        return self.kept(key, compute)
 
     def pulls(self, recipe: Recipe, layer: Layer) -> tuple[Pull, ...]:
         """Return the measures of the merge at scale 1 on every task's tokens at one layer."""
 
         def compute() -> tuple[Pull, ...]:
             shifts = [self.shift(recipe, task, layer) for task in recipe.tasks]
-            return pulls(self.merged(recipe, layer.name, layer).delta, shifts, self._measured_on(recipe, layer))
+            merged = self.merged(recipe, layer.name, layer)
+            if merged.norm == 0:  # as where no adapter changes the layer
+                return tuple(Pull(0.0, 0.0, own.energy) for own in shifts)
+            return pulls(merged.delta, shifts, self._measured_on(recipe, layer))
 
         return self._small("pulls", recipe, layer, compute)
 

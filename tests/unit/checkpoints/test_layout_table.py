@@ -394,7 +394,10 @@ def test_a_tower_is_found_in(tmp_path: Path, case: str) -> None:
 OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
     "an adapter": (
         {"base_model.model.q_proj.lora_A.weight": torch.ones(2, 2)},
-        "a LoRA adapter, not a model, a.safetensors, merge it into its base first (peft: merge_and_unload)",
+        (
+            "a LoRA adapter, not a whole model, a.safetensors, "
+            "give a base and the adapter's folder, or merge it into its base first"
+        ),
     ),
     "a text tower": (
         {"text_model.embeddings.token_embedding.weight": torch.ones(2, 2)},

@@ -386,7 +386,7 @@ def test_a_tower_for_other_images_an_adapter_and_a_hostile_pickle_are_refused_in
     found = judge(recipe(folder, pickled)).refused
     assert [(model.name, model.verdict.words) for model in found] == [
         ("ants", "Refused: reads images of another size"),
-        ("bees", "Refused: a LoRA adapter"),
+        ("bees", "Refused: an adapter that does not fit"),
         ("cats", "Refused: asks to run a program"),
     ]
     assert "made for images of 24 pixels a side, the arch reads 16" in found[0].verdict.sentence
