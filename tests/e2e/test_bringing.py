@@ -134,3 +134,16 @@ def test_classifiers_of_any_library_go_from_a_zip_to_a_model_that_their_library_
     assert [rows.shape[1] for rows in was] == [
         len(load_file(out / "heads" / f"{task}.safetensors")["weight"]) for task in families.TASKS
     ]
+
+
+def test_lora_adapters_go_from_a_zip_to_a_model_that_transformers_opens(page: Page, tmp_path: Path) -> None:
+    foreign.lora_adapters(tmp_path / "own")
+    rows = upload(page, foreign.zipped(tmp_path / "own", tmp_path / "mine.zip"))
+    assert [row[0] for row in rows] == ["base", "ants", "bees"]
+    assert all("LoRA adapter of rank 2" in row[1] for row in rows[1:])
+    assert {row[-1] for row in rows[1:]} == {"Ready, with 8 of 32 proxy images"}
+    out = merged(page, "hf", tmp_path)
+    before = transformers.CLIPModel.from_pretrained(tmp_path / "own" / "base").eval().state_dict()
+    after = transformers.CLIPModel.from_pretrained(out).eval().state_dict()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in moved} == {"q_proj", "v_proj"}

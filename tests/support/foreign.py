@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import open_clip
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from esm_viz.data.images.image_source import to_pixels
@@ -87,6 +88,24 @@ def hugging_face(folder: Path, projected: bool = True) -> None:
         save_file({"weight": _head(at)}, folder / task / "head.safetensors")
         for step, part in enumerate(("proxies", "validation")):
             pictures(folder / task / f"{part}.zip", seed=300 + 10 * at + step)
+
+
+def lora_adapters(folder: Path) -> None:
+    """Write base/ as a whole CLIPModel, and each expert as a folder with a LoRA adapter in peft's layout."""
+    hugging_face(folder, projected=False)
+    for at, task in enumerate(tiny.TASKS[:2]):
+        state = load_file(folder / task / "model.safetensors")
+        adapter = {}
+        for name in (name for name in state if name.endswith(("q_proj.weight", "v_proj.weight"))):
+            d_out, d_in = state[name].shape
+            start = f"base_model.model.{name.removesuffix('.weight')}"
+            adapter[f"{start}.lora_A.weight"] = tiny.normal(2, d_in, seed=900 + at, dtype=torch.float32)
+            adapter[f"{start}.lora_B.weight"] = 0.2 * tiny.normal(d_out, 2, seed=950 + at, dtype=torch.float32)
+        save_file(adapter, folder / task / "adapter_model.safetensors")
+        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"], "bias": "none"}
+        (folder / task / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+        for name in ("model.safetensors", "config.json"):
+            (folder / task / name).unlink()
 
 
 def task_vectors(folder: Path) -> None:
