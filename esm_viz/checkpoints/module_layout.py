@@ -6,6 +6,7 @@ stored as its library names it, or as its library writes it where the two differ
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,12 +21,14 @@ class ModuleLayout(Layout):
     Attributes:
         pieces: how each merged tensor is stored, by its name in the tower; names are the file's.
         blocks: starts of the tower's names of each block's tensors.
+        twins: other prefixes under which the file has the same tensors, which are not read.
         within: starts of the file's names of the tensors of the blocks, in which an unknown name is another network's.
     """
 
     pieces: Mapping[str, Piece] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
 
     @property
     def of_clip(self) -> bool:
@@ -97,16 +100,17 @@ class ModuleNames:
         Args:
             shapes: shapes by the file's names.
         """
-        best: tuple[int, int, Mapping[str, str], str] = (-1, 0, {}, "")
-        for known in (
-            {name: name for name in self.shapes},
-            {name: self.written.get(name, name) for name in self.shapes},
-        ):
+        own = {name: name for name in self.shapes}
+        found: dict[str, tuple[int, Mapping[str, str]]] = {"": (0, own)}
+        for known in (own, {name: self.written.get(name, name) for name in self.shapes}):
             for cut, prefix in self._prefixes(known, shapes):
                 names = {name: prefix + whole.removeprefix(cut) for name, whole in known.items()}
                 count = sum(shapes.get(its) == self.shapes[name] for name, its in names.items())
-                best = max(best, (count, -len(prefix), names, prefix), key=lambda each: each[:2])
-        return self._layout(best[2] or {name: name for name in self.shapes}, best[3])
+                found[prefix] = max(found.get(prefix, (-1, own)), (count, names), key=lambda each: each[0])
+        best = max(found, key=lambda prefix: (found[prefix][0], -len(prefix)))
+        count, best_names = found[best]
+        twins = tuple(sorted(prefix for prefix in found if prefix != best and found[prefix][0] == count > 0))
+        return dataclasses.replace(self._layout(best_names, best), twins=twins)
 
     def _prefixes(self, known: Mapping[str, str], shapes: Mapping[str, Shape]) -> set[tuple[str, str]]:
         """Return what to cut off the module's names and what to put before them, so that a block's tensor is found."""

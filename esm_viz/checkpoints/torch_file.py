@@ -210,10 +210,17 @@ def _unwrapped(found: object) -> object:
         if key is None or isinstance(found, StandIn) or any(isinstance(value, Tensor) for value in inside.values()):
             break
         beside = {name: value for name, value in inside.items() if name != key}
-        if towers(name for name, _ in _tensors(beside)):
+        if towers(name for name, _ in _tensors(beside)) or _same_names(inside[key], beside):
             break  # another model, an average of the weights over the training, say: both keep their names
         found = inside[key]
     return found
+
+
+def _same_names(weights: object, beside: dict[str, object]) -> bool:
+    """Say whether something beside weights has most of their names, as their average over the training has."""
+    own = {name for name, _ in _tensors(weights)}
+    others = {name.partition(".")[2] for name, _ in _tensors(beside)}
+    return 2 * len(own & others) > len(own)
 
 
 def _tensors(found: object) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from esm_viz.checkpoints.checkpoint import Checkpoint, sha256_path
 from esm_viz.checkpoints.lora_adapter import opened
+from esm_viz.checkpoints.module_layout import ModuleLayout
 from esm_viz.core.errors import CheckpointError, EsmVizError, HeadError, located
 from esm_viz.core.progress import NO_PROGRESS, Progress
 from esm_viz.core.recipe import HeadWords, ModelEntry, Recipe
@@ -288,10 +289,17 @@ def searched_on_test(tasks: Sequence[str]) -> tuple[str, ...]:
 
 def not_read_notes(checkpoints: Iterable[Checkpoint]) -> tuple[str, ...]:
     """Return a sentence for each model in whose folder other weights lie, which may be newer than those read."""
-    return tuple(
+    listed = tuple(checkpoints)
+    averages = tuple(
+        f"{found.title}: the tensors under {found.layout.prefix or 'no prefix'} are read, the same ones under "
+        f"{' and '.join(twin or 'no prefix' for twin in found.layout.twins)} are not."
+        for found in listed
+        if isinstance(found.layout, ModuleLayout) and found.layout.twins
+    )
+    return averages + tuple(
         f"{found.title}: {found.read_file} is read, {' and '.join(found.not_read)} beside it "
         f"{'are' if len(found.not_read) > 1 else 'is'} not, name the file itself to read that one."
-        for found in checkpoints
+        for found in listed
         if found.not_read
     )
 

@@ -33,7 +33,8 @@ ROUTED = Knob(
     symbol="",
     range=None,
     wakes="adapters",
-    text="Which families of layers have adapters, joined by +; the others use ESM's weights alone.",
+    text="Which matrices have adapters, by CLIP's names of q, k and v (in_proj), attention's output (out_proj) and the MLP "
+    "(c_fc, c_proj); the others use ESM's weights alone.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(LAYER_ROLES, size)),
     write_value=_count_routed,

@@ -18,6 +18,7 @@ from esm_viz.core.errors import LayoutError, RecipeError
 from esm_viz.core.recipe import parse_mapping
 from esm_viz.families.model_families import architecture_of
 from esm_viz.families.vision_tower import PlainTower, encode
+from esm_viz.inspection.opened_files import not_read_notes
 from esm_viz.project.project import Project
 from tests.support.errors import says
 from tests.support.tiny import relative
@@ -241,3 +242,16 @@ def test_a_plain_tower_is_run_by_its_own_pass() -> None:
 
 def says_layout(text: str) -> Any:
     return says(LayoutError, f"ants: {text}, a.safetensors, give a timm vit_base_patch16_224 of this arch")
+
+
+@pytest.mark.parametrize("order", [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("ema", "model")])
+def test_an_average_of_the_weights_beside_them_is_not_mixed_up_and_said(tmp_path: Path, order: tuple[str, str]) -> None:
+    arch = architecture_of("", of_timm())
+    names = timm.create_model("vit_base_patch16_224", num_classes=0, **TIMM).state_dict()
+    sets = {key: {name: torch.rand(tensor.shape) for name, tensor in names.items()} for key in order}
+    torch.save({"epoch": 3, **sets, "optimizer": {"state": {0: {"exp_avg": torch.rand(3)}}}}, tmp_path / "a.pt")
+    checkpoint = Checkpoint("ants", tmp_path / "a.pt", layouts=arch.layout_of)
+    assert checkpoint.judge(arch.shapes).matched == len(arch.shapes)
+    assert torch.equal(checkpoint.tensors(["norm.bias"])["norm.bias"], sets[order[0]]["norm.bias"])
+    said = f"ants: the tensors under {order[0]}. are read, the same ones under {order[1]}. are not."
+    assert not_read_notes([checkpoint]) == (said,)
