@@ -33,7 +33,7 @@ ROUTED = Knob(
     symbol="",
     range=None,
     wakes="adapters",
-    text="Which matrices have adapters, in CLIP's names: q, k and v (in_proj), attention's output (out_proj), the MLP's "
+    text="Which matrices have adapters, in CLIP's names: q, k, v (in_proj), attention's output (out_proj), the MLP's "
     "first and last (c_fc, c_proj); the others use ESM's weights alone.",
     formula="+ x A<sub>t</sub><sup>⊤</sup> B<sub>t</sub><sup>⊤</sup> in {value} layers",
     choices=tuple("+".join(some) for size in range(1, 5) for some in combinations(LAYER_ROLES, size)),
