@@ -21,9 +21,10 @@ from esm_viz.checkpoints.layout_table import TIMM
 from esm_viz.checkpoints.model_config import PROCESSORS, kind_of_config
 from esm_viz.checkpoints.preparation_config import preparation_beside
 from esm_viz.checkpoints.weight_files import ADAPTERS
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.core.errors import CheckpointError, RecipeError
 from esm_viz.core.folder_entries import entries
-from esm_viz.core.recipe import Recipe, parse_mapping
+from esm_viz.core.recipe import Recipe, load_text, parse_mapping
 from esm_viz.data.images.image_decoder import SUFFIXES
 from esm_viz.data.images.image_preprocessing import KEY, preprocessing_of
 from esm_viz.data.images.image_source import KINDS as PACKED
@@ -34,7 +35,7 @@ WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 RECIPES = ("recipe.yaml", "recipe.yml")
 ARCH, CONFIG, OPEN_CLIP_CONFIG = "arch.json", "config.json", "open_clip_config.json"
 """Files that give the architecture: esm_viz's own, and the configs that other libraries write beside weights."""
-SHAPES = "shapes"
+SHAPES, DEMO = "shapes", "demo"
 MODELS, HEADS, DATA = "models", "heads", "data"
 """Folders beside the base for experts, heads, and NAME/validation and NAME/test; proxies/ is the fourth."""
 DEEPEST = 3  # levels below the folder where models are looked for
@@ -62,7 +63,7 @@ class FoundProject:
 
     Attributes:
         recipe: the recipe of the folder's models.
-        arch_from: source of the architecture: ARCH, CONFIG or SHAPES; empty if the folder has a recipe.
+        arch_from: source of the architecture: ARCH, CONFIG, SHAPES or DEMO; empty if the folder has a recipe.
         unused: names in the base's folder that the recipe does not use.
         remarks: sentences about the preparation of images that configs beside weights ask for.
     """
@@ -76,6 +77,7 @@ class FoundProject:
     def arch_told(self) -> str:
         """Say in words where the architecture comes from; empty if it comes from a recipe."""
         said = {ARCH: f"as {ARCH} says", CONFIG: "as the config beside the weights says", SHAPES: "by its shapes"}
+        said[DEMO] = "that of the embedded demo, which has its shapes"
         return said.get(self.arch_from, "")
 
     @property
@@ -304,6 +306,8 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
         if config is not None:
             return config, CONFIG
     names = file_judgement.fitting_names(base.path)
+    if not names and (ours := _demo_arch(base)):
+        return ours, DEMO
     if not names:
         kind = kind_of_config(base.path)
         raise RecipeError(
@@ -313,6 +317,14 @@ def _arch(place: Path, base: _Model, experts: Sequence[_Model]) -> tuple[Any, st
             else f"put its config.json beside it, or {ARCH} with an open_clip model config",
         )
     return file_judgement.config_of(names[0]), SHAPES
+
+
+def _demo_arch(base: _Model) -> dict[str, Any] | None:
+    """Return the architecture of the embedded demo, which open_clip does not know, if a base has its shapes."""
+    recipe = load_text(assets_folder() / "demo" / "recipe.yaml")
+    known = recipe.arch_config
+    same = known and architecture_of("", known).shapes == Checkpoint("base", base.path).tower_shapes()
+    return known if same else None
 
 
 def _prepared(arch: Any, base: _Model, experts: Sequence[_Model]) -> tuple[Any, tuple[str, ...]]:

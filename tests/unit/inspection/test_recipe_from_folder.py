@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from esm_viz.core.assets_folder import assets_folder
 from esm_viz.core.errors import RecipeError
+from esm_viz.core.recipe import load_text
 from esm_viz.inspection import file_judgement
 from esm_viz.inspection.file_judgement import judge
 from esm_viz.inspection.recipe_file import load_recipe
@@ -269,6 +271,17 @@ def test_a_config_of_another_kind_is_named(tiny_folder: Path, tmp_path: Path) ->
     text = "no open_clip model has the shapes of base.safetensors, and config.json beside it is that of 'siglip', "
     with says(RecipeError, f"{text}give arch.json with an open_clip model config"):
         find(tmp_path)
+
+
+def test_the_demo_s_own_files_open_without_arch_json(tmp_path: Path) -> None:
+    demo = assets_folder() / "demo"
+    for name in ("base", "models/mnist", "models/kana"):
+        shutil.copy(demo / f"{name}.safetensors", tmp_path)
+    found = find(tmp_path)
+    assert (found.recipe.base, set(found.recipe.tasks)) == ("base.safetensors", {"mnist", "kana"})
+    assert found.recipe.arch_config == load_text(demo / "recipe.yaml").arch_config
+    assert found.arch_told == "that of the embedded demo, which has its shapes"
+    assert [model.verdict.stance for model in judge(found.recipe.replace(method="averaging")).models] == ["ready"] * 3
 
 
 # The preparation of images that configs beside weights ask for.
