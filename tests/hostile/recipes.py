@@ -154,11 +154,9 @@ VISION: dict[str, list[Any]] = {
     "timm_model_name": ["vit_base_patch16_224", "hf-hub:someone/else", "local-dir:/etc"],
     "pool_type": ["eval", 7, None],
     "pos_embed_type": ["eval", 7],
-    "block_type": ["custom"],
     "attentional_pool": [True, "parallel"],
     "norm_kwargs": [{"eps": "x"}, {"device": "cuda:99"}, [1]],
     "act_kwargs": [{"inplace": 1}, [1]],
-    "output_tokens": [True],
     "__class__": [1],
     "unknown": [1],
 }

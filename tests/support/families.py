@@ -193,6 +193,7 @@ KINDS = (
         attentional_pool=True,
         output_tokens=True,
     ),
+    _of_open_clip("custom blocks", "", layers=2, width=32, head_width=16, patch_size=8, block_type="custom"),
     _of_open_clip("CLIP's ResNet", "RN50", layers=[1, 1, 1, 2], width=8, head_width=8),
     _of_open_clip("SigLIP tower", "ViT-B-16-SigLIP", timm_model_name="test_vit", timm_pool="token", timm_proj="linear"),
     _of_open_clip("ConvNeXt tower", "convnext_base", timm_model_name="test_convnext", timm_pool="", timm_proj="linear"),
