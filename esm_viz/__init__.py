@@ -1,4 +1,4 @@
-"""Essential Subspace Merging of CLIP vision models: merge fine-tunes without training, and see why it works.
+"""Essential Subspace Merging of vision models: merge fine-tunes without training, and see why it works.
 
 >>> import esm_viz
 >>> recipe = esm_viz.load_recipe("assets/demo/recipe.yaml")
