@@ -55,6 +55,7 @@ PAGE = "report.html"
 # was requested.
 FILES = (WEIGHTS, CONFIG, OPEN_CLIP_CONFIG, *PROCESSORS, ADAPTERS, RECIPE, CARD, PAGE)
 HEADS = "heads"  # folder of the classifiers that fine-tunes brought; each belongs to one task, not to the merge
+HEAD_MARK = "esm_viz.version"  # in the metadata of such a classifier: other heads in that folder are the user's own
 ASIDE = ".????????.part"  # a folder of an export that is being written
 PLACING = "placing"  # file in it with the names of its files, written after all checks
 Rescore = Callable[[nn.Module, Split, Progress], tuple[Score, ...]]
@@ -174,8 +175,10 @@ def export(
     """
     start = time.perf_counter()
     written = _written_recipe(preview, folder, portable)
-    if preview.classifiers and (folder / HEADS).exists() and not _is_export(folder):
-        raise ExportError(f"{HEADS} is there already and is no export's", "choose another folder", folder.name)
+    for task in preview.classifiers:
+        name = f"{HEADS}/{task}.safetensors"
+        if (folder / name).exists() and not _is_marked(folder / name, HEAD_MARK):
+            raise ExportError(f"{name} is there already and is no export's", "choose another folder", folder.name)
     with _staging(folder) as aside:
         progress(0.0, "writing")
         write_tensors(aside / WEIGHTS, preview.tensors, _metadata(preview))
@@ -260,8 +263,13 @@ def refuse_overwriting(recipe: Recipe, folder: Path) -> None:
 
 
 def _is_export(folder: Path) -> bool:
+    return _is_marked(folder / WEIGHTS, "esm_viz.recipe")
+
+
+def _is_marked(path: Path, key: str) -> bool:
+    """Say whether a file's metadata have a key that only exports write."""
     try:
-        return "esm_viz.recipe" in Checkpoint("export", folder / WEIGHTS).metadata
+        return key in Checkpoint("export", path).metadata
     except EsmVizError:
         return False
 
@@ -380,15 +388,15 @@ def _write_head(folder: Path, task: str, head: Head) -> None:
     """Write a task's classifier as `read_head` reads it."""
     folder.mkdir(exist_ok=True)
     bias = {"bias": head.bias} if head.bias is not None else {}
-    words = {"format": "pt", "normalize": "false"}
+    words = {"format": "pt", "normalize": "false", HEAD_MARK: __version__}
     classes = {"classes": json.dumps(head.classes, ensure_ascii=False)} if head.classes else {}
     write_tensors(folder / f"{task}.safetensors", {"weight": head.weight, **bias}, {**words, **classes})
 
 
 def _names(*folders: Path) -> tuple[str, ...]:
-    """Return the names that files of an export can have: `FILES`, and the heads that are in some folders."""
-    heads = {f"{HEADS}/{path.name}" for folder in folders for path in (folder / HEADS).glob("*.safetensors")}
-    return (*FILES, *sorted(heads))
+    """Return the names that files of an export can have: `FILES`, and the heads in some folders that exports wrote."""
+    found = [path for folder in folders for path in (folder / HEADS).glob("*.safetensors")]
+    return (*FILES, *sorted({f"{HEADS}/{path.name}" for path in found if _is_marked(path, HEAD_MARK)}))
 
 
 def _card(preview: Preview) -> str:
@@ -403,7 +411,7 @@ def _card(preview: Preview) -> str:
         preview.conditions,
         preview.agreement,
         preview.search_on,
-        whole=bool(preview.beside),
+        whole=any(not name.startswith(preview.layout.prefix) for name in preview.beside),  # not counters of the tower
     )
 
 

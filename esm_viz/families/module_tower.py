@@ -67,7 +67,9 @@ class ModuleTower:
         self._names = repeated_blocks(model.network)
         self._empty = _with_visible_attention(model.network, self._names)
         self.blocks = len(self._names)
-        called, self._follows, self.tokens, self.embed_dim = self._dry_run()
+        called, self._follows, inputs_of_blocks, self.embed_dim = self._dry_run()
+        self.tokens = inputs_of_blocks[0][1:]
+        self._same_tokens = set(inputs_of_blocks) == {(3, *self.tokens)}  # (images, tokens, width) at every block
         self._matrices: list[list[Matrix]] = []
         self._watched: list[list[str]] = []  # by block, the module that shows each matrix' input
         for name, inputs in zip(self._names, called, strict=True):
@@ -215,16 +217,17 @@ class ModuleTower:
         """Return the grid of patches, the number of tokens before them, and the side of a patch; zeros if unknown."""
         places, _ = self.tokens
         side = next((rows for rows in range(math.isqrt(places), 0, -1) if self.image_size % rows == 0), 0)
-        if side < 2 or places - side * side > _MOST_FIRST_TOKENS or not all(self._follows):
+        if side < 2 or places - side * side > _MOST_FIRST_TOKENS or not self._same_tokens:
             return (0, 0), 0, 0
         return (side, side), places - side * side, self.image_size // side
 
-    def _dry_run(self) -> tuple[list[dict[str, _Input]], tuple[bool, ...], tuple[int, int], int]:
+    def _dry_run(self) -> tuple[list[dict[str, _Input]], tuple[bool, ...], list[tuple[int, int, int]], int]:
         """Run the network without values: what its modules read, and which blocks follow each other directly.
 
         Returns:
             By block, the input of each module that was called; for each block but the first, whether it gets the
-            output of the one before as it is; tokens of an image and their width; size of the features.
+            output of the one before as it is; by block, the number of sides of its input, the tokens of an image and
+            their width; size of the features.
 
         Raises:
             RecipeError: the library's pass fails, or leaves out blocks.
@@ -256,9 +259,9 @@ class ModuleTower:
             raise RecipeError("the model does not run each of its blocks once", "use another model")
         self._names = tuple(self._names[at] for at in order)  # as they run, which may not be as they are defined
         follows = tuple(_follows(before, outputs[before[0]], call) for before, call in itertools.pairwise(calls))
-        first = _first_tensor(calls[0][1], calls[0][2])
-        width = first.shape[-1]
-        return [called[at] for at in order], follows, (first.numel() // (_DRY * width), width), int(features.shape[-1])
+        read = [_first_tensor(given, named) for _, given, named in calls]
+        sizes = [(each.ndim, each.numel() // (_DRY * each.shape[-1]), each.shape[-1]) for each in read]
+        return [called[at] for at in order], follows, sizes, int(features.shape[-1])
 
 
 _MOST_FIRST_TOKENS = 16  # class token and registers

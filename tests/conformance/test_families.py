@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.plain_pytorch import merge_singular_vectors
+from esm_viz.core.errors import ExportError
 from esm_viz.core.records import LAYER_ROLES, Layer
 from esm_viz.families.classification_head import read_head
 from esm_viz.families.routed_tower import load_routed
@@ -117,7 +119,9 @@ def test_alpha_0_is_the_base_s_file_bit_for_bit(opened: Opened, tmp_path: Path) 
     assert all(torch.equal(written[name], tensor) for name, tensor in held.items())
 
 
-def test_an_export_opens_by_the_library_s_call(opened: Opened, tmp_path: Path) -> None:
+def test_an_export_opens_by_the_library_s_call_and_by_the_lines_of_its_card(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind, project, _, _ = opened
     proof = project.export(project.recipe, tmp_path)
     assert all(row.equal for row in proof.rows)
@@ -127,9 +131,16 @@ def test_an_export_opens_by_the_library_s_call(opened: Opened, tmp_path: Path) -
             assert kept.digest == head.digest
     assert (tmp_path / "heads").exists() is kind.classified
     project.export(project.recipe, tmp_path)  # over the export before
-    again = kind.reopen(tmp_path).eval()
     shown = families.images(4, 51)
     ours = encode(project.headers.arch.tower(project.materialize(project.recipe)), shown)
+    monkeypatch.chdir(tmp_path)
+    told: dict[str, Any] = {}
+    exec((tmp_path / "README.md").read_text().partition("```python\n")[2].partition("```")[0], told)
+    with torch.inference_mode():
+        by_card = getattr(told["tower"], "eval", lambda: told["tower"])()(shown)
+    by_card = by_card[0] if isinstance(by_card, tuple) else by_card
+    assert relative(by_card.flatten(1), ours) < CLOSE
+    again = kind.reopen(tmp_path).eval()
     if kind.classified:
         theirs = features(kind, again, shown)
     else:
@@ -206,3 +217,17 @@ def _rows(module: nn.Module, x: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(x, (left, left, top, top))
     windows = padded.unfold(2, high, down).unfold(3, wide, across)
     return windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+
+
+def test_an_export_replaces_no_head_that_it_did_not_write(opened: Opened, tmp_path: Path) -> None:
+    kind, project, _, _ = opened
+    if not kind.classified:
+        return
+    own = tmp_path / "heads" / f"{TASKS[0]}.safetensors"
+    own.parent.mkdir()
+    save_file({"weight": torch.ones(2, 3)}, own)
+    before = own.read_bytes()
+    with pytest.raises(ExportError, match="is there already and is no export's"):
+        project.export(project.recipe, tmp_path)
+    assert own.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["heads"]

@@ -458,3 +458,18 @@ def test_cancelling_an_export_leaves_nothing(tmp_path: Path, project: Project, w
 def test_the_recipe_in_the_metadata_hashes_to_the_hash_beside_it(out: Path) -> None:
     found = metadata_of(out / "model.safetensors")
     assert sha256_text(found["esm_viz.recipe"]) == found["esm_viz.recipe_sha256"]
+
+
+def test_heads_of_the_user_s_own_are_never_moved_or_deleted(tmp_path: Path, project: Project) -> None:
+    own = tmp_path / "heads" / "ants.safetensors"
+    own.parent.mkdir()
+    save_file({"weight": torch.ones(2, 3)}, own)
+    before = own.read_bytes()
+    for _ in range(2):  # into a folder that is no export yet, and over an export
+        project.export(project.recipe, tmp_path)
+        assert own.read_bytes() == before
+    aside = tmp_path / ".12345678.part"  # an export that was killed while it moved its files
+    aside.mkdir()
+    (aside / "placing").write_text("model.safetensors", encoding="utf-8")
+    verified_export.finish_interrupted(tmp_path)
+    assert own.read_bytes() == before

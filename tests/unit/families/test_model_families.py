@@ -255,3 +255,8 @@ def test_an_average_of_the_weights_beside_them_is_not_mixed_up_and_said(tmp_path
     assert torch.equal(checkpoint.tensors(["norm.bias"])["norm.bias"], sets[order[0]]["norm.bias"])
     said = f"ants: the tensors under {order[0]}. are read, the same ones under {order[1]}. are not."
     assert not_read_notes([checkpoint]) == (said,)
+
+
+def test_patches_are_known_where_all_blocks_read_the_same_tokens_alone() -> None:
+    assert architecture_of("", of_timm()).grid == (4, 4)
+    assert architecture_of("", {"library": "timm", "architecture": "hiera_tiny_224"}).grid == (0, 0)  # pools its tokens
